@@ -1,0 +1,84 @@
+//! What one client may have.
+
+use std::sync::Arc;
+
+use meltemi_names::TypeUrl;
+use smallvec::SmallVec;
+
+use crate::layer::{Change, Generation, Layer, LayerId, Live};
+
+/// The layers that one client is served from: what it shares with its namespace, what it shares with its workload. Layers
+/// hold disjoint names.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    layers: SmallVec<[Arc<Layer>; 2]>,
+}
+
+impl View {
+    /// A view of these layers.
+    pub fn new(layers: impl IntoIterator<Item = Arc<Layer>>) -> Self {
+        Self { layers: layers.into_iter().collect() }
+    }
+
+    /// The layers.
+    pub fn layers(&self) -> &[Arc<Layer>] {
+        &self.layers
+    }
+
+    /// The latest generation of any layer.
+    pub fn generation(&self) -> Generation {
+        self.layers.iter().map(|layer| layer.generation()).max().unwrap_or_default()
+    }
+
+    /// The generation of the last change to any resource of that type.
+    pub fn changed(&self, type_url: TypeUrl) -> Generation {
+        self.layers.iter().map(|layer| layer.changed(type_url)).max().unwrap_or_default()
+    }
+
+    /// The resource of that name.
+    pub fn find(&self, type_url: TypeUrl, name: &str) -> Option<&Live> {
+        self.layers.iter().find_map(|layer| layer.find(type_url, name))
+    }
+
+    /// All resources of a type; by name within a layer.
+    pub fn all(&self, type_url: TypeUrl) -> impl Iterator<Item = &Live> {
+        self.layers.iter().flat_map(move |layer| layer.all(type_url))
+    }
+
+    /// How many resources of a type.
+    pub fn count(&self, type_url: TypeUrl) -> usize {
+        self.layers.iter().map(|layer| layer.count(type_url)).sum()
+    }
+
+    /// Where each layer's history stands.
+    pub fn position(&self) -> Position {
+        Position(self.layers.iter().map(|layer| (layer.id(), layer.generation())).collect())
+    }
+
+    /// Whether this view continues the histories at `position`, so that [`View::changes_since`] tells all that differs. If
+    /// not (another layer, or removals forgotten since), who stood there must compare what it holds.
+    pub fn continues(&self, position: &Position) -> bool {
+        self.layers.len() == position.0.len()
+            && self.layers.iter().zip(&position.0).all(|(layer, &(id, generation))| {
+                layer.id() == id && layer.generation() >= generation && layer.horizon() <= generation
+            })
+    }
+
+    /// What changed after `position` in any layer, each name once; oldest first within a layer. Complete only if this view
+    /// [continues](View::continues) it.
+    pub fn changes_since<'a>(
+        &'a self,
+        type_url: TypeUrl,
+        position: &'a Position,
+    ) -> impl Iterator<Item = (Generation, &'a Change)> + 'a {
+        self.layers
+            .iter()
+            .zip(&position.0)
+            .flat_map(move |(layer, &(_, generation))| layer.changes_since(type_url, generation))
+    }
+}
+
+/// Where a client stands: the generation of each of its layers. Small, so that a client that lags keeps no old resources
+/// alive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position(SmallVec<[(LayerId, Generation); 2]>);

@@ -1,0 +1,131 @@
+//! What names an object: kind, namespace, name.
+
+use std::sync::Arc;
+
+use crate::text::text;
+
+text! {
+    /// A Kubernetes namespace; empty for objects that have none (Node, Namespace).
+    Namespace
+}
+
+text! {
+    /// An object's own name.
+    ObjectName
+}
+
+impl From<&str> for Namespace {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<&str> for ObjectName {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+/// The closed list of kinds that Meltemi reads. The order is the order in which lists of objects are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[allow(missing_docs, reason = "each is the kind of that name")]
+pub enum Kind {
+    Namespace,
+    Node,
+    ConfigMap,
+    Service,
+    EndpointSlice,
+    Pod,
+    VirtualService,
+    DestinationRule,
+    WorkloadEntry,
+    ServiceEntry,
+    Gateway,
+    Sidecar,
+    EnvoyFilter,
+    WorkloadGroup,
+    ProxyConfig,
+    PeerAuthentication,
+    RequestAuthentication,
+    AuthorizationPolicy,
+    Telemetry,
+}
+
+impl Kind {
+    /// As in the `kind` field.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::Node => "Node",
+            Self::ConfigMap => "ConfigMap",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Pod => "Pod",
+            Self::VirtualService => "VirtualService",
+            Self::DestinationRule => "DestinationRule",
+            Self::WorkloadEntry => "WorkloadEntry",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::Gateway => "Gateway",
+            Self::Sidecar => "Sidecar",
+            Self::EnvoyFilter => "EnvoyFilter",
+            Self::WorkloadGroup => "WorkloadGroup",
+            Self::ProxyConfig => "ProxyConfig",
+            Self::PeerAuthentication => "PeerAuthentication",
+            Self::RequestAuthentication => "RequestAuthentication",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
+            Self::Telemetry => "Telemetry",
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Names one object of the mesh.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+pub struct ObjectKey {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace; empty for kinds without one.
+    pub namespace: Namespace,
+    /// Its name.
+    pub name: ObjectName,
+}
+
+impl ObjectKey {
+    /// The key of `kind namespace/name`.
+    pub fn new(kind: Kind, namespace: impl Into<Namespace>, name: impl Into<ObjectName>) -> Self {
+        Self { kind, namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl std::fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.namespace.as_str().is_empty() {
+            write!(f, "{} {}", self.kind, self.name)
+        } else {
+            write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+        }
+    }
+}
+
+impl std::fmt::Debug for ObjectKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<Arc<str>> for Namespace {
+    fn from(text: Arc<str>) -> Self {
+        Self(text)
+    }
+}
+
+impl From<Arc<str>> for ObjectName {
+    fn from(text: Arc<str>) -> Self {
+        Self(text)
+    }
+}
