@@ -1,2 +1,76 @@
-//! Developer commands.
-fn main() {}
+//! Every developer command: `cargo xtask --help` lists them.
+//!
+//! Knows: the workspace as files and as `cargo metadata` tells it, and the tools its checks run. Must not know: what the
+//! crates do.   Start at [`ci::STEPS`], the list that the continuous integration and a developer share.
+//! Invariant: a step that fails says how to mend it; a step changes no tracked file.
+
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "a command line talks to its terminal")]
+
+mod ci;
+mod layers;
+mod process;
+mod tidy;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use workspace::Workspace;
+
+/// Meltemi's developer commands.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fetch the pinned tools: Envoy, cargo-deny, and what the tests in network namespaces need
+    Tools,
+    /// Run the tests with the pinned Envoy at hand
+    Test {
+        /// Given to `cargo test` instead of `--workspace`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Run every check that a change must pass, in order, and say how to mend what fails
+    Ci,
+    /// `ci`: formatting
+    Fmt,
+    /// `ci`: lints
+    Clippy,
+    /// `ci`: charters, orphan files, sizes, words that must not stand in the code
+    Tidy,
+    /// `ci`: which crate may use which
+    Layers,
+    /// `ci`: licences, sources and rival libraries of the dependencies
+    Deny,
+    /// `ci`: the links in the documentation
+    Docs,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = Workspace::find().and_then(|workspace| match arguments.command {
+        Command::Tools => tools::all(&workspace),
+        Command::Test { arguments } => ci::test(&workspace, &arguments),
+        Command::Ci => ci::all(&workspace),
+        Command::Fmt => ci::one(&workspace, "fmt"),
+        Command::Clippy => ci::one(&workspace, "clippy"),
+        Command::Tidy => ci::one(&workspace, "tidy"),
+        Command::Layers => ci::one(&workspace, "layers"),
+        Command::Deny => ci::one(&workspace, "deny"),
+        Command::Docs => ci::one(&workspace, "docs"),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The checks that a change must pass: one list for developers and for the continuous integration.
+//!
+//! To add a step, add a line to [`STEPS`] (and a subcommand in `main.rs`, so that it runs alone).
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::workspace::Workspace;
+use crate::{layers, process, tidy, tools};
+
+/// One check.
+pub(crate) struct Step {
+    /// As on the command line.
+    name: &'static str,
+    /// What it looks at.
+    about: &'static str,
+    /// What to do when it fails.
+    fix: &'static str,
+    run: fn(&Workspace) -> Result<()>,
+}
+
+/// In the order in which they run: the quick ones first.
+pub(crate) const STEPS: &[Step] = &[
+    Step {
+        name: "fmt",
+        about: "formatting",
+        fix: "run `cargo fmt`",
+        run: |workspace| cargo(workspace, &["fmt", "--all", "--check"]),
+    },
+    Step {
+        name: "tidy",
+        about: "charters, orphan files, sizes, words that must not stand in the code",
+        fix: "mend each line above; the rules are at the top of xtask/src/tidy.rs",
+        run: tidy::check,
+    },
+    Step {
+        name: "layers",
+        about: "which crate may use which",
+        fix: "use what the table in xtask/src/layers.rs allows, or argue for a new line in it",
+        run: layers::check,
+    },
+    Step {
+        name: "clippy",
+        about: "lints",
+        fix: "mend what clippy names; `cargo clippy --fix --workspace --all-targets` does the easy part",
+        run: |workspace| {
+            cargo(workspace, &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])
+        },
+    },
+    Step {
+        name: "deny",
+        about: "licences, sources and rival libraries of the dependencies",
+        fix: "choose another library, or add it to deny.toml with the reason",
+        run: tools::deny,
+    },
+    Step {
+        name: "docs",
+        about: "the links in the documentation",
+        fix: "mend the links that rustdoc names",
+        run: |workspace| {
+            let mut command = workspace.cargo();
+            command.env("RUSTDOCFLAGS", "-D warnings");
+            command.args([
+                "doc",
+                "--quiet",
+                "--locked",
+                "--no-deps",
+                "--workspace",
+                "--document-private-items",
+            ]);
+            process::run(&mut command, INSTALL_RUST)
+        },
+    },
+    Step {
+        name: "test",
+        about: "all tests, with real Envoys",
+        fix: "run the one that failed alone: `cargo xtask test -p PACKAGE NAME`",
+        run: |workspace| test(workspace, &[]),
+    },
+];
+
+const INSTALL_RUST: &str = "install Rust with rustup";
+
+/// Runs the step of that name.
+///
+/// # Errors
+/// The step's own, with what to do about it.
+pub(crate) fn one(workspace: &Workspace, name: &str) -> Result<()> {
+    let Some(step) = STEPS.iter().find(|step| step.name == name) else {
+        bail!("no step is called `{name}`");
+    };
+    match step.timed(workspace) {
+        (_, Ok(())) => Ok(()),
+        (_, Err(error)) => bail!("{error:#}\n  fix: {}", step.fix),
+    }
+}
+
+/// Runs every step, also those after one that failed: one run shows all there is to mend.
+///
+/// # Errors
+/// When a step failed; names them all.
+pub(crate) fn all(workspace: &Workspace) -> Result<()> {
+    let mut failed = Vec::new();
+    let mut report = Vec::new();
+    for step in STEPS {
+        let (seconds, outcome) = step.timed(workspace);
+        if let Err(error) = &outcome {
+            eprintln!("error: {error:#}\n  fix: {}", step.fix);
+            failed.push(step.name);
+        }
+        report.push((step.name, seconds, outcome.is_ok()));
+    }
+    eprintln!();
+    for (name, seconds, fine) in report {
+        eprintln!("{:<8} {seconds:>7.1} s  {}", name, if fine { "ok" } else { "FAILED" });
+    }
+    if !failed.is_empty() {
+        bail!("failed: {}; each runs alone as `cargo xtask NAME`", failed.join(", "));
+    }
+    Ok(())
+}
+
+impl Step {
+    /// Runs it, and says what it is and how long it took, in seconds.
+    fn timed(&self, workspace: &Workspace) -> (f64, Result<()>) {
+        eprintln!("== {}: {}", self.name, self.about);
+        let start = Instant::now();
+        let outcome = (self.run)(workspace);
+        let seconds = start.elapsed().as_secs_f64();
+        eprintln!("== {}: {} in {seconds:.1} s", self.name, if outcome.is_ok() { "ok" } else { "failed" });
+        (seconds, outcome)
+    }
+}
+
+/// Runs `cargo test` with the pinned Envoy, on the whole workspace or with `arguments`.
+///
+/// # Errors
+/// When a tool cannot be had or a test fails.
+pub(crate) fn test(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    let envoy = tools::envoy(workspace)?;
+    tools::namespaces()?;
+    let mut command = workspace.cargo();
+    command.env("ENVOY_BIN", envoy).args(["test", "--locked"]);
+    if arguments.is_empty() {
+        command.arg("--workspace");
+    } else {
+        command.args(arguments);
+    }
+    process::run(&mut command, INSTALL_RUST)
+}
+
+fn cargo(workspace: &Workspace, arguments: &[&str]) -> Result<()> {
+    process::run(workspace.cargo().args(arguments), INSTALL_RUST)
+}

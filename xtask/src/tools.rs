@@ -1,0 +1,140 @@
+//! The tools that the tests and checks need, and how a machine comes by them.
+//!
+//! Invariant: what is fetched is pinned by a hash here (or by cargo's own lock), and nothing is fetched that is there.
+
+mod envoy;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
+use crate::workspace::Workspace;
+
+/// The cargo-deny whose rules `deny.toml` is written for.
+const CARGO_DENY: &str = "0.20.2";
+
+/// Fetches everything that the tests need.
+///
+/// # Errors
+/// When something cannot be had; says what to do.
+pub(crate) fn all(workspace: &Workspace) -> Result<()> {
+    println!("{}", envoy(workspace)?.display());
+    println!("{}", cargo_deny(workspace)?.display());
+    namespaces()
+}
+
+/// The path of an Envoy to test with: `ENVOY_BIN`, else the pinned one, fetched if need be.
+///
+/// # Errors
+/// When it cannot be had; says what to do.
+pub(crate) fn envoy(workspace: &Workspace) -> Result<PathBuf> {
+    match std::env::var_os("ENVOY_BIN") {
+        Some(path) if !path.is_empty() => {
+            let path = PathBuf::from(path);
+            path.canonicalize().with_context(|| {
+                format!("ENVOY_BIN is {}, which is not there: unset it or mend it", path.display())
+            })
+        }
+        _ => envoy::pinned(&workspace.tools()),
+    }
+}
+
+/// Installs `ip` and `iptables`, which the suite in network namespaces runs, when this is root on a Debian.
+///
+/// Without root that suite cannot run in any case, and says so itself.
+///
+/// # Errors
+/// When the packages cannot be installed.
+pub(crate) fn namespaces() -> Result<()> {
+    if process::works("ip", &["-V"]) && process::works("iptables", &["--version"]) {
+        return Ok(());
+    }
+    let install = "install iproute2 and iptables with the package manager of this machine";
+    let user = process::text(Command::new("id").arg("-u"), install)?;
+    if user.trim() != "0" {
+        eprintln!("  not root: the tests in network namespaces will say that they cannot run");
+        return Ok(());
+    }
+    eprintln!("  installing iproute2 and iptables for the tests in network namespaces");
+    apt(&["update", "-q"], install)?;
+    apt(&["install", "-q", "-y", "--no-install-recommends", "iproute2", "iptables"], install)
+}
+
+fn apt(arguments: &[&str], missing: &str) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
+    let output = process::output(&mut command, missing)?;
+    if !output.status.success() {
+        bail!(
+            "`apt-get {}`: {}; {missing}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
+}
+
+/// Checks the dependencies against `deny.toml`, with the pinned cargo-deny.
+///
+/// # Errors
+/// When a dependency is not allowed, or cargo-deny cannot be had.
+pub(crate) fn deny(workspace: &Workspace) -> Result<()> {
+    let program = cargo_deny(workspace)?;
+    let mut command = Command::new(program);
+    command.current_dir(workspace.root());
+    // Not `advisories`: its database is a git repository, and a check that needs the network fails with the network.
+    command.args([
+        "--locked",
+        "--log-level",
+        "error",
+        "check",
+        "--hide-inclusion-graph",
+        "bans",
+        "licenses",
+        "sources",
+    ]);
+    process::run(&mut command, "run `cargo xtask tools`")
+}
+
+/// The pinned cargo-deny: the installed one if it is of that version, else built once into the tools folder.
+fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
+    let version = format!("cargo-deny {CARGO_DENY}");
+    let is_pinned = |program: &PathBuf| {
+        Command::new(program)
+            .arg("--version")
+            .output()
+            .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim() == version)
+    };
+    let root = workspace.tools().join(format!("cargo-deny-{CARGO_DENY}"));
+    let program = root.join("bin/cargo-deny");
+    for found in [PathBuf::from("cargo-deny"), program.clone()] {
+        if is_pinned(&found) {
+            return Ok(found);
+        }
+    }
+    eprintln!("  building {version} once, about two minutes");
+    let mut command = workspace.cargo();
+    command.args([
+        "install",
+        "--quiet",
+        "--locked",
+        "--no-default-features",
+        "--version",
+        CARGO_DENY,
+        "--root",
+    ]);
+    command.arg(&root).arg("cargo-deny");
+    // It checks a few hundred packages in a second even so; its own release profile takes several times longer to build.
+    command.env("CARGO_PROFILE_RELEASE_LTO", "off");
+    command.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+    command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
+    // Its own target folder: nothing of the workspace is shared with it, nor waits for it.
+    command.env("CARGO_TARGET_DIR", root.join("target"));
+    process::run(&mut command, "install Rust with rustup").context(
+        "cargo-deny could not be built: is there a network? `cargo install cargo-deny` by hand serves as well",
+    )?;
+    std::fs::remove_dir_all(root.join("target")).context("clearing up after the build of cargo-deny")?;
+    Ok(program)
+}
