@@ -36,6 +36,14 @@ impl serde::Serialize for Port {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Port {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u32::deserialize(deserializer)?;
+        Self::new(number)
+            .ok_or_else(|| serde::de::Error::custom(format!("a port is 1 to 65535, found {number}")))
+    }
+}
+
 /// What a port speaks, as declared by `appProtocol` or by the port's name (Istio: pkg/config/kube/conversion.go).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[allow(missing_docs, reason = "each is the protocol of that name")]

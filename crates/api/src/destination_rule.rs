@@ -1,0 +1,138 @@
+//! DestinationRule: the parts of a service, and how connections to it behave (Istio's reference: networking/destination-rule).
+
+mod load_balancer;
+mod pool;
+
+use std::sync::Arc;
+
+use meltemi_names::{Host, Port, Selector};
+
+pub use load_balancer::{ConsistentHash, HashAlgorithm, HashCookie, HashKey, LoadBalancer, SimpleLb, Warmup};
+pub use pool::{ConnectionPool, H2UpgradePolicy, HttpPool, OutlierDetection, TcpKeepalive, TcpPool};
+
+use crate::markers::{Unread, not_yet};
+use crate::value::ExportTo;
+
+/// Policies for the traffic to a host.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DestinationRule {
+    /// As written; a short name stands for the service beside the resource.
+    pub host: Host,
+    /// For all traffic to the host.
+    #[serde(default)]
+    pub traffic_policy: Option<Arc<TrafficPolicy>>,
+    /// Named parts of the host.
+    #[serde(default)]
+    pub subsets: Vec<Subset>,
+    /// Empty: the mesh's default.
+    #[serde(default)]
+    pub export_to: Vec<ExportTo>,
+    /// Only for clients with these labels in the rule's namespace.
+    #[serde(default)]
+    pub workload_selector: Option<WorkloadSelector>,
+}
+
+/// Which client workloads a rule is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WorkloadSelector {
+    /// All of these labels.
+    pub match_labels: Selector,
+}
+
+/// A named part of a service: the endpoints that carry its labels.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Subset {
+    /// What routes call it.
+    pub name: String,
+    /// What its endpoints carry; empty: all of them.
+    #[serde(default)]
+    pub labels: Selector,
+    /// Overrides the rule's policy field by field.
+    #[serde(default)]
+    pub traffic_policy: Option<Arc<TrafficPolicy>>,
+}
+
+/// How connections and requests behave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TrafficPolicy {
+    /// Which endpoint is chosen.
+    pub load_balancer: Option<LoadBalancer>,
+    /// Limits.
+    pub connection_pool: Option<ConnectionPool>,
+    /// Which endpoints are set aside.
+    pub outlier_detection: Option<OutlierDetection>,
+    /// How the client speaks TLS.
+    pub tls: Option<ClientTls>,
+    /// Replaces the four above as a whole for a port.
+    pub port_level_settings: Vec<PortPolicy>,
+    /// Not supported yet.
+    pub tunnel: not_yet::Tunnel,
+    /// Not supported yet.
+    pub proxy_protocol: not_yet::ProxyProtocol,
+    /// Not supported yet.
+    pub retry_budget: not_yet::RetryBudget,
+}
+
+/// The policy of one port.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortPolicy {
+    /// Which; the service's port, not the pod's. None is a mistake that validation reports.
+    #[serde(default, deserialize_with = "crate::value::optional_port")]
+    pub port: Option<Port>,
+    /// Which endpoint is chosen.
+    #[serde(default)]
+    pub load_balancer: Option<LoadBalancer>,
+    /// Limits.
+    #[serde(default)]
+    pub connection_pool: Option<ConnectionPool>,
+    /// Which endpoints are set aside.
+    #[serde(default)]
+    pub outlier_detection: Option<OutlierDetection>,
+    /// How the client speaks TLS.
+    #[serde(default)]
+    pub tls: Option<ClientTls>,
+}
+
+/// How the client speaks TLS. Only [`TlsMode::Disable`] has an effect yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClientTls {
+    /// Whether, and with which certificates.
+    pub mode: TlsMode,
+    #[doc(hidden)]
+    pub client_certificate: Unread,
+    #[doc(hidden)]
+    pub private_key: Unread,
+    #[doc(hidden)]
+    pub ca_certificates: Unread,
+    #[doc(hidden)]
+    pub credential_name: Unread,
+    #[doc(hidden)]
+    pub subject_alt_names: Unread,
+    #[doc(hidden)]
+    pub sni: Unread,
+    #[doc(hidden)]
+    pub insecure_skip_verify: Unread,
+    #[doc(hidden)]
+    pub ca_crl: Unread,
+}
+
+/// Whether the client speaks TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TlsMode {
+    /// Plain text.
+    #[default]
+    Disable,
+    /// TLS without a client certificate.
+    Simple,
+    /// TLS with the client certificate given.
+    Mutual,
+    /// TLS with the mesh's own certificates.
+    IstioMutual,
+}

@@ -1,0 +1,26 @@
+//! The resource kinds: from the text of a file, or a value of the Kubernetes API, to typed objects and findings.
+//!
+//! Knows: the fields of each kind, their written forms, the rules within one object. Must not know: other objects, Envoy, where
+//! the text came from.   Start at [`Object`] and [`Spec`]; one file per kind.
+//! Invariant: whatever is read, the answer is an object or a finding with its place, never a panic; an object's values are in
+//! range, and equal objects compare equal.
+
+pub mod destination_rule;
+pub mod endpoint_slice;
+pub mod markers;
+pub mod mesh_config;
+mod object;
+pub mod pod;
+pub mod service;
+pub mod value;
+pub mod virtual_service;
+pub mod workload_entry;
+
+pub use destination_rule::DestinationRule;
+pub use endpoint_slice::EndpointSlice;
+pub use mesh_config::{ConfigMap, MeshConfig};
+pub use object::{Meta, Object, Spec};
+pub use pod::Pod;
+pub use service::Service;
+pub use virtual_service::VirtualService;
+pub use workload_entry::WorkloadEntry;

@@ -1,0 +1,238 @@
+//! MeshConfig: the settings of the whole mesh, in ConfigMap `istio` (Istio's reference: istio.mesh.v1alpha1).
+
+use meltemi_names::Port;
+
+use crate::destination_rule::H2UpgradePolicy;
+use crate::markers::{Unread, not_yet};
+use crate::value::{Duration, ExportTo};
+use crate::virtual_service::Retries;
+
+/// The ConfigMap `istio` (or `istio-<revision>`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigMap {
+    /// Its key `mesh`; the defaults when it has none.
+    pub mesh: MeshConfig,
+}
+
+/// The settings of the whole mesh; defaults as Istio's (pkg/config/mesh/mesh.go).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MeshConfig {
+    /// Where proxies write their access log; empty: nowhere.
+    pub access_log_file: String,
+    /// Empty: Istio's format.
+    pub access_log_format: String,
+    /// Text or JSON.
+    pub access_log_encoding: AccessLogEncoding,
+    /// The virtual listeners do not log what reaches no route.
+    pub disable_envoy_listener_log: bool,
+    /// What happens to connections to unknown destinations.
+    pub outbound_traffic_policy: OutboundTrafficPolicy,
+    /// What happens to connections to ports that no service declares.
+    pub inbound_traffic_policy: InboundTrafficPolicy,
+    /// How long a proxy waits for a connection.
+    pub connect_timeout: Duration,
+    /// How long a proxy waits for bytes that tell the protocol; zero: for ever.
+    pub protocol_detection_timeout: Duration,
+    /// Of routes that do not say; none: the built-in one.
+    pub default_http_retry_policy: Option<Retries>,
+    /// Where the resources for the whole mesh are.
+    pub root_namespace: String,
+    /// What identities begin with.
+    pub trust_domain: String,
+    /// Of services without `exportTo`.
+    pub default_service_export_to: Vec<ExportTo>,
+    /// Of VirtualServices without `exportTo`.
+    pub default_virtual_service_export_to: Vec<ExportTo>,
+    /// Of DestinationRules without `exportTo`.
+    pub default_destination_rule_export_to: Vec<ExportTo>,
+    /// Where outbound connections are redirected to.
+    pub proxy_listen_port: Port,
+    /// Where inbound connections are redirected to.
+    pub proxy_inbound_listen_port: Port,
+    /// A forward proxy for applications that want one; none by default.
+    #[serde(deserialize_with = "zero_is_none")]
+    pub proxy_http_port: Option<Port>,
+    /// Mutual TLS wherever both sides can.
+    pub enable_auto_mtls: bool,
+    /// Whether HTTP/1.1 is sent on as HTTP/2.
+    pub h2_upgrade_policy: H2UpgradePolicy,
+    /// How often names are resolved.
+    pub dns_refresh_rate: Duration,
+    /// Not read: the agent's settings, which the node sends.
+    pub default_config: Unread,
+    /// Not read: belongs to injection.
+    pub enable_prometheus_merge: Unread,
+    /// Not supported yet.
+    pub enable_tracing: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub default_providers: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub extension_providers: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub ingress_class: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub ingress_controller_mode: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub ingress_service: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub ingress_selector: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub locality_lb_setting: not_yet::LocalityLbSetting,
+    /// Not supported yet.
+    pub path_normalization: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub tcp_keepalive: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub trust_domain_aliases: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub ca_certificates: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub certificates: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub discovery_selectors: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub service_settings: not_yet::MeshSetting,
+    /// Not supported yet.
+    #[serde(rename = "meshMTLS")]
+    pub mesh_mtls: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub tls_defaults: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub default_inbound_http_retry_policy: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub default_traffic_policy: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub enable_envoy_access_log_service: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub config_sources: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub verify_certificate_at_client: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub inbound_cluster_stat_name: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub outbound_cluster_stat_name: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub ca: not_yet::MeshSetting,
+}
+
+impl Default for MeshConfig {
+    fn default() -> Self {
+        let seconds = |seconds| Duration(std::time::Duration::from_secs(seconds));
+        #[allow(clippy::expect_used, reason = "the two constants are in range")]
+        let port = |number| Port::new(number).expect("1 to 65535");
+        Self {
+            access_log_file: String::new(),
+            access_log_format: String::new(),
+            access_log_encoding: AccessLogEncoding::Text,
+            disable_envoy_listener_log: false,
+            outbound_traffic_policy: OutboundTrafficPolicy {
+                mode: OutboundMode::AllowAny,
+                ..OutboundTrafficPolicy::default()
+            },
+            inbound_traffic_policy: InboundTrafficPolicy::default(),
+            connect_timeout: seconds(10),
+            protocol_detection_timeout: seconds(0),
+            default_http_retry_policy: None,
+            root_namespace: "istio-system".to_owned(),
+            trust_domain: "cluster.local".to_owned(),
+            default_service_export_to: vec![ExportTo::All],
+            default_virtual_service_export_to: vec![ExportTo::All],
+            default_destination_rule_export_to: vec![ExportTo::All],
+            proxy_listen_port: port(15001),
+            proxy_inbound_listen_port: port(15006),
+            proxy_http_port: None,
+            enable_auto_mtls: true,
+            h2_upgrade_policy: H2UpgradePolicy::DoNotUpgrade,
+            dns_refresh_rate: seconds(60),
+            default_config: Unread,
+            enable_prometheus_merge: Unread,
+            enable_tracing: not_yet::MeshSetting,
+            default_providers: not_yet::MeshSetting,
+            extension_providers: not_yet::MeshSetting,
+            ingress_class: not_yet::MeshSetting,
+            ingress_controller_mode: not_yet::MeshSetting,
+            ingress_service: not_yet::MeshSetting,
+            ingress_selector: not_yet::MeshSetting,
+            locality_lb_setting: not_yet::LocalityLbSetting,
+            path_normalization: not_yet::MeshSetting,
+            tcp_keepalive: not_yet::MeshSetting,
+            trust_domain_aliases: not_yet::MeshSetting,
+            ca_certificates: not_yet::MeshSetting,
+            certificates: not_yet::MeshSetting,
+            discovery_selectors: not_yet::MeshSetting,
+            service_settings: not_yet::MeshSetting,
+            mesh_mtls: not_yet::MeshSetting,
+            tls_defaults: not_yet::MeshSetting,
+            default_inbound_http_retry_policy: not_yet::MeshSetting,
+            default_traffic_policy: not_yet::MeshSetting,
+            enable_envoy_access_log_service: not_yet::MeshSetting,
+            config_sources: not_yet::MeshSetting,
+            verify_certificate_at_client: not_yet::MeshSetting,
+            inbound_cluster_stat_name: not_yet::MeshSetting,
+            outbound_cluster_stat_name: not_yet::MeshSetting,
+            ca: not_yet::MeshSetting,
+        }
+    }
+}
+
+/// How an access log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum AccessLogEncoding {
+    /// Lines.
+    #[default]
+    Text,
+    /// Objects.
+    Json,
+}
+
+/// What happens to connections to unknown destinations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OutboundTrafficPolicy {
+    /// An empty `outboundTrafficPolicy: {}` means [`OutboundMode::RegistryOnly`], an absent one [`OutboundMode::AllowAny`].
+    pub mode: OutboundMode,
+    /// Not supported yet.
+    pub egress_proxy: not_yet::EgressProxy,
+}
+
+/// What happens to connections to unknown destinations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OutboundMode {
+    /// They fail.
+    #[default]
+    RegistryOnly,
+    /// They pass.
+    AllowAny,
+}
+
+/// What happens to connections to ports that no service declares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default)]
+pub struct InboundTrafficPolicy {
+    /// What happens.
+    pub mode: InboundMode,
+}
+
+/// What happens to connections to ports that no service declares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum InboundMode {
+    /// They reach the application.
+    #[default]
+    Passthrough,
+    /// They reach the application from its own address.
+    Localhost,
+}
+
+fn zero_is_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Port>, D::Error> {
+    use serde::Deserialize as _;
+    match Option::<u32>::deserialize(deserializer)? {
+        None | Some(0) => Ok(None),
+        Some(number) => Port::new(number)
+            .map(Some)
+            .ok_or_else(|| serde::de::Error::custom(format!("a port is 1 to 65535, found {number}"))),
+    }
+}

@@ -1,0 +1,83 @@
+//! One object: what names it, and what it says.
+
+use meltemi_names::{Kind, Labels, ObjectKey};
+
+use crate::value::Timestamp;
+use crate::{ConfigMap, DestinationRule, EndpointSlice, Pod, Service, VirtualService, WorkloadEntry};
+
+/// What every object has. Slim: what no reader asks for is not kept, so that a change of it is no change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// Kind, namespace, name.
+    pub key: ObjectKey,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its annotations whose key ends its domain in `istio.io`; others are dropped.
+    pub annotations: Labels,
+    /// `creationTimestamp`; files seldom have one.
+    pub created: Option<Timestamp>,
+    /// The API server's count of changes of the spec.
+    pub generation: Option<i64>,
+}
+
+impl Meta {
+    /// Of that key, with nothing else.
+    pub fn new(key: ObjectKey) -> Self {
+        Self {
+            key,
+            labels: Labels::default(),
+            annotations: Labels::default(),
+            created: None,
+            generation: None,
+        }
+    }
+
+    /// What orders objects by age, oldest first: creation (one without counts as the oldest), then name, then namespace (Istio:
+    /// pilot/pkg/model/config.go). Times of files never count.
+    pub fn age(&self) -> impl Ord + '_ {
+        (self.created, &self.key.name, &self.key.namespace)
+    }
+}
+
+/// An object of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// What names it.
+    pub meta: Meta,
+    /// What it says.
+    pub spec: Spec,
+}
+
+/// What an object says, by kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each holds the kind of that name")]
+pub enum Spec {
+    Service(Service),
+    EndpointSlice(EndpointSlice),
+    Pod(Pod),
+    /// All that is read of a node is its labels.
+    Node,
+    /// All that is read of a namespace is its labels and annotations.
+    Namespace,
+    ConfigMap(ConfigMap),
+    VirtualService(VirtualService),
+    DestinationRule(DestinationRule),
+    WorkloadEntry(WorkloadEntry),
+}
+
+impl Spec {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Pod(_) => Kind::Pod,
+            Self::Node => Kind::Node,
+            Self::Namespace => Kind::Namespace,
+            Self::ConfigMap(_) => Kind::ConfigMap,
+            Self::VirtualService(_) => Kind::VirtualService,
+            Self::DestinationRule(_) => Kind::DestinationRule,
+            Self::WorkloadEntry(_) => Kind::WorkloadEntry,
+        }
+    }
+}
