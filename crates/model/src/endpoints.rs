@@ -1,0 +1,1 @@
+//! Who serves a service: slices, pods, nodes and WorkloadEntries joined.

@@ -1,0 +1,57 @@
+//! What an answer can depend on: objects, index entries, settings.
+
+use std::sync::Arc;
+
+use meltemi_names::{Host, Namespace, ObjectKey, ObjectName};
+
+/// One entry of the mesh that can change and be read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Entry {
+    /// The object in force under that key, or its absence.
+    Object(ObjectKey),
+    /// The set of objects filed under that index key.
+    Index(IndexKey),
+    /// The settings given at start (`--mesh-config`), beneath the ConfigMap `istio`.
+    Defaults,
+}
+
+/// What objects are filed under, each one question that translation asks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum IndexKey {
+    /// Services of that host.
+    ServicesByHost(Host),
+    /// All services.
+    Services,
+    /// Services that write to whom they are exported.
+    RestrictedServices,
+    /// ExternalName services that point to that host.
+    AliasesOf(Host),
+    /// Services whose selector's first pair (by key) is this one.
+    ServicesSelecting(Namespace, Arc<str>, Arc<str>),
+    /// EndpointSlices of the service of that name.
+    SlicesOf(Namespace, ObjectName),
+    /// WorkloadEntries that carry the label.
+    WorkloadsLabelled(Namespace, Arc<str>, Arc<str>),
+    /// Pods that carry the label.
+    PodsLabelled(Namespace, Arc<str>, Arc<str>),
+    /// Pods and WorkloadEntries at the address.
+    WorkloadsAt(std::net::IpAddr),
+    /// Services whose traffic stays on the caller's node.
+    NodeLocalServices,
+    /// VirtualServices with that host, exact or wildcard, among their hosts.
+    VirtualServicesByHost(Host),
+    /// All VirtualServices that apply to sidecars.
+    MeshVirtualServices,
+    /// VirtualServices that send to, or mirror to, that host.
+    VirtualServicesByDestination(Host),
+    /// VirtualServices that ask for the caller's labels.
+    VirtualServicesWithSourceLabels,
+    /// DestinationRules of that namespace for that host, exact or wildcard.
+    RulesByHost(Namespace, Host),
+    /// DestinationRules of that namespace with a workloadSelector.
+    RulesWithSelector(Namespace),
+    /// DestinationRules for that host in any namespace.
+    RulesForHost(Host),
+    /// ConfigMaps that hold mesh settings.
+    Settings,
+}

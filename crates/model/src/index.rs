@@ -1,0 +1,117 @@
+//! Under which index keys an object is filed: the one list from which all indexes are kept.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use meltemi_api::virtual_service::{Destination, HttpRoute};
+use meltemi_api::{Meta, Object, Spec};
+use meltemi_names::{Host, Labels, Namespace};
+
+use crate::entry::IndexKey;
+use crate::service::{CLUSTER_DOMAIN, written_exposure};
+
+/// The index keys of an object; a function of the object alone.
+pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
+    let Object { meta, spec } = object;
+    let namespace = &meta.key.namespace;
+    let mut keys = BTreeSet::new();
+    match spec {
+        Spec::Service(service) => {
+            let host = Host::of_service(meta.key.name.as_str(), namespace.as_str(), CLUSTER_DOMAIN);
+            if let Some(target) = &service.external_name {
+                keys.insert(IndexKey::AliasesOf(target.clone()));
+                return keys;
+            }
+            keys.insert(IndexKey::Services);
+            keys.insert(IndexKey::ServicesByHost(host));
+            if !written_exposure(meta).is_empty() {
+                keys.insert(IndexKey::RestrictedServices);
+            }
+            if let Some((key, value)) = service.selector.labels().iter().next() {
+                keys.insert(IndexKey::ServicesSelecting(namespace.clone(), key.into(), value.into()));
+            }
+            if service.internal_traffic_local {
+                keys.insert(IndexKey::NodeLocalServices);
+            }
+        }
+        Spec::EndpointSlice(slice) => {
+            if let Some(service) = &slice.service {
+                keys.insert(IndexKey::SlicesOf(namespace.clone(), service.clone()));
+            }
+        }
+        Spec::Pod(pod) => {
+            keys.extend(labelled(&meta.labels, |key, value| {
+                IndexKey::PodsLabelled(namespace.clone(), key, value)
+            }));
+            keys.extend(pod.ips.iter().copied().map(IndexKey::WorkloadsAt));
+        }
+        Spec::WorkloadEntry(entry) => {
+            keys.extend(labelled(&workload_labels(meta, &entry.labels), |key, value| {
+                IndexKey::WorkloadsLabelled(namespace.clone(), key, value)
+            }));
+            if let Some(meltemi_api::value::Address::Ip(ip)) = &entry.address {
+                keys.insert(IndexKey::WorkloadsAt(*ip));
+            }
+        }
+        Spec::VirtualService(service) => {
+            if !service.is_in_mesh() {
+                return keys;
+            }
+            let resolve = |host: &Host| qualified(host, namespace);
+            keys.insert(IndexKey::MeshVirtualServices);
+            keys.extend(service.hosts.iter().map(resolve).map(IndexKey::VirtualServicesByHost));
+            keys.extend(
+                destinations(&service.http)
+                    .map(|destination| resolve(&destination.host))
+                    .map(IndexKey::VirtualServicesByDestination),
+            );
+            let asks_for_labels =
+                |route: &HttpRoute| route.matches.iter().any(|found| !found.source_labels.is_empty());
+            if service.http.iter().any(asks_for_labels) {
+                keys.insert(IndexKey::VirtualServicesWithSourceLabels);
+            }
+        }
+        Spec::DestinationRule(rule) => {
+            let host = qualified(&rule.host, namespace);
+            keys.insert(IndexKey::RulesByHost(namespace.clone(), host.clone()));
+            keys.insert(IndexKey::RulesForHost(host));
+            if rule.workload_selector.is_some() {
+                keys.insert(IndexKey::RulesWithSelector(namespace.clone()));
+            }
+        }
+        Spec::ConfigMap(_) => {
+            keys.insert(IndexKey::Settings);
+        }
+        Spec::Node | Spec::Namespace => {}
+    }
+    keys
+}
+
+/// A host as written in an object of `namespace`, short names resolved (Istio: pilot/pkg/model/config.go).
+pub fn qualified(host: &Host, namespace: &Namespace) -> Host {
+    if host.is_short() {
+        Host::of_service(host.as_str(), namespace.as_str(), CLUSTER_DOMAIN)
+    } else {
+        host.clone()
+    }
+}
+
+/// Every destination that routes send to or mirror to.
+pub fn destinations(routes: &[HttpRoute]) -> impl Iterator<Item = &Destination> {
+    routes.iter().flat_map(|route| {
+        let routed = route.route.iter().map(|weighted| &weighted.destination);
+        routed.chain(route.mirrors().map(|(destination, _)| destination))
+    })
+}
+
+/// The labels of a WorkloadEntry: those of its spec over those of the object, both of which Istio's selectors read.
+pub fn workload_labels(meta: &Meta, spec: &Labels) -> Labels {
+    meta.labels.iter().chain(spec.iter()).collect()
+}
+
+fn labelled(
+    labels: &Labels,
+    key_of: impl Fn(Arc<str>, Arc<str>) -> IndexKey,
+) -> impl Iterator<Item = IndexKey> {
+    labels.iter().map(move |(key, value)| key_of(key.into(), value.into()))
+}

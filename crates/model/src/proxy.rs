@@ -1,0 +1,205 @@
+//! A proxy as it introduces itself: the node of its first request, parsed once.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use meltemi_names::{Labels, Locality, Namespace};
+use meltemi_proto::envoy::config::core::v3::Node;
+use meltemi_proto::google::protobuf::{Struct, value};
+
+/// What the proxy is for (first part of the node id).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyKind {
+    /// Beside a workload.
+    Sidecar,
+    /// A gateway.
+    Router,
+}
+
+/// How traffic reaches the proxy (metadata `INTERCEPTION_MODE`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Interception {
+    /// iptables REDIRECT to the virtual listeners.
+    #[default]
+    Redirect,
+    /// iptables TPROXY: as REDIRECT, and the source address is kept.
+    Tproxy,
+    /// Nothing is redirected: listeners bind to the services' ports on loopback.
+    None,
+}
+
+/// Which addresses the proxy's workload has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+pub enum IpFamily {
+    /// Only IPv4, also when no address is known.
+    #[default]
+    V4,
+    /// Only IPv6.
+    V6,
+    /// Both.
+    Dual,
+}
+
+impl IpFamily {
+    /// Whether an address of this family is of use to the proxy.
+    pub fn takes(self, address: IpAddr) -> bool {
+        match self {
+            Self::V4 => address.is_ipv4(),
+            Self::V6 => address.is_ipv6(),
+            Self::Dual => true,
+        }
+    }
+}
+
+/// A proxy as it introduces itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Proxy {
+    /// `pod.namespace`, the third part of the node id; what people call the proxy.
+    pub id: Arc<str>,
+    /// Sidecar or gateway.
+    pub kind: ProxyKind,
+    /// Metadata `NAMESPACE`, else the first label of the DNS domain.
+    pub namespace: Namespace,
+    /// The pod's name: the id without its namespace.
+    pub name: Arc<str>,
+    /// Labels by metadata; a known pod's labels win.
+    pub labels: Labels,
+    /// `INSTANCE_IPS`, else the second part of the node id.
+    pub addresses: Vec<IpAddr>,
+    /// How traffic reaches it.
+    pub interception: Interception,
+    /// The suffix in which short service names are resolved, `<namespace>.svc.<domain>`.
+    pub dns_domain: Arc<str>,
+    /// The Kubernetes node that it runs on.
+    pub node_name: Option<Arc<str>>,
+    /// Where it runs, by its own account.
+    pub locality: Locality,
+    /// Accepts HTTP/1.0 (metadata `HTTP10` = "1").
+    pub http10: bool,
+    /// Takes virtual hosts as resources of their own: an Envoy on a delta stream.
+    pub takes_virtual_hosts: bool,
+}
+
+/// Why a node cannot be served. The text goes to the proxy and to the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyError {
+    /// The id has another shape.
+    #[error(
+        "node id `{0}` is not of the form type~ip~pod.namespace~dnsDomain; set it so in the bootstrap's node.id"
+    )]
+    Id(String),
+    /// The first part is nothing that is served.
+    #[error("node type `{0}` is not served; `sidecar` and `router` are")]
+    Kind(String),
+    /// Neither metadata nor id hold an address.
+    #[error("node `{0}` has no usable address: set metadata INSTANCE_IPS or the second part of node.id")]
+    Address(String),
+}
+
+impl Proxy {
+    /// Reads a node as Istio's agents and Meltemi's own bootstrap write it (Istio: pilot/pkg/model/context.go). `delta` says which
+    /// spelling of the protocol its stream uses.
+    ///
+    /// # Errors
+    /// When the id is not of four parts, or names a type that is not served, or no address can be found.
+    pub fn parse(node: &Node, delta: bool) -> Result<Self, ProxyError> {
+        let parts: Vec<&str> = node.id.split('~').collect();
+        let &[kind, ip, id, dns_domain] = parts.as_slice() else {
+            return Err(ProxyError::Id(node.id.clone()));
+        };
+        let kind = match kind {
+            "sidecar" => ProxyKind::Sidecar,
+            "router" => ProxyKind::Router,
+            other => return Err(ProxyError::Kind(other.to_owned())),
+        };
+        let metadata = Metadata(node.metadata.as_ref());
+        let instance_ips: Option<Vec<IpAddr>> = metadata
+            .text("INSTANCE_IPS")
+            .map(|ips| ips.split(',').map_while(|ip| ip.trim().parse().ok()).collect());
+        let addresses = match instance_ips.filter(|ips| !ips.is_empty()) {
+            Some(ips) => ips,
+            None => vec![ip.parse().map_err(|_| ProxyError::Address(node.id.clone()))?],
+        };
+        let namespace = metadata
+            .text("NAMESPACE")
+            .filter(|namespace| !namespace.is_empty())
+            .or_else(|| dns_domain.split('.').next())
+            .unwrap_or_default();
+        let name = id.strip_suffix(&format!(".{namespace}")).unwrap_or(id);
+        let labels = metadata.texts("LABELS");
+        let locality = match labels.value("istio-locality") {
+            Some(text) => Locality::parse(text),
+            None => node.locality.as_ref().map_or_else(Locality::default, |locality| Locality {
+                region: locality.region.as_str().into(),
+                zone: locality.zone.as_str().into(),
+                sub_zone: locality.sub_zone.as_str().into(),
+            }),
+        };
+        Ok(Self {
+            id: id.into(),
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+            labels,
+            addresses,
+            interception: match metadata.text("INTERCEPTION_MODE") {
+                Some("NONE") => Interception::None,
+                Some("TPROXY") => Interception::Tproxy,
+                _ => Interception::Redirect,
+            },
+            dns_domain: dns_domain.into(),
+            node_name: metadata.text("NODE_NAME").filter(|name| !name.is_empty()).map(Arc::from),
+            locality,
+            http10: metadata.text("HTTP10") == Some("1"),
+            takes_virtual_hosts: delta && node.user_agent_name == "envoy",
+        })
+    }
+
+    /// Which addresses its workload has.
+    pub fn family(&self) -> IpFamily {
+        match (self.addresses.iter().any(IpAddr::is_ipv4), self.addresses.iter().any(IpAddr::is_ipv6)) {
+            (true, true) => IpFamily::Dual,
+            (false, true) => IpFamily::V6,
+            _ => IpFamily::V4,
+        }
+    }
+
+    /// The cluster's DNS suffix, if the proxy resolves Kubernetes names: `cluster.local` of `shop.svc.cluster.local`.
+    pub fn cluster_domain(&self) -> Option<&str> {
+        self.dns_domain.split_once(".svc.").map(|(_, domain)| domain)
+    }
+}
+
+/// Node metadata: a Struct in which unknown keys are tolerated.
+struct Metadata<'a>(Option<&'a Struct>);
+
+impl<'a> Metadata<'a> {
+    fn value(&self, key: &str) -> Option<&'a value::Kind> {
+        self.0?.fields.get(key)?.kind.as_ref()
+    }
+
+    fn text(&self, key: &str) -> Option<&'a str> {
+        match self.value(key)? {
+            value::Kind::StringValue(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A nested struct of texts; other values in it are passed over.
+    fn texts(&self, key: &str) -> Labels {
+        let Some(value::Kind::StructValue(nested)) = self.value(key) else { return Labels::default() };
+        nested
+            .fields
+            .iter()
+            .filter_map(|(key, value)| match value.kind.as_ref()? {
+                value::Kind::StringValue(text) => Some((key.clone(), text.clone())),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

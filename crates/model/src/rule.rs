@@ -1,0 +1,1 @@
+//! Which DestinationRules are in force for a service as a namespace sees it, and what they say together.

@@ -1,0 +1,245 @@
+//! Services as translation sees them, and which of them a namespace sees.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use meltemi_api::value::ExportTo;
+use meltemi_memo::Question;
+use meltemi_names::{Host, Namespace, ObjectKey, Port, Protocol, Selector};
+
+use crate::entry::IndexKey;
+use crate::exposure::Exposure;
+use crate::mesh::Mesh;
+use crate::read::{self, Read, filed};
+use crate::settings::settings;
+
+/// The DNS suffix of Kubernetes services. Istio's default `cluster.local`; a setting of the process, not of the mesh.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
+
+/// Orders objects as Istio does where the oldest wins: creation time (none is oldest of all, and equal among themselves), then name,
+/// then namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Age {
+    /// Seconds since 1970.
+    pub created: Option<meltemi_api::value::Timestamp>,
+    /// The object; compared by name, then namespace.
+    pub name: meltemi_names::ObjectName,
+    /// Its namespace.
+    pub namespace: Namespace,
+}
+
+impl Age {
+    /// The age of an object.
+    pub fn of(meta: &meltemi_api::Meta) -> Self {
+        Self { created: meta.created, name: meta.key.name.clone(), namespace: meta.key.namespace.clone() }
+    }
+}
+
+/// How a service's endpoints are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resolution {
+    /// The proxy picks among the endpoints (a ClusterIP service).
+    Endpoints,
+    /// The client picks the endpoint's address itself (headless).
+    Passthrough,
+}
+
+/// A port of a service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServicePort {
+    /// The service's port, never the target's.
+    pub port: Port,
+    /// Its name; empty where there is only one and it has none.
+    pub name: Arc<str>,
+    /// What it speaks.
+    pub protocol: Protocol,
+}
+
+/// A service as outbound translation sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceShape {
+    /// The object.
+    pub key: ObjectKey,
+    /// `name.namespace.svc.cluster.local`.
+    pub host: Host,
+    /// Its ports that carry TCP, as written.
+    pub ports: Vec<ServicePort>,
+    /// Cluster IPs; empty for headless services, and for those in a folder that write none.
+    pub addresses: Vec<IpAddr>,
+    /// How its endpoints are found.
+    pub resolution: Resolution,
+    /// Which workloads it has; none: its endpoints are written by somebody else.
+    pub selector: Option<Selector>,
+    /// Who sees it.
+    pub exposure: Exposure,
+    /// What orders it among others.
+    pub age: Age,
+    /// Traffic stays on the caller's node (`internalTrafficPolicy: Local`).
+    pub node_local: bool,
+    /// Hosts that stand for this service too: of ExternalName services that point to it.
+    pub aliases: Vec<Host>,
+}
+
+impl ServiceShape {
+    /// The port of that number.
+    pub fn port(&self, port: Port) -> Option<&ServicePort> {
+        self.ports.iter().find(|found| found.port == port)
+    }
+}
+
+/// The service under that key; none if there is none, or if it is an ExternalName (an alias, no service of its own).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceOf(pub ObjectKey);
+
+impl Question for ServiceOf {
+    type World = Mesh;
+    type Answer = Option<Arc<ServiceShape>>;
+    const NAME: &'static str = "service";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        let (meta, service) = read::service(read, &self.0)?;
+        if service.external_name.is_some() {
+            return None;
+        }
+        let host = Host::of_service(meta.key.name.as_str(), meta.key.namespace.as_str(), CLUSTER_DOMAIN);
+        let aliases = filed(read, IndexKey::AliasesOf(host.clone()))
+            .map(|key| Host::of_service(key.name.as_str(), key.namespace.as_str(), CLUSTER_DOMAIN))
+            .collect();
+        let mesh = settings(read);
+        Some(Arc::new(ServiceShape {
+            key: meta.key.clone(),
+            host,
+            ports: service
+                .ports
+                .iter()
+                .map(|port| ServicePort {
+                    port: port.port,
+                    name: port.name.as_deref().unwrap_or_default().into(),
+                    protocol: port.protocol(),
+                })
+                .filter(|port| port.protocol != Protocol::Udp)
+                .collect(),
+            addresses: service.cluster_ips.clone(),
+            resolution: if service.headless { Resolution::Passthrough } else { Resolution::Endpoints },
+            selector: Some(service.selector.clone()).filter(|selector| !selector.is_empty()),
+            exposure: Exposure::resolve(
+                &written_exposure(meta),
+                &mesh.default_service_export_to,
+                &meta.key.namespace,
+            ),
+            age: Age::of(meta),
+            node_local: service.internal_traffic_local,
+            aliases,
+        }))
+    }
+}
+
+/// The annotation by which a Kubernetes Service says who sees it: a list by comma.
+const EXPORT_TO: &str = "networking.istio.io/exportTo";
+
+/// What the annotation says; entries that are no namespace are findings and count for nothing.
+pub(crate) fn written_exposure(meta: &meltemi_api::Meta) -> Vec<ExportTo> {
+    let written = meta.annotations.value(EXPORT_TO).unwrap_or_default();
+    written.split(',').map(str::trim).filter_map(|entry| ExportTo::parse(entry).ok()).collect()
+}
+
+/// All services that a namespace sees, oldest first; those that only some see before the public ones (Istio's order, in which the
+/// first wins).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct VisibleServices(pub Namespace);
+
+impl Question for VisibleServices {
+    type World = Mesh;
+    type Answer = Arc<[ObjectKey]>;
+    const NAME: &'static str = "visible services";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        let public = read.ask(PublicServices);
+        // Where services are public by default, only those that write an exportTo can be this namespace's own.
+        let by_default = Exposure::resolve(&[], &settings(read).default_service_export_to, &self.0);
+        let candidates =
+            if by_default == Exposure::Public { IndexKey::RestrictedServices } else { IndexKey::Services };
+        let own = by_age(read, filed(read, candidates).cloned(), |shape| {
+            shape.exposure != Exposure::Public && shape.exposure.reaches(&self.0)
+        });
+        if own.is_empty() {
+            Arc::clone(&public)
+        } else {
+            own.into_iter().chain(public.iter().cloned()).collect()
+        }
+    }
+}
+
+/// The services that everyone sees, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct PublicServices;
+
+impl Question for PublicServices {
+    type World = Mesh;
+    type Answer = Arc<[ObjectKey]>;
+    const NAME: &'static str = "public services";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        by_age(read, filed(read, IndexKey::Services).cloned(), |shape| shape.exposure == Exposure::Public)
+            .into()
+    }
+}
+
+fn by_age(
+    read: &Read<'_>,
+    keys: impl Iterator<Item = ObjectKey>,
+    keep: impl Fn(&ServiceShape) -> bool,
+) -> Vec<ObjectKey> {
+    let mut found: Vec<(Age, ObjectKey)> = keys
+        .filter_map(|key| {
+            let shape = read.ask(ServiceOf(key));
+            let shape = shape.as_ref().as_ref()?;
+            keep(shape).then(|| (shape.age.clone(), shape.key.clone()))
+        })
+        .collect();
+    found.sort_unstable();
+    found.into_iter().map(|(_, key)| key).collect()
+}
+
+/// The service of that host as a namespace sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceByHost {
+    /// Who asks.
+    pub viewer: Namespace,
+    /// An exact host; short names are resolved before.
+    pub host: Host,
+}
+
+impl Question for ServiceByHost {
+    type World = Mesh;
+    type Answer = Option<Arc<ServiceShape>>;
+    const NAME: &'static str = "service by host";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        let shapes = filed(read, IndexKey::ServicesByHost(self.host.clone()))
+            .filter_map(|key| (*read.ask(ServiceOf(key.clone()))).clone());
+        shapes.into_iter().find(|shape| shape.exposure.reaches(&self.viewer))
+    }
+}
+
+/// The services that a namespace sees on each port, oldest first within a port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PortTable(pub Namespace);
+
+impl Question for PortTable {
+    type World = Mesh;
+    type Answer = BTreeMap<Port, Vec<(ObjectKey, Protocol)>>;
+    const NAME: &'static str = "port table";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        let mut table: Self::Answer = BTreeMap::new();
+        for key in read.ask(VisibleServices(self.0.clone())).iter() {
+            let shape = read.ask(ServiceOf(key.clone()));
+            for port in shape.iter().flat_map(|shape| &shape.ports) {
+                table.entry(port.port).or_default().push((key.clone(), port.protocol));
+            }
+        }
+        table
+    }
+}

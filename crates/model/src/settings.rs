@@ -1,0 +1,34 @@
+//! The mesh's settings: the ConfigMap `istio` over what was given at start.
+
+use std::sync::Arc;
+
+use meltemi_api::{MeshConfig, Spec};
+use meltemi_memo::Question;
+
+use crate::entry::{Entry, IndexKey};
+use crate::mesh::Mesh;
+use crate::read::{Read, filed, object};
+
+/// The settings in force. Ask for the one field that is needed ([`Setting`]) where a change of another should cost nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Settings;
+
+impl Question for Settings {
+    type World = Mesh;
+    type Answer = Arc<MeshConfig>;
+    const NAME: &'static str = "settings";
+
+    fn answer(&self, read: &Read<'_>) -> Arc<MeshConfig> {
+        // There is one such ConfigMap in a cluster; in a folder the first by namespace counts, the others are findings.
+        let config = filed(read, IndexKey::Settings).next().and_then(|key| object(read, key));
+        match config.map(|object| &object.spec) {
+            Some(Spec::ConfigMap(config)) => Arc::new(config.mesh.clone()),
+            _ => Arc::clone(&read.world_at(Entry::Defaults).defaults),
+        }
+    }
+}
+
+/// The settings in force.
+pub fn settings(read: &Read<'_>) -> Arc<MeshConfig> {
+    Arc::clone(&*read.ask(Settings))
+}

@@ -1,0 +1,130 @@
+//! The workload beside a proxy: its labels as the mesh knows them, and the ports that services lead to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use meltemi_api::service::TargetPort;
+use meltemi_memo::Question;
+use meltemi_names::{Kind, Labels, ObjectKey, Port, Protocol};
+
+use crate::entry::IndexKey;
+use crate::index::workload_labels;
+use crate::mesh::Mesh;
+use crate::proxy::Proxy;
+use crate::read::{self, Read, filed, none_filed};
+use crate::service::{Age, ServiceOf};
+
+/// A port of a workload that a service leads to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InboundPort {
+    /// The port that the application listens on.
+    pub target: Port,
+    /// The oldest service that leads to it.
+    pub service: ObjectKey,
+    /// That service's port.
+    pub port: Port,
+    /// What that service says the port speaks.
+    pub protocol: Protocol,
+}
+
+/// What is known of the workload beside a proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WorkloadFacts {
+    /// The pod's or WorkloadEntry's labels, else those that the proxy says.
+    pub labels: Labels,
+    /// The Kubernetes node that it runs on.
+    pub node: Option<Arc<str>>,
+    /// The ports that services lead to, by target port.
+    pub ports: Arc<[InboundPort]>,
+}
+
+/// The workload beside a proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Workload(pub Arc<Proxy>);
+
+/// A workload's ports by name.
+type NamedPorts = BTreeMap<String, Port>;
+
+impl Question for Workload {
+    type World = Mesh;
+    type Answer = WorkloadFacts;
+    const NAME: &'static str = "workload";
+
+    fn answer(&self, read: &Read<'_>) -> WorkloadFacts {
+        let proxy = &self.0;
+        let (labels, node, named) = identify(read, proxy);
+        let mut services: Vec<(Age, ObjectKey)> = labels
+            .iter()
+            .flat_map(|(key, value)| {
+                filed(read, IndexKey::ServicesSelecting(proxy.namespace.clone(), key.into(), value.into()))
+            })
+            .filter_map(|key| {
+                let shape = (*read.ask(ServiceOf(key.clone()))).clone()?;
+                let selects = shape.selector.as_ref().is_some_and(|selector| selector.selects(&labels));
+                selects.then(|| (shape.age.clone(), key.clone()))
+            })
+            .collect();
+        services.sort_unstable();
+        let mut ports = BTreeMap::new();
+        for (_, key) in services {
+            let Some((_, service)) = read::service(read, &key) else { continue };
+            for port in &service.ports {
+                let target = match &port.target_port {
+                    TargetPort::Number(number) => Some(*number),
+                    TargetPort::Name(name) => named.get(name).copied(),
+                };
+                let Some(target) = target.filter(|_| port.protocol() != Protocol::Udp) else { continue };
+                // The oldest service wins a target port (Istio: core/listener_inbound.go).
+                ports.entry(target).or_insert_with(|| InboundPort {
+                    target,
+                    service: key.clone(),
+                    port: port.port,
+                    protocol: port.protocol(),
+                });
+            }
+        }
+        WorkloadFacts { labels, node, ports: ports.into_values().collect() }
+    }
+}
+
+/// The pod of that name, else the WorkloadEntry at one of its addresses, else what the proxy says of itself.
+fn identify(read: &Read<'_>, proxy: &Proxy) -> (Labels, Option<Arc<str>>, NamedPorts) {
+    let key = ObjectKey::new(Kind::Pod, proxy.namespace.clone(), &*proxy.name);
+    if let Some((meta, pod)) = read::pod(read, &key) {
+        let node = pod.node_name.clone().or_else(|| proxy.node_name.clone());
+        let named = pod.ports.iter().filter_map(|port| Some((port.name.clone()?, port.port))).collect();
+        return (meta.labels.clone(), node, named);
+    }
+    for address in &proxy.addresses {
+        for key in filed(read, IndexKey::WorkloadsAt(*address)) {
+            if key.namespace != proxy.namespace {
+                continue;
+            }
+            let Some((meta, entry)) = read::workload_entry(read, key) else { continue };
+            let labels = workload_labels(meta, &entry.labels);
+            // On one machine many entries share a loopback address: only the one whose labels the proxy says is its own.
+            let says_so = !proxy.labels.is_empty()
+                && proxy.labels.iter().all(|(key, value)| labels.value(key) == Some(value));
+            if address.is_loopback() && !says_so {
+                continue;
+            }
+            let named = entry.ports.clone();
+            return (labels, proxy.node_name.clone(), named);
+        }
+    }
+    (proxy.labels.clone(), proxy.node_name.clone(), NamedPorts::new())
+}
+
+/// Whether any service keeps its traffic on the caller's node; while none does, the node makes no difference.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AnyNodeLocal;
+
+impl Question for AnyNodeLocal {
+    type World = Mesh;
+    type Answer = bool;
+    const NAME: &'static str = "any node-local service";
+
+    fn answer(&self, read: &Read<'_>) -> bool {
+        !none_filed(read, IndexKey::NodeLocalServices)
+    }
+}

@@ -1,0 +1,136 @@
+//! What translation may know of a proxy, in small keys; and the names of all that it makes.
+
+use std::sync::Arc;
+
+use meltemi_catalog::Resource;
+use meltemi_memo::{Memo, NodeId};
+use meltemi_model::Mesh;
+use meltemi_model::proxy::{Interception, IpFamily};
+use meltemi_names::{Locality, Namespace, ObjectKey, Selector};
+
+use crate::cluster::ClusterKey;
+use crate::endpoint::AssignmentKey;
+use crate::listener::{InboundKey, InboundPartKey, ListenerKey, ListenersKey};
+use crate::route::{RouteKey, RoutesKey, VirtualHostKey};
+
+/// A set of resources that proxies share: those of equal keys hold the same one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LayerKey {
+    /// What a proxy needs to call others.
+    Outbound(OutboundKey),
+    /// What a proxy needs to be called.
+    Inbound(InboundKey),
+}
+
+/// All that outbound translation may know of a proxy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OutboundKey {
+    /// Whose services, rules and short names it sees.
+    pub namespace: Namespace,
+    /// The domain in which short names of services resolve (`cluster.local`); none if the proxy does not resolve Kubernetes names.
+    pub domain: Option<Arc<str>>,
+    /// How traffic reaches it.
+    pub interception: Interception,
+    /// Which addresses are of use to it.
+    pub family: IpFamily,
+    /// Of the selectors that something outbound asks for (a VirtualService's `sourceLabels`, a DestinationRule's `workloadSelector`),
+    /// those that match its labels; sorted. Labels that no rule reads are not here, and make no layer.
+    pub selectors: Arc<[Selector]>,
+    /// Where it runs; none where no rule reads it.
+    pub locality: Option<Locality>,
+    /// The Kubernetes node that it runs on; none where no service keeps its traffic on the node.
+    pub node: Option<Arc<str>>,
+    /// HTTP/1.0 is accepted.
+    pub http10: bool,
+    /// Routes go out as virtual hosts.
+    pub virtual_hosts: bool,
+}
+
+/// A group of resources of a layer that change together; its question answers their keys.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PartKey {
+    /// Clusters that stand for no service.
+    Fixed(crate::cluster::FixedKey),
+    /// The clusters and load assignments of one service.
+    Service(crate::cluster::ServicePartKey),
+    /// All outbound listeners.
+    Listeners(ListenersKey),
+    /// All outbound route configurations and virtual hosts.
+    Routes(RoutesKey),
+    /// The listener and clusters of inbound traffic.
+    Inbound(InboundPartKey),
+}
+
+/// Names one resource together with all that it depends on beside the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResourceKey {
+    /// A cluster (CDS).
+    Cluster(ClusterKey),
+    /// A load assignment (EDS).
+    Assignment(AssignmentKey),
+    /// A listener (LDS).
+    Listener(ListenerKey),
+    /// A route configuration (RDS).
+    Route(RouteKey),
+    /// A virtual host as a resource (VHDS).
+    VirtualHost(VirtualHostKey),
+}
+
+/// A made resource; none if, after all, there is none of that key (a DNS cluster without endpoints).
+pub type Made = Option<Arc<Resource>>;
+
+/// The members of a part.
+pub type Members = Vec<ResourceKey>;
+
+impl PartKey {
+    /// Observes the part's members.
+    pub fn observe(&self, memo: &Memo<Mesh>, mesh: &Mesh) -> (NodeId, Arc<Members>) {
+        match self.clone() {
+            Self::Fixed(key) => memo.observe(key, mesh),
+            Self::Service(key) => memo.observe(key, mesh),
+            Self::Listeners(key) => memo.observe(key, mesh),
+            Self::Routes(key) => memo.observe(key, mesh),
+            Self::Inbound(key) => memo.observe(key, mesh),
+        }
+    }
+
+    /// The present members of an observed part.
+    pub fn members(&self, memo: &Memo<Mesh>, node: NodeId) -> Option<Arc<Members>> {
+        match self {
+            Self::Fixed(_) => memo.answer::<crate::cluster::FixedKey>(node),
+            Self::Service(_) => memo.answer::<crate::cluster::ServicePartKey>(node),
+            Self::Listeners(_) => memo.answer::<ListenersKey>(node),
+            Self::Routes(_) => memo.answer::<RoutesKey>(node),
+            Self::Inbound(_) => memo.answer::<InboundPartKey>(node),
+        }
+    }
+}
+
+impl ResourceKey {
+    /// Observes the resource.
+    pub fn observe(&self, memo: &Memo<Mesh>, mesh: &Mesh) -> (NodeId, Made) {
+        let (node, made) = match self.clone() {
+            Self::Cluster(key) => memo.observe(key, mesh),
+            Self::Assignment(key) => memo.observe(key, mesh),
+            Self::Listener(key) => memo.observe(key, mesh),
+            Self::Route(key) => memo.observe(key, mesh),
+            Self::VirtualHost(key) => memo.observe(key, mesh),
+        };
+        (node, (*made).clone())
+    }
+
+    /// The present state of an observed resource.
+    pub fn made(&self, memo: &Memo<Mesh>, node: NodeId) -> Made {
+        let made = match self {
+            Self::Cluster(_) => memo.answer::<ClusterKey>(node),
+            Self::Assignment(_) => memo.answer::<AssignmentKey>(node),
+            Self::Listener(_) => memo.answer::<ListenerKey>(node),
+            Self::Route(_) => memo.answer::<RouteKey>(node),
+            Self::VirtualHost(_) => memo.answer::<VirtualHostKey>(node),
+        };
+        made.and_then(|made| (*made).clone())
+    }
+}
+
+/// Which DestinationRules, merged, are in force for a service as one namespace sees it; oldest first.
+pub type RuleRef = Arc<[ObjectKey]>;

@@ -1,0 +1,117 @@
+//! Which layers a proxy is served from, and the parts of a layer. The only place that sees a proxy, and only to make keys of it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use meltemi_memo::{Memo, NodeId, Question};
+use meltemi_model::proxy::{Interception, Proxy, ProxyKind};
+use meltemi_model::read::Read;
+use meltemi_model::service::VisibleServices;
+use meltemi_model::workload::{self, Workload};
+use meltemi_model::{Mesh, virtual_service};
+use meltemi_names::Selector;
+
+use crate::cluster::{FixedKey, ServicePartKey};
+use crate::key::{LayerKey, OutboundKey, PartKey};
+use crate::listener::{InboundKey, InboundPartKey, ListenersKey};
+use crate::route::RoutesKey;
+
+/// The layers of one proxy. An equal answer for many proxies is what makes them share.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LayersOf {
+    /// The proxy, as it introduced itself.
+    pub proxy: Arc<Proxy>,
+    /// Routes go out as virtual hosts to those that take them.
+    pub virtual_hosts: bool,
+}
+
+impl Question for LayersOf {
+    type World = Mesh;
+    type Answer = Vec<LayerKey>;
+    const NAME: &'static str = "layers of a proxy";
+
+    fn answer(&self, read: &Read<'_>) -> Vec<LayerKey> {
+        let proxy = &self.proxy;
+        let workload = read.ask(Workload(Arc::clone(proxy)));
+        let selectors: BTreeSet<Selector> = read
+            .ask(virtual_service::OutboundSelectors(proxy.namespace.clone()))
+            .iter()
+            .filter(|selector| selector.selects(&workload.labels))
+            .cloned()
+            .collect();
+        let mut layers = vec![LayerKey::Outbound(OutboundKey {
+            namespace: proxy.namespace.clone(),
+            domain: proxy.cluster_domain().map(Arc::from),
+            interception: proxy.interception,
+            family: proxy.family(),
+            selectors: selectors.into_iter().collect(),
+            locality: None,
+            node: if *read.ask(workload::AnyNodeLocal) { workload.node.clone() } else { None },
+            http10: proxy.http10,
+            virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
+        })];
+        // Without redirection nothing reaches the proxy that was not sent to it by name (Istio: no inbound in mode NONE).
+        if proxy.kind == ProxyKind::Sidecar && proxy.interception != Interception::None {
+            layers.push(LayerKey::Inbound(InboundKey {
+                namespace: proxy.namespace.clone(),
+                ports: workload.ports.clone(),
+                interception: proxy.interception,
+                family: proxy.family(),
+            }));
+        }
+        layers
+    }
+}
+
+/// The parts of a layer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PartsOf(pub LayerKey);
+
+impl Question for PartsOf {
+    type World = Mesh;
+    type Answer = Vec<PartKey>;
+    const NAME: &'static str = "parts of a layer";
+
+    fn answer(&self, read: &Read<'_>) -> Vec<PartKey> {
+        match &self.0 {
+            LayerKey::Inbound(key) => vec![PartKey::Inbound(InboundPartKey(key.clone()))],
+            LayerKey::Outbound(key) => {
+                let fixed = [
+                    PartKey::Fixed(FixedKey),
+                    PartKey::Listeners(ListenersKey {
+                        namespace: key.namespace.clone(),
+                        interception: key.interception,
+                        family: key.family,
+                        selectors: Arc::clone(&key.selectors),
+                        http10: key.http10,
+                    }),
+                    PartKey::Routes(RoutesKey {
+                        namespace: key.namespace.clone(),
+                        domain: key.domain.clone(),
+                        family: key.family,
+                        selectors: Arc::clone(&key.selectors),
+                        virtual_hosts: key.virtual_hosts,
+                    }),
+                ];
+                let visible = read.ask(VisibleServices(key.namespace.clone()));
+                let services = visible.iter().map(|service| {
+                    PartKey::Service(ServicePartKey {
+                        viewer: key.namespace.clone(),
+                        service: service.clone(),
+                        selectors: Arc::clone(&key.selectors),
+                        locality: key.locality.clone(),
+                        node: key.node.clone(),
+                    })
+                });
+                fixed.into_iter().chain(services).collect()
+            }
+        }
+    }
+}
+
+impl LayerKey {
+    /// Observes the layer's parts.
+    pub fn observe(&self, memo: &Memo<Mesh>, mesh: &Mesh) -> (NodeId, Arc<Vec<PartKey>>) {
+        memo.observe(PartsOf(self.clone()), mesh)
+    }
+}

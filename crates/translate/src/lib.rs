@@ -1,0 +1,17 @@
+//! The mesh in, Envoy's configuration out: pure functions, remembered by `memo`.
+//!
+//! Knows: Istio's meaning and Envoy's messages. Must not know: streams, files, the clock, a proxy as such.   Start at [`layer`] (what
+//! one proxy is served from), [`key`] (the facets of a proxy that each function may read) and one of `cluster`, `endpoint`,
+//! `listener`, `route`.
+//! Invariants: no function takes a proxy; what a function may know of one is its key, and equal keys share one answer. Set questions
+//! answer names only; each member is made by its own question. The same key and mesh give the same bytes, always and everywhere.
+
+pub mod cluster;
+pub mod encode;
+pub mod endpoint;
+pub mod finding;
+pub mod key;
+pub mod layer;
+pub mod listener;
+pub mod resource_names;
+pub mod route;

@@ -1,0 +1,21 @@
+//! Names of resources, as Istio's users and tools know them, and back.
+
+use meltemi_catalog::ResourceName;
+use meltemi_names::{Host, Port};
+
+/// Clusters that stand for no service.
+pub const BLACK_HOLE: &str = "BlackHoleCluster";
+/// Sends to where the client wanted to go.
+pub const PASSTHROUGH: &str = "PassthroughCluster";
+/// The same for what comes in.
+pub const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
+
+/// `outbound|<port>|<subset>|<host>`; the port is the service's, never the target's (Istio: pilot/pkg/model/service.go).
+pub fn outbound_cluster(port: Port, subset: Option<&str>, host: &Host) -> ResourceName {
+    format!("outbound|{port}|{}|{host}", subset.unwrap_or_default()).into()
+}
+
+/// `inbound|<target port>||`.
+pub fn inbound_cluster(target: Port) -> ResourceName {
+    format!("inbound|{target}||").into()
+}

@@ -1,0 +1,94 @@
+//! Route configurations with their virtual hosts inside, for clients that do not take virtual hosts as resources: assembled late, from
+//! the same parts, by pointer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use meltemi_catalog::{Body, Change, Generation, Layer, LayerBuilder, Need, Resource, ResourceName};
+use meltemi_names::{TypeUrl, Version};
+use meltemi_translate::encode::field_head;
+
+/// `RouteConfiguration.virtual_hosts`.
+const VIRTUAL_HOSTS: u64 = 2;
+
+/// The parts of a layer whose routes are served whole: what is in force, before it is put together.
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    parts: Layer,
+    /// The virtual hosts in force of each route configuration.
+    children: BTreeMap<ResourceName, BTreeSet<ResourceName>>,
+}
+
+impl Default for Assembly {
+    fn default() -> Self {
+        Self { parts: Layer::empty(), children: BTreeMap::new() }
+    }
+}
+
+impl Assembly {
+    /// Starts the next state of the parts.
+    pub(crate) fn edit(&self, generation: Generation) -> LayerBuilder {
+        self.parts.edit(generation)
+    }
+
+    /// Takes the next state of the parts, and brings the served layer up to it.
+    pub(crate) fn finish(&mut self, parts: LayerBuilder, served: &mut LayerBuilder) {
+        let before = self.parts.generation();
+        let Some(now) = parts.finish() else { return };
+        let mut stale: BTreeSet<ResourceName> = BTreeSet::new();
+        for type_url in TypeUrl::ALL {
+            for (_, change) in now.changes_since(type_url, before) {
+                let resource = change.resource();
+                match (type_url, resource.parent(), change) {
+                    (TypeUrl::VirtualHost, Some(parent), Change::Put(_)) => {
+                        self.children.entry(parent.clone()).or_default().insert(resource.name().clone());
+                        stale.insert(parent.clone());
+                    }
+                    (TypeUrl::VirtualHost, Some(parent), Change::Removed(_)) => {
+                        if let Some(children) = self.children.get_mut(parent) {
+                            children.remove(resource.name());
+                        }
+                        stale.insert(parent.clone());
+                    }
+                    (TypeUrl::Route, _, Change::Put(_)) => {
+                        stale.insert(resource.name().clone());
+                    }
+                    (_, _, Change::Put(_)) => {
+                        served.put(Arc::clone(resource));
+                    }
+                    (_, _, Change::Removed(_)) => {
+                        served.remove(type_url, resource.name().as_str());
+                    }
+                }
+            }
+        }
+        self.parts = now;
+        for route in stale {
+            if let Some(head) = self.parts.find(TypeUrl::Route, route.as_str()) {
+                served.put(Arc::new(self.assemble(&head.resource)));
+            }
+        }
+    }
+
+    fn assemble(&self, head: &Resource) -> Resource {
+        let mut body = Body::new();
+        body.extend(head.body());
+        let mut versions = vec![head.version()];
+        let (mut needs, mut origin): (Vec<Need>, Vec<_>) = (head.needs().to_vec(), head.origin().to_vec());
+        for name in self.children.get(head.name()).into_iter().flatten() {
+            let Some(child) = self.parts.find(TypeUrl::VirtualHost, name.as_str()) else { continue };
+            let child = &child.resource;
+            let mut field = Vec::with_capacity(8);
+            field_head(VIRTUAL_HOSTS, child.body().len(), &mut field);
+            body.push(Bytes::from(field));
+            body.extend(child.body());
+            versions.push(child.version());
+            needs.extend_from_slice(child.needs());
+            origin.extend_from_slice(child.origin());
+        }
+        Resource::new(TypeUrl::Route, head.name().clone(), Version::of_parts(versions), body)
+            .needing(needs)
+            .made_from(origin)
+    }
+}

@@ -1,0 +1,271 @@
+//! The engine: batches of events in, the next state of every layer out.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use meltemi_catalog::{Generation, View};
+use meltemi_memo::{Cost, Memo, NodeId};
+use meltemi_model::proxy::Proxy;
+use meltemi_model::{ChangeSet, Event, Mesh, Store};
+use meltemi_translate::key::LayerKey;
+use meltemi_translate::layer::LayersOf;
+
+use crate::group::{Group, Held, Role, Subscriptions};
+
+/// How the engine works; see `meltemi serve --help`.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Keep what works: `--holds`.
+    pub holds: bool,
+    /// Send routes as virtual hosts to those that take them: `--virtual-hosts`.
+    pub virtual_hosts: bool,
+    /// How many removals of each type a layer remembers. A stream that lags more than so many removals behind compares or
+    /// reconnects; at some 100 bytes each this bounds a layer's history to a few megabytes.
+    pub tombstones: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { holds: true, virtual_hosts: true, tombstones: 10_000 }
+    }
+}
+
+/// Names a connected proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProxyId(u64);
+
+#[derive(Debug)]
+struct Connected {
+    node: NodeId,
+    layers: Vec<LayerKey>,
+}
+
+/// What a batch did.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// The state that the layers are of now.
+    pub generation: Generation,
+    /// What changed in the mesh.
+    pub changes: ChangeSet,
+    /// The proxies that have another view now.
+    pub proxies: Vec<ProxyId>,
+}
+
+/// All layers that somebody is served from, kept up to date. Owned by one task.
+#[derive(Debug)]
+pub struct Engine {
+    options: Options,
+    store: Store,
+    memo: Memo<Mesh>,
+    generation: Generation,
+    groups: BTreeMap<LayerKey, Group>,
+    subscribers: HashMap<NodeId, Vec<Subscriber>>,
+    proxies: BTreeMap<ProxyId, Connected>,
+    next_proxy: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Subscriber {
+    Group(Box<(LayerKey, Role)>),
+    Proxy(ProxyId),
+}
+
+struct ForGroup<'a> {
+    key: &'a LayerKey,
+    subscribers: &'a mut HashMap<NodeId, Vec<Subscriber>>,
+}
+
+impl Subscriptions for ForGroup<'_> {
+    fn add(&mut self, node: NodeId, role: Role) {
+        self.subscribers.entry(node).or_default().push(Subscriber::Group(Box::new((self.key.clone(), role))));
+    }
+
+    fn remove(&mut self, node: NodeId, role: &Role) {
+        unsubscribe(
+            self.subscribers,
+            node,
+            |subscriber| matches!(subscriber, Subscriber::Group(found) if found.0 == *self.key && found.1 == *role),
+        );
+    }
+}
+
+fn unsubscribe(
+    subscribers: &mut HashMap<NodeId, Vec<Subscriber>>,
+    node: NodeId,
+    mine: impl Fn(&Subscriber) -> bool,
+) {
+    if let Some(found) = subscribers.get_mut(&node) {
+        found.retain(|subscriber| !mine(subscriber));
+        if found.is_empty() {
+            subscribers.remove(&node);
+        }
+    }
+}
+
+impl Engine {
+    /// An engine over an empty mesh.
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            store: Store::new(),
+            memo: Memo::new(),
+            generation: Generation(1),
+            groups: BTreeMap::new(),
+            subscribers: HashMap::new(),
+            proxies: BTreeMap::new(),
+            next_proxy: 0,
+        }
+    }
+
+    /// The mesh as it is served.
+    pub fn mesh(&self) -> &Mesh {
+        self.store.mesh()
+    }
+
+    /// The store, to try a batch on a copy of it.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The state that the layers are of.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Applies a batch and brings every layer up to date.
+    pub fn apply(&mut self, batch: impl IntoIterator<Item = Event>) -> Applied {
+        let changes = self.store.apply(batch);
+        if changes.is_empty() {
+            return Applied { generation: self.generation, changes, proxies: Vec::new() };
+        }
+        self.generation = Generation(self.generation.0 + 1);
+        let nodes = self.memo.apply(self.store.mesh(), changes.entries());
+        let mut roles: BTreeMap<LayerKey, BTreeSet<Role>> = BTreeMap::new();
+        let mut moved = BTreeSet::new();
+        for node in nodes {
+            for subscriber in self.subscribers.get(&node).into_iter().flatten() {
+                match subscriber {
+                    Subscriber::Group(found) => {
+                        let (key, role) = &**found;
+                        roles.entry(key.clone()).or_default().insert(role.clone());
+                    }
+                    Subscriber::Proxy(proxy) => {
+                        moved.insert(*proxy);
+                    }
+                }
+            }
+        }
+        let mut changed = BTreeSet::new();
+        for (key, roles) in roles {
+            let Some(group) = self.groups.get_mut(&key) else { continue };
+            let mut subscriptions = ForGroup { key: &key, subscribers: &mut self.subscribers };
+            if group.refresh(
+                &roles,
+                &self.memo,
+                self.store.mesh(),
+                self.generation,
+                self.options.tombstones,
+                &mut subscriptions,
+            ) {
+                changed.insert(key);
+            }
+        }
+        for proxy in &moved {
+            self.relocate(*proxy);
+        }
+        self.memo.sweep();
+        let proxies = self
+            .proxies
+            .iter()
+            .filter(|(id, proxy)| moved.contains(id) || proxy.layers.iter().any(|key| changed.contains(key)))
+            .map(|(id, _)| *id)
+            .collect();
+        Applied { generation: self.generation, changes, proxies }
+    }
+
+    /// A proxy connected: it is served from now on.
+    pub fn connect(&mut self, proxy: Arc<Proxy>) -> ProxyId {
+        let id = ProxyId(self.next_proxy);
+        self.next_proxy += 1;
+        let question = LayersOf { proxy, virtual_hosts: self.options.virtual_hosts };
+        let (node, layers) = self.memo.observe(question, self.store.mesh());
+        self.subscribers.entry(node).or_default().push(Subscriber::Proxy(id));
+        self.enter(&layers);
+        self.proxies.insert(id, Connected { node, layers: layers.to_vec() });
+        id
+    }
+
+    /// A proxy is gone.
+    pub fn disconnect(&mut self, id: ProxyId) {
+        let Some(proxy) = self.proxies.remove(&id) else { return };
+        unsubscribe(&mut self.subscribers, proxy.node, |found| *found == Subscriber::Proxy(id));
+        self.memo.release(proxy.node);
+        self.leave(&proxy.layers);
+        self.memo.sweep();
+    }
+
+    /// What a proxy may have now; empty for one that is not connected.
+    pub fn view(&self, id: ProxyId) -> View {
+        let layers = self.proxies.get(&id).into_iter().flat_map(|proxy| &proxy.layers);
+        View::new(layers.filter_map(|key| self.groups.get(key)).map(|group| Arc::clone(&group.layer)))
+    }
+
+    /// The layers that a proxy is served from.
+    pub fn layers(&self, id: ProxyId) -> &[LayerKey] {
+        self.proxies.get(&id).map_or(&[], |proxy| &proxy.layers)
+    }
+
+    /// The virtual hosts of a proxy that keep their last good state.
+    pub fn held(&self, id: ProxyId) -> Vec<Held> {
+        let layers = self.proxies.get(&id).into_iter().flat_map(|proxy| &proxy.layers);
+        layers.filter_map(|key| self.groups.get(key)).flat_map(Group::held).collect()
+    }
+
+    /// The work counted since the last call.
+    pub fn take_cost(&self) -> Cost {
+        self.memo.take_cost()
+    }
+
+    /// How many layers are kept.
+    pub fn layer_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    fn relocate(&mut self, id: ProxyId) {
+        let Some(proxy) = self.proxies.get_mut(&id) else { return };
+        let Some(layers) = self.memo.answer::<LayersOf>(proxy.node) else { return };
+        let before = std::mem::replace(&mut proxy.layers, layers.to_vec());
+        self.enter(&layers);
+        self.leave(&before);
+    }
+
+    fn enter(&mut self, layers: &[LayerKey]) {
+        for key in layers {
+            let group = self.groups.entry(key.clone()).or_insert_with(|| {
+                let mut subscriptions = ForGroup { key, subscribers: &mut self.subscribers };
+                Group::new(
+                    key,
+                    &self.memo,
+                    self.store.mesh(),
+                    self.generation,
+                    self.options.holds,
+                    &mut subscriptions,
+                )
+            });
+            group.proxies += 1;
+        }
+    }
+
+    fn leave(&mut self, layers: &[LayerKey]) {
+        for key in layers {
+            let Some(group) = self.groups.get_mut(key) else { continue };
+            group.proxies -= 1;
+            if group.proxies == 0
+                && let Some(mut group) = self.groups.remove(key)
+            {
+                let mut subscriptions = ForGroup { key, subscribers: &mut self.subscribers };
+                group.release(&self.memo, &mut subscriptions);
+            }
+        }
+    }
+}

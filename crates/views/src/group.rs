@@ -1,0 +1,287 @@
+//! One layer in the making: which parts and resources it is made of, and which of them it observes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use meltemi_catalog::{Generation, Layer, Resource, ResourceName};
+use meltemi_memo::{Memo, NodeId};
+use meltemi_model::Mesh;
+use meltemi_names::TypeUrl;
+use meltemi_translate::key::{LayerKey, Made, Members, PartKey, ResourceKey};
+
+use crate::assemble::Assembly;
+use crate::hold::Holds;
+
+/// A virtual host that keeps its last good state, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its resource name.
+    pub name: ResourceName,
+    /// The clusters that its new state needs and that do not exist.
+    pub missing: Vec<ResourceName>,
+    /// The objects that its new state is made from.
+    pub origin: Vec<meltemi_names::ObjectKey>,
+}
+
+/// What a node of the memo stands for in a group.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    Parts,
+    Part(PartKey),
+    Resource(ResourceKey),
+}
+
+#[derive(Debug)]
+struct Part {
+    node: NodeId,
+    members: Arc<Members>,
+}
+
+#[derive(Debug)]
+struct Member {
+    node: NodeId,
+    /// How many parts list it.
+    uses: u32,
+    name: Option<(TypeUrl, ResourceName)>,
+}
+
+/// What one batch does to the targets of a group: by type and name, the last word counts.
+pub(crate) type Targets = BTreeMap<(TypeUrl, ResourceName), Option<Arc<Resource>>>;
+
+/// A layer, its parts and resources, and how it came to be.
+#[derive(Debug)]
+pub(crate) struct Group {
+    parts_node: NodeId,
+    parts: BTreeMap<PartKey, Part>,
+    members: HashMap<ResourceKey, Member>,
+    pub(crate) holds: Holds,
+    assembly: Option<Assembly>,
+    pub(crate) layer: Arc<Layer>,
+    /// How many proxies are served from it.
+    pub(crate) proxies: u32,
+}
+
+/// Subscriptions of groups to nodes, kept by the engine.
+pub(crate) trait Subscriptions {
+    fn add(&mut self, node: NodeId, role: Role);
+    fn remove(&mut self, node: NodeId, role: &Role);
+}
+
+impl Group {
+    /// Observes all that the layer is made of, and fills the layer.
+    pub(crate) fn new(
+        key: &LayerKey,
+        memo: &Memo<Mesh>,
+        mesh: &Mesh,
+        generation: Generation,
+        holds: bool,
+        subscriptions: &mut dyn Subscriptions,
+    ) -> Self {
+        let (parts_node, parts) = key.observe(memo, mesh);
+        subscriptions.add(parts_node, Role::Parts);
+        let inline = matches!(key, LayerKey::Outbound(key) if !key.virtual_hosts);
+        let mut group = Self {
+            parts_node,
+            parts: BTreeMap::new(),
+            members: HashMap::new(),
+            holds: Holds::new(holds),
+            assembly: inline.then(Assembly::default),
+            layer: Arc::new(Layer::empty()),
+            proxies: 0,
+        };
+        let mut targets = Targets::new();
+        for part in parts.iter() {
+            group.add_part(part, memo, mesh, &mut targets, subscriptions);
+        }
+        group.publish(targets, generation, usize::MAX);
+        group
+    }
+
+    /// Brings the group up to date with the nodes that changed in a batch. True if the layer changed.
+    pub(crate) fn refresh(
+        &mut self,
+        roles: &BTreeSet<Role>,
+        memo: &Memo<Mesh>,
+        mesh: &Mesh,
+        generation: Generation,
+        tombstones: usize,
+        subscriptions: &mut dyn Subscriptions,
+    ) -> bool {
+        let mut targets = Targets::new();
+        // In the order of the roles: parts come and go first, then their members, then the members' new states.
+        for role in roles {
+            match role {
+                Role::Parts => self.refresh_parts(memo, mesh, &mut targets, subscriptions),
+                Role::Part(part) => self.refresh_part(part, memo, mesh, &mut targets, subscriptions),
+                Role::Resource(key) => {
+                    if let Some(member) = self.members.get_mut(key) {
+                        let made = key.made(memo, member.node);
+                        retarget(member, made, &mut targets);
+                    }
+                }
+            }
+        }
+        self.publish(targets, generation, tombstones)
+    }
+
+    /// Lets go of everything that the group observes.
+    pub(crate) fn release(&mut self, memo: &Memo<Mesh>, subscriptions: &mut dyn Subscriptions) {
+        subscriptions.remove(self.parts_node, &Role::Parts);
+        memo.release(self.parts_node);
+        let mut forgotten = Targets::new();
+        for part in self.parts.keys().cloned().collect::<Vec<_>>() {
+            self.remove_part(&part, memo, &mut forgotten, subscriptions);
+        }
+    }
+
+    /// The virtual hosts that keep their last good state.
+    pub(crate) fn held(&self) -> Vec<Held> {
+        self.holds.held()
+    }
+
+    fn refresh_parts(
+        &mut self,
+        memo: &Memo<Mesh>,
+        mesh: &Mesh,
+        targets: &mut Targets,
+        subscriptions: &mut dyn Subscriptions,
+    ) {
+        let Some(parts) = memo.answer::<meltemi_translate::layer::PartsOf>(self.parts_node) else { return };
+        let wanted: BTreeSet<&PartKey> = parts.iter().collect();
+        let gone: Vec<PartKey> = self.parts.keys().filter(|part| !wanted.contains(part)).cloned().collect();
+        for part in &gone {
+            self.remove_part(part, memo, targets, subscriptions);
+        }
+        for part in wanted {
+            if !self.parts.contains_key(part) {
+                self.add_part(part, memo, mesh, targets, subscriptions);
+            }
+        }
+    }
+
+    fn refresh_part(
+        &mut self,
+        key: &PartKey,
+        memo: &Memo<Mesh>,
+        mesh: &Mesh,
+        targets: &mut Targets,
+        subscriptions: &mut dyn Subscriptions,
+    ) {
+        let Some(part) = self.parts.get_mut(key) else { return };
+        let Some(now) = key.members(memo, part.node) else { return };
+        let before = std::mem::replace(&mut part.members, Arc::clone(&now));
+        let (old, new): (BTreeSet<_>, BTreeSet<_>) = (before.iter().collect(), now.iter().collect());
+        for member in old.difference(&new) {
+            self.remove_member(member, memo, targets, subscriptions);
+        }
+        for member in new.difference(&old) {
+            self.add_member(member, memo, mesh, targets, subscriptions);
+        }
+    }
+
+    fn add_part(
+        &mut self,
+        key: &PartKey,
+        memo: &Memo<Mesh>,
+        mesh: &Mesh,
+        targets: &mut Targets,
+        subscriptions: &mut dyn Subscriptions,
+    ) {
+        let (node, members) = key.observe(memo, mesh);
+        subscriptions.add(node, Role::Part(key.clone()));
+        self.parts.insert(key.clone(), Part { node, members: Arc::clone(&members) });
+        for member in members.iter().collect::<BTreeSet<_>>() {
+            self.add_member(member, memo, mesh, targets, subscriptions);
+        }
+    }
+
+    fn remove_part(
+        &mut self,
+        key: &PartKey,
+        memo: &Memo<Mesh>,
+        targets: &mut Targets,
+        subscriptions: &mut dyn Subscriptions,
+    ) {
+        let Some(part) = self.parts.remove(key) else { return };
+        subscriptions.remove(part.node, &Role::Part(key.clone()));
+        memo.release(part.node);
+        for member in part.members.iter().collect::<BTreeSet<_>>() {
+            self.remove_member(member, memo, targets, subscriptions);
+        }
+    }
+
+    fn add_member(
+        &mut self,
+        key: &ResourceKey,
+        memo: &Memo<Mesh>,
+        mesh: &Mesh,
+        targets: &mut Targets,
+        subscriptions: &mut dyn Subscriptions,
+    ) {
+        if let Some(member) = self.members.get_mut(key) {
+            member.uses += 1;
+            return;
+        }
+        let (node, made) = key.observe(memo, mesh);
+        subscriptions.add(node, Role::Resource(key.clone()));
+        let mut member = Member { node, uses: 1, name: None };
+        retarget(&mut member, made, targets);
+        self.members.insert(key.clone(), member);
+    }
+
+    fn remove_member(
+        &mut self,
+        key: &ResourceKey,
+        memo: &Memo<Mesh>,
+        targets: &mut Targets,
+        subscriptions: &mut dyn Subscriptions,
+    ) {
+        let Some(member) = self.members.get_mut(key) else { return };
+        member.uses -= 1;
+        if member.uses > 0 {
+            return;
+        }
+        if let Some(mut member) = self.members.remove(key) {
+            subscriptions.remove(member.node, &Role::Resource(key.clone()));
+            memo.release(member.node);
+            retarget(&mut member, None, targets);
+        }
+    }
+
+    /// Decides what of the targets goes into force, and makes the layer's next state.
+    fn publish(&mut self, targets: Targets, generation: Generation, tombstones: usize) -> bool {
+        if targets.is_empty() {
+            return false;
+        }
+        let mut edit = self.layer.edit(generation);
+        match &mut self.assembly {
+            None => self.holds.admit(targets, &mut edit),
+            Some(assembly) => {
+                let mut inner = assembly.edit(generation);
+                self.holds.admit(targets, &mut inner);
+                assembly.finish(inner, &mut edit);
+            }
+        }
+        edit.bury(tombstones);
+        match edit.finish() {
+            Some(layer) => {
+                self.layer = Arc::new(layer);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// Notes a member's new state among the targets: under its name, and as a removal under a name that it had and lost.
+fn retarget(member: &mut Member, made: Made, targets: &mut Targets) {
+    let name = made.as_ref().map(|resource| (resource.type_url(), resource.name().clone()));
+    if let Some(before) = member.name.take().filter(|before| Some(before) != name.as_ref()) {
+        // Another member may have taken the name in this batch: its word stands.
+        targets.entry(before).or_insert(None);
+    }
+    if let (Some(name), Some(resource)) = (&name, made) {
+        targets.insert(name.clone(), Some(resource));
+    }
+    member.name = name;
+}

@@ -1,0 +1,165 @@
+//! What goes into force, and what waits: made before it is used, kept until it is unused.
+//!
+//! A virtual host that needs a cluster which does not exist keeps its last good state until the cluster does; with no last good it goes
+//! out as it is (a 503, as in Istio). A cluster that a virtual host in force needs stays, with its endpoints, until none does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use meltemi_catalog::{LayerBuilder, Need, Resource, ResourceName};
+use meltemi_names::TypeUrl;
+
+use crate::group::{Held, Targets};
+
+/// The overlay of one layer.
+#[derive(Debug)]
+pub(crate) struct Holds {
+    enabled: bool,
+    /// How many routes in force need each cluster.
+    needed: BTreeMap<ResourceName, u32>,
+    /// Routes whose target waits, with the target.
+    waiting: BTreeMap<(TypeUrl, ResourceName), Arc<Resource>>,
+    /// Clusters that are gone from the targets and still needed, with the assignments that went with them.
+    lingering: BTreeSet<ResourceName>,
+    lingering_endpoints: BTreeSet<ResourceName>,
+}
+
+impl Holds {
+    pub(crate) fn new(enabled: bool) -> Self {
+        Self {
+            enabled,
+            needed: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            lingering: BTreeSet::new(),
+            lingering_endpoints: BTreeSet::new(),
+        }
+    }
+
+    /// Puts the targets of a batch into force as far as they may be.
+    pub(crate) fn admit(&mut self, targets: Targets, edit: &mut LayerBuilder) {
+        let mut routes = Vec::new();
+        let mut appeared = false;
+        for ((type_url, name), target) in targets {
+            match (type_url, target) {
+                (TypeUrl::VirtualHost | TypeUrl::Route, target) => routes.push(((type_url, name), target)),
+                (TypeUrl::Cluster, Some(cluster)) => {
+                    appeared |= self.lingering.remove(&name) || edit.find(type_url, name.as_str()).is_none();
+                    edit.put(cluster);
+                }
+                (TypeUrl::Cluster, None) => {
+                    self.lingering.insert(name);
+                }
+                (TypeUrl::Endpoint, None) => {
+                    self.lingering_endpoints.insert(name);
+                }
+                (_, Some(resource)) => {
+                    self.lingering_endpoints.remove(resource.name());
+                    edit.put(resource);
+                }
+                (_, None) => {
+                    edit.remove(type_url, name.as_str());
+                }
+            }
+        }
+        for (key, target) in routes {
+            self.waiting.remove(&key);
+            match target {
+                Some(route) => self.admit_route(key, route, edit),
+                None => {
+                    self.unneed(key.0, &key.1, edit);
+                    edit.remove(key.0, key.1.as_str());
+                }
+            }
+        }
+        if appeared {
+            // What waited may have what it needs now.
+            for (key, route) in std::mem::take(&mut self.waiting) {
+                self.admit_route(key, route, edit);
+            }
+        }
+        self.drop_unneeded(edit);
+    }
+
+    /// The routes that wait.
+    pub(crate) fn held(&self) -> Vec<Held> {
+        self.waiting
+            .iter()
+            .map(|((_, name), route)| Held {
+                name: name.clone(),
+                missing: clusters(route).cloned().collect(),
+                origin: route.origin().to_vec(),
+            })
+            .collect()
+    }
+
+    fn admit_route(&mut self, key: (TypeUrl, ResourceName), route: Arc<Resource>, edit: &mut LayerBuilder) {
+        let dangling = clusters(&route).any(|cluster| self.is_missing(cluster, edit));
+        if self.enabled && dangling {
+            let in_force = edit.find(key.0, key.1.as_str()).map(|live| &live.resource);
+            // The last good one must be whole itself: all that it needs is there, if only because it needs it.
+            let good = in_force.is_some_and(|before| {
+                before.version() == route.version()
+                    || clusters(before).all(|cluster| edit.find(TypeUrl::Cluster, cluster.as_str()).is_some())
+            });
+            if good {
+                self.waiting.insert(key, route);
+                return;
+            }
+        }
+        self.unneed(key.0, &key.1, edit);
+        for cluster in clusters(&route) {
+            *self.needed.entry(cluster.clone()).or_default() += 1;
+        }
+        edit.put(route);
+    }
+
+    /// Whether a cluster is not among the targets: a lingering one is as good as gone for what is new.
+    fn is_missing(&self, cluster: &ResourceName, edit: &LayerBuilder) -> bool {
+        self.lingering.contains(cluster) || edit.find(TypeUrl::Cluster, cluster.as_str()).is_none()
+    }
+
+    /// The route of that name, if in force, needs its clusters no more.
+    fn unneed(&mut self, type_url: TypeUrl, name: &ResourceName, edit: &LayerBuilder) {
+        let Some(live) = edit.find(type_url, name.as_str()) else { return };
+        for cluster in clusters(&live.resource) {
+            if let Some(count) = self.needed.get_mut(cluster) {
+                *count -= 1;
+                if *count == 0 {
+                    self.needed.remove(cluster);
+                }
+            }
+        }
+    }
+
+    /// Removes lingering clusters that no route in force needs, and lingering assignments that no cluster needs.
+    fn drop_unneeded(&mut self, edit: &mut LayerBuilder) {
+        let (enabled, needed) = (self.enabled, &self.needed);
+        self.lingering.retain(|cluster| {
+            let keep = enabled && needed.contains_key(cluster);
+            if !keep {
+                edit.remove(TypeUrl::Cluster, cluster.as_str());
+            }
+            keep
+        });
+        let mut served = BTreeSet::new();
+        for cluster in &self.lingering {
+            let live = edit.find(TypeUrl::Cluster, cluster.as_str());
+            served.extend(
+                live.into_iter()
+                    .flat_map(|live| live.resource.needs().to_vec())
+                    .map(|Need { name, .. }| name),
+            );
+        }
+        self.lingering_endpoints.retain(|assignment| {
+            let keep = served.contains(assignment);
+            if !keep {
+                edit.remove(TypeUrl::Endpoint, assignment.as_str());
+            }
+            keep
+        });
+    }
+}
+
+fn clusters(route: &Resource) -> impl Iterator<Item = &ResourceName> {
+    route.needs().iter().filter(|need| need.type_url == TypeUrl::Cluster).map(|need| &need.name)
+}
