@@ -1,0 +1,11 @@
+//! What tests are made of: a real Envoy, HTTP apps and load, pods as network namespaces, an xDS client like Envoy's.
+//!
+//! Knows: processes, sockets, Envoy's command line and admin interface, the discovery protocol. Must not know: how
+//! Meltemi translates; an expectation is never built with the code under test.   Start at [`envoy::Envoy`],
+//! [`http::App`], `netns::Network` and `xds::Sidecar`.
+//! Invariant: what is started here ends with the value that stands for it, and nothing is left on the machine.
+
+pub mod envoy;
+pub mod http;
+#[cfg(target_os = "linux")]
+pub mod netns;
