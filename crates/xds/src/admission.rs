@@ -1,0 +1,89 @@
+//! First answers wait their turn, counted in bytes in flight: thousands of proxies that come at once get theirs one after
+//! another, oldest first, while changes to settled streams pass by.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::metrics::Metrics;
+
+/// The room for first answers, shared by all streams of a server.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    semaphore: Arc<Semaphore>,
+    /// In units.
+    total: u32,
+    metrics: Metrics,
+}
+
+/// Bytes in one permit: fine enough for the smallest answer that waits, coarse enough that 4 GiB fit the counter.
+const UNIT: usize = 1024;
+
+impl Admission {
+    /// Room for `bytes` of first answers in flight. One larger than that waits until it is alone.
+    pub(crate) fn new(bytes: usize, metrics: Metrics) -> Self {
+        let total = bytes.div_ceil(UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize >> 1));
+        Self {
+            semaphore: Arc::new(Semaphore::new(total)),
+            #[allow(clippy::cast_possible_truncation, reason = "clamped below u32::MAX")]
+            total: total as u32,
+            metrics,
+        }
+    }
+
+    /// Waits for room; the semaphore is fair, so who came first goes first.
+    pub(crate) fn acquire(&self, bytes: usize) -> BoxFuture<'static, Option<Permit>> {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.total);
+        let semaphore = Arc::clone(&self.semaphore);
+        let waiting = Waiting::new(self.metrics.clone());
+        let metrics = self.metrics.clone();
+        Box::pin(async move {
+            // Never closed; if it were, waiting for room that is not counted any more would be wrong.
+            let permit = semaphore.acquire_many_owned(units).await.ok();
+            drop(waiting);
+            permit.map(|permit| Permit::new(permit, metrics))
+        })
+    }
+}
+
+/// Counted while it waits, also if it is dropped.
+#[derive(Debug)]
+struct Waiting(Metrics);
+
+impl Waiting {
+    fn new(metrics: Metrics) -> Self {
+        metrics.waiting_answers.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting_answers.dec();
+    }
+}
+
+/// Room for one first answer, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    permit: OwnedSemaphorePermit,
+    metrics: Metrics,
+}
+
+impl Permit {
+    fn new(permit: OwnedSemaphorePermit, metrics: Metrics) -> Self {
+        metrics.admitted_bytes.inc_by(bytes_of(&permit));
+        Self { permit, metrics }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.metrics.admitted_bytes.dec_by(bytes_of(&self.permit));
+    }
+}
+
+fn bytes_of(permit: &OwnedSemaphorePermit) -> i64 {
+    i64::try_from(permit.num_permits() * UNIT).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,229 @@
+//! Delta requests: changes of a subscription, and what a returning client still holds.
+//!
+//! Rules: the xDS protocol ("Incremental xDS"), and Istio's `pilot/pkg/xds/delta.go` where that leaves a choice.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use meltemi_catalog::{Generation, ResourceName, View};
+use meltemi_names::{TypeUrl, Version};
+
+use super::{Machine, legacy_wildcard, present_version};
+use crate::request::ErrorDetail;
+use crate::watch::{Due, Watch};
+
+impl Machine {
+    /// A request of one type.
+    #[allow(clippy::too_many_arguments, reason = "the fields of one message, and the stream's surroundings")]
+    pub(super) fn delta(
+        &mut self,
+        type_url: TypeUrl,
+        nonce: &str,
+        error: Option<ErrorDetail>,
+        subscribe: Vec<String>,
+        unsubscribe: Vec<String>,
+        versions: &BTreeMap<String, String>,
+        view: &View,
+        now: Instant,
+    ) {
+        if self.watch(type_url).is_none() {
+            self.delta_first(type_url, subscribe, &unsubscribe, versions, view);
+            return;
+        }
+        if !nonce.is_empty() {
+            self.answered(type_url, nonce, error, view, now);
+        }
+        // Whatever response it answers, a change of the subscription stands: the client says it once.
+        self.unsubscribe(type_url, &unsubscribe, view);
+        self.subscribe(type_url, subscribe, view);
+    }
+
+    fn delta_first(
+        &mut self,
+        type_url: TypeUrl,
+        subscribe: Vec<String>,
+        unsubscribe: &[String],
+        versions: &BTreeMap<String, String>,
+        view: &View,
+    ) {
+        let mut watch = Box::new(Watch::new(type_url));
+        let starred = subscribe.iter().any(|name| name == "*");
+        watch.subscription.wildcard = starred || (subscribe.is_empty() && legacy_wildcard(type_url));
+        let mut named: Vec<ResourceName> = Vec::new();
+        for name in subscribe.iter().filter(|name| *name != "*" && !unsubscribe.contains(name)) {
+            named.push(watch.subscription.add(type_url, name, view));
+        }
+        if !watch.subscription.wildcard {
+            for name in versions.keys().filter(|name| !unsubscribe.contains(name)) {
+                named.push(watch.subscription.add(type_url, name, view));
+            }
+        }
+        if type_url == TypeUrl::Endpoint {
+            watch.subscription.compact(type_url, view);
+        }
+        // Envoy was cut between CDS and EDS if it asks for EDS first: its clusters warm until each assignment is sent
+        // again, even an equal one. And those that this stream's CDS sent anew warm as well.
+        let trusted = type_url != TypeUrl::Endpoint || self.watch(TypeUrl::Cluster).is_some();
+        let touched = if type_url == TypeUrl::Endpoint {
+            std::mem::take(&mut self.touched)
+        } else {
+            Default::default()
+        };
+        let holds = |name: &ResourceName, version: Version| {
+            trusted
+                && !touched.contains(name)
+                && versions.get(name.as_str()).and_then(|text| Version::parse(text)) == Some(version)
+        };
+        // All is due from the first generation on: before the first answer nothing of it is in force.
+        let since = Generation(1).min(self.since());
+        if (watch.subscription.wildcard || watch.subscription.is_all()) && versions.is_empty() {
+            watch.start = true;
+        } else if watch.subscription.wildcard {
+            self.compare(&mut watch, versions, since, view);
+        }
+        if !watch.start || watch.subscription.wildcard {
+            for name in named {
+                let held = versions.contains_key(name.as_str());
+                match present_version(type_url, &name, view) {
+                    Some(version) if holds(&name, version) => {}
+                    _ => watch.mark(name, Due { fresh: !held, ..Due::asked(since) }),
+                }
+            }
+        } else {
+            // "All of the view" is listed when the answer is composed; what the view lacks is not in it.
+            let lacking: Vec<ResourceName> = watch.subscription.names().cloned().collect();
+            for name in lacking {
+                watch.mark(name, Due::asked(since));
+            }
+        }
+        if type_url == TypeUrl::Route {
+            self.new_parents.extend(watch.subscription.names().cloned());
+            if watch.subscription.wildcard {
+                self.new_parents.extend(view.all(type_url).map(|live| live.resource.name().clone()));
+            }
+        }
+        self.watches[type_url as usize] = Some(watch);
+    }
+
+    /// What differs between the view and what a returning wildcard client holds.
+    fn compare(
+        &self,
+        watch: &mut Watch,
+        versions: &BTreeMap<String, String>,
+        since: Generation,
+        view: &View,
+    ) {
+        let type_url = watch.type_url;
+        for live in view.all(type_url) {
+            let resource = &live.resource;
+            let name = resource.name();
+            let held = versions.get(name.as_str());
+            let version = held.and_then(|text| Version::parse(text));
+            let asked_parent = type_url != TypeUrl::VirtualHost
+                || resource.parent().is_none_or(|parent| {
+                    self.watch(TypeUrl::Route)
+                        .is_some_and(|routes| routes.subscription.covers(parent.as_str()))
+                });
+            if !asked_parent {
+                // Its route configuration will be asked for after this, and then it need not be sent again.
+                if let Some(version) = version {
+                    watch.known.insert(name.clone(), version);
+                }
+            } else if version != Some(resource.version()) {
+                watch.mark(name.clone(), Due { fresh: held.is_none(), ..Due::changed(since) });
+            }
+        }
+        for name in versions.keys().filter(|name| view.find(type_url, name).is_none()) {
+            let name = ResourceName::from(name.as_str());
+            watch.mark(name, Due::changed(since));
+        }
+    }
+
+    fn subscribe(&mut self, type_url: TypeUrl, names: Vec<String>, view: &View) {
+        if names.is_empty() {
+            return;
+        }
+        let since = self.since();
+        let mut parents = Vec::new();
+        let Some(watch) = self.watch_mut(type_url) else { return };
+        for name in names {
+            if name == "*" {
+                if !watch.subscription.wildcard {
+                    watch.subscription.wildcard = true;
+                    watch.start = true;
+                    if type_url == TypeUrl::Route {
+                        parents.extend(view.all(type_url).map(|live| live.resource.name().clone()));
+                    }
+                }
+                continue;
+            }
+            // Asked for again means that the client may have dropped it: it is sent again, whatever it was sent before.
+            let name = watch.subscription.add(type_url, &name, view);
+            watch.aside.remove(&name);
+            watch.mark(name.clone(), Due::asked(since));
+            if type_url == TypeUrl::Route {
+                parents.push(name);
+            }
+        }
+        if type_url == TypeUrl::Endpoint {
+            watch.subscription.compact(type_url, view);
+        }
+        self.new_parents.extend(parents);
+    }
+
+    fn unsubscribe(&mut self, type_url: TypeUrl, names: &[String], view: &View) {
+        let since = self.since();
+        let mut dropped = Vec::new();
+        let Some(watch) = self.watch_mut(type_url) else { return };
+        for name in names {
+            if name == "*" {
+                watch.subscription.wildcard = false;
+                let subscription = &watch.subscription;
+                watch.due.retain(|name, _| subscription.named(name.as_str()));
+                watch.aside.retain(|name, _| subscription.named(name.as_str()));
+                if watch.start {
+                    // What was asked for by name is still to be answered.
+                    watch.start = false;
+                    let named: Vec<ResourceName> = watch.subscription.names().cloned().collect();
+                    for name in named {
+                        watch.mark(name, Due::asked(since));
+                    }
+                }
+                continue;
+            }
+            if !watch.subscription.drop_name(type_url, name, view) {
+                continue;
+            }
+            if watch.subscription.wildcard {
+                // Still covered by the wildcard: the protocol wants an answer that says so (xDS protocol, "unsubscribing
+                // from resources").
+                watch.mark(ResourceName::from(name.as_str()), Due::changed(since));
+            } else {
+                watch.due.remove(name.as_str());
+                watch.aside.remove(name.as_str());
+            }
+            dropped.push(ResourceName::from(name.as_str()));
+        }
+        if type_url == TypeUrl::Route && !dropped.is_empty() {
+            self.forget_virtual_hosts(&dropped, view);
+        }
+    }
+
+    /// Virtual hosts of route configurations that the client dropped went with them.
+    pub(super) fn forget_virtual_hosts(&mut self, parents: &[ResourceName], view: &View) {
+        for parent in parents {
+            self.new_parents.remove(parent);
+        }
+        let Some(watch) = self.watch_mut(TypeUrl::VirtualHost) else { return };
+        if !watch.subscription.wildcard {
+            return;
+        }
+        let gone = |name: &ResourceName, due: &Due| {
+            view.find(TypeUrl::VirtualHost, name.as_str())
+                .and_then(|live| live.resource.parent())
+                .or(due.parent.as_ref())
+                .is_some_and(|parent| parents.contains(parent))
+        };
+        watch.due.retain(|name, due| !gone(name, due));
+    }
+}

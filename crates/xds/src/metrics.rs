@@ -1,0 +1,211 @@
+//! What is counted, and its names.
+//!
+//! Invariant: label values come from enums, never from a client.
+
+use meltemi_names::TypeUrl;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::form::Form;
+use crate::machine::CloseCode;
+
+/// What one stream counted since it was last asked.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    types: [TypeTally; TypeUrl::ALL.len()],
+    /// Requests for types that are not served.
+    pub unknown_requests: u64,
+}
+
+/// Counts of one type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TypeTally {
+    /// Requests, answers among them.
+    pub requests: u64,
+    /// Responses.
+    pub responses: u64,
+    /// Resources in them.
+    pub resources: u64,
+    /// Names told as removed.
+    pub removed: u64,
+    /// Bytes of the responses.
+    pub bytes: u64,
+    /// Responses accepted.
+    pub acks: u64,
+    /// Responses refused.
+    pub nacks: u64,
+    /// Answers to responses of another time or stream.
+    pub stale: u64,
+    /// Waits that ended without an answer.
+    pub waits_ended: u64,
+}
+
+impl Tally {
+    pub(crate) fn of(&mut self, type_url: TypeUrl) -> &mut TypeTally {
+        &mut self.types[type_url as usize]
+    }
+
+    /// The counts of one type.
+    pub fn get(&self, type_url: TypeUrl) -> TypeTally {
+        self.types[type_url as usize]
+    }
+}
+
+/// A resource type as a label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TypeLabel {
+    r#type: TypeValue,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct TypeValue(TypeUrl);
+
+impl EncodeLabelValue for TypeValue {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.0.short(), encoder)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FormLabel {
+    form: FormValue,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct FormValue(Form);
+
+impl EncodeLabelValue for FormValue {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.0.as_str(), encoder)
+    }
+}
+
+/// Why a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Ended {
+    /// The client ended it, or the connection broke.
+    Client,
+    /// The client sent what no client should.
+    Invalid,
+    /// The client exceeded a bound.
+    Exhausted,
+    /// The client is to come back with its versions.
+    Moved,
+    /// The stream was refused by the directory (not ready, not allowed).
+    Refused,
+    /// The server drains.
+    Drained,
+    /// The stream was old enough.
+    Aged,
+}
+
+impl From<CloseCode> for Ended {
+    fn from(code: CloseCode) -> Self {
+        match code {
+            CloseCode::InvalidArgument => Self::Invalid,
+            CloseCode::ResourceExhausted => Self::Exhausted,
+            CloseCode::Unavailable => Self::Moved,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndedLabel {
+    reason: Ended,
+}
+
+/// The counters of all streams.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    streams: Family<FormLabel, Gauge>,
+    ended: Family<EndedLabel, Counter>,
+    requests: Family<TypeLabel, Counter>,
+    unknown_requests: Counter,
+    responses: Family<TypeLabel, Counter>,
+    resources: Family<TypeLabel, Counter>,
+    removed: Family<TypeLabel, Counter>,
+    bytes: Family<TypeLabel, Counter>,
+    acks: Family<TypeLabel, Counter>,
+    nacks: Family<TypeLabel, Counter>,
+    stale: Family<TypeLabel, Counter>,
+    waits_ended: Family<TypeLabel, Counter>,
+    pub(crate) waiting_answers: Gauge,
+    pub(crate) admitted_bytes: Gauge,
+}
+
+impl Metrics {
+    /// Puts all of them into `registry`, under their full names.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("meltemi_xds");
+        registry.register("streams", "Live streams (unstable)", self.streams.clone());
+        registry.register("streams_ended", "Streams that ended, by reason (unstable)", self.ended.clone());
+        registry.register("requests", "Requests, answers among them (unstable)", self.requests.clone());
+        registry.register(
+            "unknown_requests",
+            "Requests for types that are not served (unstable)",
+            self.unknown_requests.clone(),
+        );
+        registry.register("responses", "Responses sent (unstable)", self.responses.clone());
+        registry.register("resources_sent", "Resources in responses (unstable)", self.resources.clone());
+        registry.register("resources_removed", "Names told as removed (unstable)", self.removed.clone());
+        registry.register("sent_bytes", "Bytes of responses (unstable)", self.bytes.clone());
+        registry.register("acks", "Responses accepted (unstable)", self.acks.clone());
+        registry.register("nacks", "Responses refused (unstable)", self.nacks.clone());
+        registry.register(
+            "stale_nonces",
+            "Answers to superseded or foreign responses, ignored (unstable)",
+            self.stale.clone(),
+        );
+        registry.register(
+            "waits_ended",
+            "Waits for an answer that ended by their limit (unstable)",
+            self.waits_ended.clone(),
+        );
+        registry.register(
+            "first_answers_waiting",
+            "First answers that wait for room (unstable)",
+            self.waiting_answers.clone(),
+        );
+        registry.register(
+            "first_answers_bytes",
+            "Bytes of first answers in flight (unstable)",
+            self.admitted_bytes.clone(),
+        );
+    }
+
+    pub(crate) fn opened(&self, form: Form) {
+        self.streams.get_or_create(&FormLabel { form: FormValue(form) }).inc();
+    }
+
+    pub(crate) fn ended(&self, form: Form, reason: Ended) {
+        self.streams.get_or_create(&FormLabel { form: FormValue(form) }).dec();
+        self.ended.get_or_create(&EndedLabel { reason }).inc();
+    }
+
+    /// Adds what a stream counted.
+    pub(crate) fn add(&self, tally: &Tally) {
+        self.unknown_requests.inc_by(tally.unknown_requests);
+        for type_url in TypeUrl::ALL {
+            let counts = tally.get(type_url);
+            let pairs = [
+                (&self.requests, counts.requests),
+                (&self.responses, counts.responses),
+                (&self.resources, counts.resources),
+                (&self.removed, counts.removed),
+                (&self.bytes, counts.bytes),
+                (&self.acks, counts.acks),
+                (&self.nacks, counts.nacks),
+                (&self.stale, counts.stale),
+                (&self.waits_ended, counts.waits_ended),
+            ];
+            for (family, count) in pairs {
+                if count > 0 {
+                    family.get_or_create(&TypeLabel { r#type: TypeValue(type_url) }).inc_by(count);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Between the server and who knows the proxies: the server asks what a client may have, and tells what became of it.
+//!
+//! Knows: nodes, views. Must not know: how a view is made, how a peer is authenticated (that is the directory's).
+//! Invariant: a [`Watcher`] lives exactly as long as its stream.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use meltemi_catalog::{Generation, View};
+use meltemi_proto::envoy::config::core::v3::Node;
+use tokio::sync::watch;
+
+use crate::form::Form;
+use crate::machine::Machine;
+use crate::metrics::Ended;
+use crate::status::{Refusal, StreamStatus};
+
+/// Tells what each client may have.
+pub trait Directory: Send + Sync + 'static {
+    /// A client has introduced itself. The future may wait (until the first snapshot is there), refuse (`Unavailable`,
+    /// `Unauthenticated`, `PermissionDenied`), or say what the client is served from. It is dropped if the client goes.
+    fn connect(
+        &self,
+        node: Node,
+        peer: Peer,
+        stream: Arc<StreamHandle>,
+    ) -> BoxFuture<'static, Result<Connection, tonic::Status>>;
+}
+
+/// What a client is served from.
+pub struct Connection {
+    /// What it may have, now and later. May be moved to a view of other layers at any time.
+    pub views: watch::Receiver<View>,
+    /// Is told what becomes of it; dropped when the stream ends, which is how the directory learns of that.
+    pub watcher: Box<dyn Watcher>,
+    /// After this the stream ends kindly, so that the client may come to another replica; none for never.
+    pub max_age: Option<Duration>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("max_age", &self.max_age).finish_non_exhaustive()
+    }
+}
+
+/// Hears of one stream. Called from the stream's own task: must not block.
+pub trait Watcher: Send + 'static {
+    /// The client refused a response. Reported when it comes, and once more when the resource stands alone.
+    fn refused(&mut self, refusal: &Refusal);
+
+    /// The client has acknowledged everything up to this generation.
+    fn progressed(&mut self, watermark: Generation);
+
+    /// The stream ends, for this reason; dropped right after. Not called if the connection breaks.
+    fn ended(&mut self, _reason: Ended) {}
+}
+
+/// Who is on the other side of a stream, as far as the connection tells.
+pub struct Peer {
+    /// How it speaks: a directory gives virtual hosts as resources of their own to [`Form::Delta`] only.
+    pub form: Form,
+    /// The request's headers; `authorization` may be among them.
+    pub headers: http::HeaderMap,
+    /// What the listener put beside the request: addresses, the client's certificate.
+    pub extensions: http::Extensions,
+}
+
+impl Peer {
+    /// The address of the other side, for plain TCP as tonic serves it.
+    pub fn address(&self) -> Option<SocketAddr> {
+        let info = self.extensions.get::<tonic::transport::server::TcpConnectInfo>()?;
+        info.remote_addr()
+    }
+}
+
+/// Without headers, which hold credentials.
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer")
+            .field("form", &self.form)
+            .field("address", &self.address())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A live stream, as others may look at it. Looking locks the stream for the time of a copy.
+#[derive(Debug)]
+pub struct StreamHandle {
+    id: u64,
+    form: Form,
+    machine: Mutex<Machine>,
+    views: OnceLock<watch::Receiver<View>>,
+}
+
+impl StreamHandle {
+    pub(crate) fn new(id: u64, machine: Machine) -> Self {
+        Self { id, form: machine.form, machine: Mutex::new(machine), views: OnceLock::new() }
+    }
+
+    pub(crate) fn serve_from(&self, views: watch::Receiver<View>) {
+        let _ = self.views.set(views);
+    }
+
+    /// Counts the streams of this process.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// How the client speaks.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// What the client was sent and acknowledged, as it stands.
+    pub fn status(&self) -> StreamStatus {
+        let view = self.views.get().map(|views| views.borrow().clone()).unwrap_or_default();
+        self.with(|machine| machine.status(&view))
+    }
+
+    /// The last generation whose effects the client has acknowledged.
+    pub fn watermark(&self) -> Generation {
+        self.with(|machine| machine.watermark())
+    }
+
+    /// What the client may have now.
+    pub fn view(&self) -> View {
+        self.views.get().map(|views| views.borrow().clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Machine) -> T) -> T {
+        // A panic in the machine ends its own stream; what others read of it is still well formed.
+        f(&mut self.machine.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
