@@ -9,3 +9,5 @@ pub mod envoy;
 pub mod http;
 #[cfg(target_os = "linux")]
 pub mod netns;
+#[cfg(feature = "xds")]
+pub mod xds;
