@@ -5,19 +5,28 @@
 //! Invariant: whatever is read, the answer is an object or a finding with its place, never a panic; an object's values are in
 //! range, and equal objects compare equal.
 
+mod decode;
 pub mod destination_rule;
+mod document;
 pub mod endpoint_slice;
+mod field;
+mod finding;
 pub mod markers;
 pub mod mesh_config;
 mod object;
 pub mod pod;
 pub mod service;
+mod validate;
 pub mod value;
 pub mod virtual_service;
 pub mod workload_entry;
 
+pub use decode::{Decoded, decode};
 pub use destination_rule::DestinationRule;
+pub use document::{File, MAX_FILE, Parsed, Places, parse, parse_all, parse_mesh_config};
 pub use endpoint_slice::EndpointSlice;
+pub use field::{FieldPath, Segment};
+pub use finding::{Finding, Place, Severity};
 pub use mesh_config::{ConfigMap, MeshConfig};
 pub use object::{Meta, Object, Spec};
 pub use pod::Pod;

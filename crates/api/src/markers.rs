@@ -6,7 +6,6 @@
 use serde::de::{Deserialize, Deserializer, IgnoredAny, Visitor};
 
 /// The name under which a marker of [`not_yet`] introduces itself to the deserializer; what happens instead follows it.
-#[cfg(test)]
 pub(crate) const NOT_YET: &str = "not supported yet: ";
 
 /// A field that has no meaning for the mesh, or that others read: taken and dropped.

@@ -2,9 +2,13 @@
 
 use meltemi_names::Port;
 
+use crate::decode::{finding_of, reader};
 use crate::destination_rule::H2UpgradePolicy;
+use crate::document::yaml;
+use crate::field::FieldPath;
+use crate::finding::Finding;
 use crate::markers::{Unread, not_yet};
-use crate::value::{Duration, ExportTo};
+use crate::value::{Duration, ExportTo, port_or_zero};
 use crate::virtual_service::Retries;
 
 /// The ConfigMap `istio` (or `istio-<revision>`).
@@ -51,7 +55,7 @@ pub struct MeshConfig {
     /// Where inbound connections are redirected to.
     pub proxy_inbound_listen_port: Port,
     /// A forward proxy for applications that want one; none by default.
-    #[serde(deserialize_with = "zero_is_none")]
+    #[serde(deserialize_with = "port_or_zero")]
     pub proxy_http_port: Option<Port>,
     /// Mutual TLS wherever both sides can.
     pub enable_auto_mtls: bool,
@@ -176,6 +180,34 @@ impl Default for MeshConfig {
     }
 }
 
+/// Reads the text of a mesh configuration that stands at `path` of its object. No configuration when a finding is an error.
+pub(crate) fn read_mesh_config(text: &str, path: &FieldPath) -> (Option<MeshConfig>, Vec<Finding>) {
+    let origin = yaml::Origin { line: 1, indent: 0 };
+    let loaded = yaml::load(text, origin, &"".into());
+    let Some(loaded) = loaded.into_iter().next() else {
+        return (Some(MeshConfig::default()), Vec::new());
+    };
+    if !loaded.faults.is_empty() {
+        let findings = loaded.faults.into_iter().map(|fault| {
+            let message = format!("{} (line {} of the text)", fault.message, fault.line);
+            Finding { hint: fault.hint.map(str::to_owned), ..Finding::error(fault.code, message).at(path) }
+        });
+        return (None, findings.collect());
+    }
+    let mut notices = Vec::new();
+    let read = reader::read(&loaded.value, path, &mut notices);
+    let mut findings: Vec<Finding> = notices.into_iter().map(finding_of).collect();
+    match read {
+        Ok(mesh) => (Some(mesh), findings),
+        Err(fault) => {
+            let path = fault.path.as_ref().unwrap_or(path);
+            findings
+                .push(Finding { hint: fault.hint, ..Finding::error("bad-value", fault.message).at(path) });
+            (None, findings)
+        }
+    }
+}
+
 /// How an access log is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -225,14 +257,4 @@ pub enum InboundMode {
     Passthrough,
     /// They reach the application from its own address.
     Localhost,
-}
-
-fn zero_is_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Port>, D::Error> {
-    use serde::Deserialize as _;
-    match Option::<u32>::deserialize(deserializer)? {
-        None | Some(0) => Ok(None),
-        Some(number) => Port::new(number)
-            .map(Some)
-            .ok_or_else(|| serde::de::Error::custom(format!("a port is 1 to 65535, found {number}"))),
-    }
 }

@@ -16,9 +16,10 @@ mod timestamp;
 
 pub use address::Address;
 pub use duration::{Duration, DurationError};
+pub(crate) use export::is_dns_label;
 pub use export::{ExportTo, GatewayName};
 pub use header_name::{HeaderName, HeaderNameError};
-pub(crate) use number::{integer, non_empty, optional_port};
+pub(crate) use number::{integer, non_empty, optional_port, port_or_zero, signed_integer};
 pub use percent::{Decimal, Percent};
 pub use regex::{Regex, RegexError};
 pub use status::HttpStatus;

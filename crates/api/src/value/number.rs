@@ -12,15 +12,41 @@ pub(crate) fn non_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Op
 pub(crate) fn optional_port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Port>, D::Error> {
     #[derive(serde::Deserialize)]
     struct Selector {
-        #[serde(default)]
-        number: Option<u32>,
+        #[serde(default, deserialize_with = "port_or_zero")]
+        number: Option<Port>,
     }
-    match Option::<Selector>::deserialize(deserializer)?.and_then(|selector| selector.number) {
+    Ok(Option::<Selector>::deserialize(deserializer)?.and_then(|selector| selector.number))
+}
+
+/// The number of a port; 0 is not set.
+pub(crate) fn port_or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Port>, D::Error> {
+    match Option::<u32>::deserialize(deserializer)? {
         None | Some(0) => Ok(None),
         Some(number) => Port::new(number)
             .map(Some)
             .ok_or_else(|| D::Error::custom(format!("a port is 1 to 65535, found {number}"))),
     }
+}
+
+/// A 64-bit number that may be negative, in either form.
+pub(crate) fn signed_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    struct Either;
+    impl Visitor<'_> for Either {
+        type Value = i64;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a whole number")
+        }
+        fn visit_u64<E: Error>(self, number: u64) -> Result<i64, E> {
+            i64::try_from(number).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+        }
+        fn visit_i64<E: Error>(self, number: i64) -> Result<i64, E> {
+            Ok(number)
+        }
+        fn visit_str<E: Error>(self, text: &str) -> Result<i64, E> {
+            text.parse().map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+        }
+    }
+    deserializer.deserialize_any(Either).map(Some)
 }
 
 /// A 64-bit number, which protobuf JSON writes as a text and YAML as a number.

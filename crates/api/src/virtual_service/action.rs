@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error};
 
 use super::Destination;
 use crate::markers::not_yet;
-use crate::value::{Duration, HeaderName, HttpStatus, Percent, Regex, non_empty};
+use crate::value::{Duration, HeaderName, HttpStatus, Percent, Regex, non_empty, port_or_zero};
 
 /// An answer that sends the client elsewhere; parts not given stay as in the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -21,6 +21,7 @@ pub struct Redirect {
     #[serde(deserialize_with = "non_empty")]
     pub authority: Option<String>,
     /// Replaces the port.
+    #[serde(deserialize_with = "port_or_zero")]
     pub port: Option<Port>,
     /// Where the port comes from when none is given.
     pub derive_port: Option<DerivePort>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use meltemi_names::{Namespace, Port, Selector};
 
-use crate::value::{GatewayName, HeaderName, StringMatch, non_empty};
+use crate::value::{GatewayName, HeaderName, StringMatch, non_empty, port_or_zero};
 
 /// Conditions that must all hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -30,6 +30,7 @@ pub struct HttpMatch {
     /// Exact and prefix matches of the path ignore case.
     pub ignore_uri_case: bool,
     /// The port that the request came to.
+    #[serde(deserialize_with = "port_or_zero")]
     pub port: Option<Port>,
     /// Labels of the client's workload.
     pub source_labels: Selector,

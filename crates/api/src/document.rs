@@ -1,0 +1,237 @@
+//! The text of a file to its objects, each with its findings and their places.
+//!
+//! Knows: files of many documents, JSON, `List` kinds. Must not know: the file system, other files.   Start at [`parse`].
+//! Invariant: a document that cannot be read spares the others of its file, and yields its object's key when that can be read.
+
+mod places;
+mod split;
+pub(crate) mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use meltemi_names::{Kind, ObjectKey};
+use serde_json::Value;
+
+pub use places::Places;
+
+use crate::Object;
+use crate::decode::{self, Decoded, MESH_CONFIG_MAP, decode};
+use crate::field::FieldPath;
+use crate::finding::{Finding, Place, Severity};
+use crate::mesh_config::{MeshConfig, read_mesh_config};
+use yaml::{Loaded, Origin};
+
+/// The largest text that is read, in bytes: a dump of some 20,000 objects. More is a mistake, such as a log in the folder.
+pub const MAX_FILE: usize = 64 << 20;
+
+/// What a file holds.
+#[derive(Clone, Debug, Default)]
+pub struct File {
+    /// Its documents (and the items of its lists) in order, without those that are skipped.
+    pub documents: Vec<Parsed>,
+    /// How many objects of which kinds are none of the mesh's.
+    pub skipped: BTreeMap<String, usize>,
+    /// A part could not be read so far that its object is not even known by name: an object that this file held before, and that is
+    /// not among the documents now, may be that part and is not to be taken for deleted.
+    pub incomplete: bool,
+}
+
+impl File {
+    /// All findings of the file, sorted.
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings: Vec<Finding> =
+            self.documents.iter().flat_map(|document| document.findings.iter().cloned()).collect();
+        findings.sort();
+        findings
+    }
+}
+
+/// One document.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// The object that the document is, or would be if it were right: one that is not taken is not a deleted one. None for kinds
+    /// that are not read, and when kind or name cannot be read.
+    pub key: Option<ObjectKey>,
+    /// The object; none when a finding is an error, and for kinds that are not read.
+    pub object: Option<Object>,
+    /// What was found, with places.
+    pub findings: Vec<Finding>,
+    /// Where its fields stand.
+    pub places: Places,
+}
+
+/// Reads the text of a file. `file` is what findings call it; objects without a namespace are of `namespace`.
+pub fn parse(text: &str, file: &str, namespace: &str) -> File {
+    let file: Arc<str> = file.into();
+    let mut found = File::default();
+    if text.len() > MAX_FILE {
+        found.documents.push(too_large(&file));
+        found.incomplete = true;
+        return found;
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    for chunk in split::split(text) {
+        let mut loaded = yaml::load(chunk.text, Origin { line: chunk.line, indent: 0 }, &file);
+        // Escapes of JSON that YAML does not have (surrogate pairs): then without places.
+        if loaded.iter().any(|document| !document.faults.is_empty())
+            && chunk.text.trim_start().starts_with('{')
+            && let Ok(value) = serde_json::from_str(chunk.text)
+        {
+            loaded.truncate(1);
+            if let Some(document) = loaded.first_mut() {
+                document.value = value;
+                document.faults.clear();
+            }
+        }
+        for document in loaded {
+            read(document, chunk.text, chunk.line, namespace, &mut found);
+        }
+    }
+    found
+}
+
+/// Reads a text whose objects must all be right, as tests and examples have: the objects in order, of namespace `default` where
+/// none is written.
+///
+/// # Errors
+/// All findings, when one of them is an error.
+pub fn parse_all(text: &str) -> Result<Vec<Object>, Vec<Finding>> {
+    let file = parse(text, "text", "default");
+    let findings = file.findings();
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+        return Err(findings);
+    }
+    Ok(file.documents.into_iter().filter_map(|document| document.object).collect())
+}
+
+/// Reads a file that is a mesh configuration and nothing else. No configuration when a finding is an error.
+pub fn parse_mesh_config(text: &str, file: &str) -> (Option<MeshConfig>, Vec<Finding>) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let (mesh, findings) = read_mesh_config(text, &FieldPath::root());
+    let places = yaml::load(text, Origin { line: 1, indent: 0 }, &file.into());
+    let mut findings: Vec<Finding> = match places.first() {
+        // A syntax error has its own place.
+        Some(loaded) if !loaded.faults.is_empty() => {
+            loaded.faults.iter().map(|fault| placed(fault, file)).collect()
+        }
+        Some(loaded) => findings.into_iter().map(|finding| loaded.places.locate(finding)).collect(),
+        None => findings,
+    };
+    findings.sort();
+    (mesh, findings)
+}
+
+fn too_large(file: &Arc<str>) -> Parsed {
+    let place = Place { file: file.clone(), line: 1, column: 1 };
+    let message = format!("the file is larger than {} MiB", MAX_FILE >> 20);
+    Parsed {
+        key: None,
+        object: None,
+        findings: vec![Finding::error("file-too-large", message).placed(Some(place))],
+        places: Places::none(file.clone()),
+    }
+}
+
+fn placed(fault: &yaml::Fault, file: &str) -> Finding {
+    let place = Place { file: file.into(), line: fault.line, column: fault.column };
+    Finding {
+        hint: fault.hint.map(str::to_owned),
+        ..Finding::error(fault.code, fault.message.clone()).placed(Some(place))
+    }
+}
+
+fn read(loaded: Loaded, text: &str, first_line: u32, namespace: &str, found: &mut File) {
+    let Loaded { value, places, faults } = loaded;
+    let items = match &value {
+        Value::Object(fields) => items(fields),
+        _ => None,
+    };
+    let objects: Vec<(&Value, Places)> = match items {
+        Some(items) => {
+            let places = |index| places.under(&FieldPath::of(&["items"]).index(index));
+            items.iter().enumerate().filter_map(|(index, item)| Some((item, places(index)?))).collect()
+        }
+        None => vec![(&value, places.clone())],
+    };
+    let broken = !faults.is_empty();
+    // What came after the fault in a list is not known.
+    found.incomplete |= broken && items.is_some();
+    let mut faults: Vec<Finding> = faults.iter().map(|fault| placed(fault, places.file())).collect();
+    let last = objects.len().saturating_sub(1);
+    for (index, (value, places)) in objects.into_iter().enumerate() {
+        let Decoded { key, mut object, mut findings, skipped } = decode(value, namespace);
+        let places = with_mesh_config(places, key.as_ref(), value, text, first_line);
+        let unnamed = key.is_none() && skipped.is_none();
+        found.incomplete |= unnamed && (broken || looks_like_an_object(value));
+        if let Some(kind) = skipped {
+            *found.skipped.entry(kind).or_default() += 1;
+        }
+        if broken && (items.is_none() || index == last) {
+            // What came before the fault may look complete, or wrong, and be neither.
+            object = None;
+            findings = faults
+                .drain(..)
+                .map(|finding| Finding {
+                    key: key.clone(),
+                    in_force: Some(decode::LAST_GOOD.to_owned()),
+                    ..finding
+                })
+                .collect();
+        }
+        let findings: Vec<Finding> = findings.into_iter().map(|finding| places.locate(finding)).collect();
+        if key.is_some() || !findings.is_empty() {
+            found.documents.push(Parsed { key, object, findings, places });
+        }
+    }
+    if !faults.is_empty() {
+        found.incomplete = true;
+        found.documents.push(Parsed { key: None, object: None, findings: faults, places });
+    }
+}
+
+/// Whether a document that names no object of the mesh may have been meant to: one of the kinds that are not read yet is none.
+fn looks_like_an_object(value: &Value) -> bool {
+    let has = |name: &str| value.get(name).is_some();
+    (has("metadata") || has("spec"))
+        && !(has("apiVersion") && has("kind") && value.pointer("/metadata/name").is_some())
+}
+
+/// The items of a `List`, of core/v1 or of a kind.
+fn items(fields: &serde_json::Map<String, Value>) -> Option<&Vec<Value>> {
+    let kind = fields.get("kind")?.as_str()?;
+    kind.ends_with("List").then(|| fields.get("items")?.as_array()).flatten()
+}
+
+/// Adds the places within the text of a mesh configuration, if the object holds one as a literal block.
+fn with_mesh_config(
+    places: Places,
+    key: Option<&ObjectKey>,
+    value: &Value,
+    text: &str,
+    first_line: u32,
+) -> Places {
+    if !key.is_some_and(|key| key.kind == Kind::ConfigMap && key.name.as_str() == MESH_CONFIG_MAP) {
+        return places;
+    }
+    let path = FieldPath::of(&["data", "mesh"]);
+    let (Some(mesh), Some(place)) = (value.pointer("/data/mesh").and_then(Value::as_str), places.key(&path))
+    else {
+        return places;
+    };
+    let mut lines = text.lines().skip((place.line - first_line) as usize);
+    if !lines.next().is_some_and(|line| line.contains(": |")) {
+        return places;
+    }
+    let blank = lines.clone().take_while(|line| line.trim().is_empty()).count();
+    let Some(line) = lines.nth(blank) else { return places };
+    let indent = line.chars().take_while(|&c| c == ' ').count();
+    let origin = Origin { line: place.line + 1, indent: u32::try_from(indent).unwrap_or_default() };
+    match yaml::load(mesh, origin, &place.file).into_iter().next() {
+        Some(inner) => places.with_inner(path, inner.places),
+        None => places,
+    }
+}
