@@ -54,6 +54,9 @@ pub(crate) struct Group {
     parts_node: NodeId,
     parts: BTreeMap<PartKey, Part>,
     members: HashMap<ResourceKey, Member>,
+    /// Assignments that nothing lists any more and whose cluster a route still needs: they stay observed, since an endpoint that moved
+    /// matters to those requests as to any others.
+    retired: BTreeMap<ResourceKey, Member>,
     pub(crate) holds: Holds,
     assembly: Option<Assembly>,
     pub(crate) layer: Arc<Layer>,
@@ -84,6 +87,7 @@ impl Group {
             parts_node,
             parts: BTreeMap::new(),
             members: HashMap::new(),
+            retired: BTreeMap::new(),
             holds: Holds::new(holds),
             assembly: inline.then(Assembly::default),
             layer: Arc::new(Layer::empty()),
@@ -93,7 +97,7 @@ impl Group {
         for part in parts.iter() {
             group.add_part(part, memo, mesh, &mut targets, subscriptions);
         }
-        group.publish(targets, generation, usize::MAX);
+        group.publish(targets, &[], generation, usize::MAX);
         group
     }
 
@@ -108,6 +112,7 @@ impl Group {
         subscriptions: &mut dyn Subscriptions,
     ) -> bool {
         let mut targets = Targets::new();
+        let mut lingering = Vec::new();
         // In the order of the roles: parts come and go first, then their members, then the members' new states.
         for role in roles {
             match role {
@@ -117,11 +122,15 @@ impl Group {
                     if let Some(member) = self.members.get_mut(key) {
                         let made = key.made(memo, member.node);
                         retarget(member, made, &mut targets);
+                    } else if let Some(member) = self.retired.get(key) {
+                        lingering.extend(key.made(memo, member.node));
                     }
                 }
             }
         }
-        self.publish(targets, generation, tombstones)
+        let changed = self.publish(targets, &lingering, generation, tombstones);
+        self.forget_retired(memo, subscriptions);
+        changed
     }
 
     /// Lets go of everything that the group observes.
@@ -132,6 +141,21 @@ impl Group {
         for part in self.parts.keys().cloned().collect::<Vec<_>>() {
             self.remove_part(&part, memo, &mut forgotten, subscriptions);
         }
+        for (key, member) in std::mem::take(&mut self.retired) {
+            let_go(&key, &member, memo, subscriptions);
+        }
+    }
+
+    /// Lets go of retired assignments that no longer linger.
+    fn forget_retired(&mut self, memo: &Memo<Mesh>, subscriptions: &mut dyn Subscriptions) {
+        let holds = &self.holds;
+        self.retired.retain(|key, member| {
+            let keep = member.name.as_ref().is_some_and(|(_, name)| holds.lingers(name));
+            if !keep {
+                let_go(key, member, memo, subscriptions);
+            }
+            keep
+        });
     }
 
     /// The virtual hosts that keep their last good state.
@@ -222,9 +246,13 @@ impl Group {
             member.uses += 1;
             return;
         }
-        let (node, made) = key.observe(memo, mesh);
-        subscriptions.add(node, Role::Resource(key.clone()));
-        let mut member = Member { node, uses: 1, name: None };
+        let mut member = self.retired.remove(key).unwrap_or_else(|| {
+            let (node, _) = key.observe(memo, mesh);
+            subscriptions.add(node, Role::Resource(key.clone()));
+            Member { node, uses: 0, name: None }
+        });
+        member.uses = 1;
+        let made = key.made(memo, member.node);
         retarget(&mut member, made, targets);
         self.members.insert(key.clone(), member);
     }
@@ -241,24 +269,33 @@ impl Group {
         if member.uses > 0 {
             return;
         }
-        if let Some(mut member) = self.members.remove(key) {
-            subscriptions.remove(member.node, &Role::Resource(key.clone()));
-            memo.release(member.node);
-            retarget(&mut member, None, targets);
+        let Some(mut member) = self.members.remove(key) else { return };
+        let name = member.name.clone();
+        retarget(&mut member, None, targets);
+        if matches!(key, ResourceKey::Assignment(_)) {
+            self.retired.insert(key.clone(), Member { name, ..member });
+        } else {
+            let_go(key, &member, memo, subscriptions);
         }
     }
 
     /// Decides what of the targets goes into force, and makes the layer's next state.
-    fn publish(&mut self, targets: Targets, generation: Generation, tombstones: usize) -> bool {
-        if targets.is_empty() {
+    fn publish(
+        &mut self,
+        targets: Targets,
+        lingering: &[Arc<Resource>],
+        generation: Generation,
+        tombstones: usize,
+    ) -> bool {
+        if targets.is_empty() && lingering.is_empty() {
             return false;
         }
         let mut edit = self.layer.edit(generation);
         match &mut self.assembly {
-            None => self.holds.admit(targets, &mut edit),
+            None => self.holds.admit(targets, lingering, &mut edit),
             Some(assembly) => {
                 let mut inner = assembly.edit(generation);
-                self.holds.admit(targets, &mut inner);
+                self.holds.admit(targets, lingering, &mut inner);
                 assembly.finish(inner, &mut edit);
             }
         }
@@ -271,6 +308,11 @@ impl Group {
             None => false,
         }
     }
+}
+
+fn let_go(key: &ResourceKey, member: &Member, memo: &Memo<Mesh>, subscriptions: &mut dyn Subscriptions) {
+    subscriptions.remove(member.node, &Role::Resource(key.clone()));
+    memo.release(member.node);
 }
 
 /// Notes a member's new state among the targets: under its name, and as a removal under a name that it had and lost.

@@ -35,8 +35,8 @@ impl Holds {
         }
     }
 
-    /// Puts the targets of a batch into force as far as they may be.
-    pub(crate) fn admit(&mut self, targets: Targets, edit: &mut LayerBuilder) {
+    /// Puts the targets of a batch into force as far as they may be. `lingering` are new states of assignments that only linger.
+    pub(crate) fn admit(&mut self, targets: Targets, lingering: &[Arc<Resource>], edit: &mut LayerBuilder) {
         let mut routes = Vec::new();
         let mut appeared = false;
         for ((type_url, name), target) in targets {
@@ -61,6 +61,11 @@ impl Holds {
                 }
             }
         }
+        for assignment in lingering {
+            if self.lingers(assignment.name()) {
+                edit.put(Arc::clone(assignment));
+            }
+        }
         for (key, target) in routes {
             self.waiting.remove(&key);
             match target {
@@ -78,6 +83,11 @@ impl Holds {
             }
         }
         self.drop_unneeded(edit);
+    }
+
+    /// Whether the assignment of that name is there only because a route in force needs its cluster.
+    pub(crate) fn lingers(&self, assignment: &ResourceName) -> bool {
+        self.lingering_endpoints.contains(assignment)
     }
 
     /// The routes that wait.
@@ -163,3 +173,6 @@ impl Holds {
 fn clusters(route: &Resource) -> impl Iterator<Item = &ResourceName> {
     route.needs().iter().filter(|need| need.type_url == TypeUrl::Cluster).map(|need| &need.name)
 }
+
+#[cfg(test)]
+mod tests;
