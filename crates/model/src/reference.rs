@@ -84,3 +84,6 @@ fn is_whole(mesh: &Mesh, reference: &Reference) -> bool {
     let mut hosts = std::iter::once(reference.host.clone()).chain(reference.host.covering());
     hosts.any(|host| mesh.filed(&IndexKey::RulesForHost(host)).any(has_subset))
 }
+
+#[cfg(test)]
+mod tests;

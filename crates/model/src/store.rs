@@ -148,3 +148,6 @@ impl Store {
         changes.entries.insert(Entry::Index(from.clone()));
     }
 }
+
+#[cfg(test)]
+mod tests;
