@@ -7,6 +7,7 @@
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "a command line talks to its terminal")]
 
 mod ci;
+mod demo;
 mod layers;
 mod process;
 mod tidy;
@@ -15,6 +16,7 @@ mod workspace;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use workspace::Workspace;
@@ -29,6 +31,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// From a folder of YAML to live traffic, on this machine, in less than a minute
+    Demo {
+        /// Leave it running when the script is through, and say what to try
+        #[arg(long)]
+        keep: bool,
+    },
     /// Fetch the pinned tools: Envoy, cargo-deny, and what the tests in network namespaces need
     Tools,
     /// Run the tests with the pinned Envoy at hand
@@ -55,22 +63,27 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = Workspace::find().and_then(|workspace| match arguments.command {
-        Command::Tools => tools::all(&workspace),
-        Command::Test { arguments } => ci::test(&workspace, &arguments),
-        Command::Ci => ci::all(&workspace),
-        Command::Fmt => ci::one(&workspace, "fmt"),
-        Command::Clippy => ci::one(&workspace, "clippy"),
-        Command::Tidy => ci::one(&workspace, "tidy"),
-        Command::Layers => ci::one(&workspace, "layers"),
-        Command::Deny => ci::one(&workspace, "deny"),
-        Command::Docs => ci::one(&workspace, "docs"),
-    });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+    match Workspace::find().and_then(|workspace| run(&workspace, arguments.command)) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(workspace: &Workspace, command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Demo { keep } => return demo::run(workspace, keep),
+        Command::Tools => tools::all(workspace),
+        Command::Test { arguments } => ci::test(workspace, &arguments),
+        Command::Ci => ci::all(workspace),
+        Command::Fmt => ci::one(workspace, "fmt"),
+        Command::Clippy => ci::one(workspace, "clippy"),
+        Command::Tidy => ci::one(workspace, "tidy"),
+        Command::Layers => ci::one(workspace, "layers"),
+        Command::Deny => ci::one(workspace, "deny"),
+        Command::Docs => ci::one(workspace, "docs"),
+    }
+    .map(|()| ExitCode::SUCCESS)
 }

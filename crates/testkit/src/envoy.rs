@@ -10,7 +10,7 @@ pub use admin::Admin;
 pub use binary::{VERSION, binary};
 pub use validate::validate;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -39,6 +39,7 @@ const ADMIN: &str = "admin: {address: {socket_address: {address: 127.0.0.1, port
 /// How to start an Envoy.
 pub struct Launch {
     bootstrap: String,
+    binary: Option<PathBuf>,
     arguments: Vec<String>,
     wrapper: Vec<String>,
     connect: Connect,
@@ -57,11 +58,19 @@ impl Launch {
     pub fn new(bootstrap: impl Into<String>) -> Self {
         Self {
             bootstrap: bootstrap.into(),
+            binary: None,
             arguments: Vec::new(),
             wrapper: Vec::new(),
             connect: Connect::default(),
             group: None,
         }
+    }
+
+    /// This Envoy instead of [`binary()`]'s.
+    #[must_use]
+    pub fn binary(mut self, binary: &Path) -> Self {
+        self.binary = Some(binary.to_owned());
+        self
     }
 
     /// One more argument on Envoy's command line.
@@ -103,16 +112,10 @@ impl Launch {
         let access_log = std::fs::File::create(folder.path().join("access.log"))?;
         let address_file = folder.path().join("admin-address");
 
+        let envoy = self.binary.map_or_else(binary, Ok)?;
         let mut words = self.wrapper;
-        words.extend(keeper(self.group));
-        let mut command = match words.split_first() {
-            Some((program, rest)) => {
-                let mut command = Command::new(program);
-                command.args(rest).arg(binary()?);
-                command
-            }
-            None => Command::new(binary()?),
-        };
+        words.extend(leash(self.group));
+        let mut command = command_after(&words, &envoy);
         command.arg("--config-path").arg(&bootstrap).args(["--config-yaml", ADMIN]);
         command
             .args(["--concurrency", "1", "--use-dynamic-base-id", "--admin-address-path"])
@@ -120,7 +123,7 @@ impl Launch {
         command.args(["--log-format", "%Y-%m-%dT%T.%e %l %n: %v"]);
         command.args(&self.arguments);
         command.stdin(Stdio::null()).stdout(access_log).stderr(log).kill_on_drop(true);
-        let mut child = command.spawn().with_context(|| format!("starting {}", binary_name()))?;
+        let mut child = command.spawn().with_context(|| format!("starting {}", envoy.display()))?;
 
         let mut ticks = ticks();
         let found = timeout(START_LIMIT, async {
@@ -218,10 +221,17 @@ impl Envoy {
     }
 }
 
-/// Words before the program that have it end with this process, even when this one is killed, and give it a group.
+/// A command that ends with this process, even when this one is killed, where the machine can do that.
 ///
-/// `setpriv` is part of util-linux; without it only a kill of this process itself leaves the child behind.
-fn keeper(group: Option<u32>) -> Vec<String> {
+/// It ends with the thread that starts it, too: start it from one that lives as long.
+pub fn tied_command(program: &Path) -> Command {
+    command_after(&leash(None), program)
+}
+
+/// Words before a program that tie it to the life of this process, and give it a group.
+///
+/// `setpriv` is part of util-linux; without it, a child outlives this process when this one is killed by force.
+fn leash(group: Option<u32>) -> Vec<String> {
     let mut words = Vec::new();
     if cfg!(target_os = "linux") && (group.is_some() || Path::new("/usr/bin/setpriv").exists()) {
         words.extend(["setpriv", "--pdeathsig", "KILL"].map(str::to_owned));
@@ -233,8 +243,15 @@ fn keeper(group: Option<u32>) -> Vec<String> {
     words
 }
 
-fn binary_name() -> String {
-    binary().map_or_else(|_| "envoy".to_owned(), |path| path.display().to_string())
+fn command_after(words: &[String], program: &Path) -> Command {
+    match words.split_first() {
+        Some((first, rest)) => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+        None => Command::new(program),
+    }
 }
 
 fn ticks() -> tokio::time::Interval {
