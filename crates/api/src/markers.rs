@@ -1,7 +1,7 @@
 //! Types of fields that hold no value: known to Istio or Kubernetes, but not read here.
 //!
 //! A field's type says whether it is read, so there is no second list of known fields. Must not know: what the fields mean.
-//! Invariant: no marker takes memory or part in comparison; each [`not_yet`] marker met becomes a finding.
+//! Invariant: a marker holds nothing of the field but whether it was given; each [`not_yet`] marker met becomes a finding.
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, Visitor};
 
@@ -39,13 +39,20 @@ macro_rules! not_yet {
         $(
             #[doc = concat!("Not supported yet: ", $instead, ".")]
             #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-            pub struct $name;
+            pub struct $name(bool);
+
+            impl $name {
+                /// Whether the field was given.
+                pub fn is_given(self) -> bool {
+                    self.0
+                }
+            }
 
             impl<'de> Deserialize<'de> for $name {
                 fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                     deserializer
                         .deserialize_newtype_struct(concat!("not supported yet: ", $instead), Dropped)
-                        .map(|()| Self)
+                        .map(|()| Self(true))
                 }
             }
         )*
@@ -81,10 +88,11 @@ mod tests {
     use super::{NOT_YET, Unread, not_yet};
 
     #[test]
-    fn a_marker_takes_any_value_and_no_memory() {
-        assert_eq!(size_of::<(Unread, not_yet::TcpRoutes, not_yet::Delegate)>(), 0);
+    fn a_marker_takes_any_value_and_keeps_that_it_was_given() {
+        assert_eq!(size_of::<Unread>(), 0);
         serde_json::from_str::<Unread>(r#"{"a": [1, null]}"#).unwrap();
-        serde_json::from_str::<not_yet::TcpRoutes>(r#"[{"match": []}]"#).unwrap();
+        assert!(serde_json::from_str::<not_yet::TcpRoutes>(r#"[{"match": []}]"#).unwrap().is_given());
+        assert!(!not_yet::TcpRoutes::default().is_given());
         assert!("not supported yet: x".starts_with(NOT_YET));
     }
 }

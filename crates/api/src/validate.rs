@@ -1,13 +1,81 @@
-//! The rules within one object: what Istio's admission refuses or warns of, with the field and what to do.
+//! The rules within one object: what Istio's admission or Kubernetes' API server refuses, with the field and what to do.
 //!
-//! Knows: the typed object. Must not know: other objects, files.
-//! Invariant: an error here means that Istio would not take the object either (pkg/config/validation); what Envoy can run and Istio
-//! takes is a warning at most.
+//! Knows: the typed object. Must not know: other objects, files.   One file per subject.
+//! Invariant: an error here means that a cluster with Istio would not take the object either (Istio: pkg/config/validation); what
+//! it takes is a warning at most.
 
-use crate::Object;
+mod balance;
+mod destination_rule;
+mod fault;
+mod headers;
+mod hosts;
+mod http_match;
+mod http_route;
+mod labels;
+mod reach;
+mod retry;
+mod service;
+mod traffic_policy;
+mod virtual_service;
+mod workload_entry;
+
+#[cfg(test)]
+mod tests;
+
+use crate::field::FieldPath;
 use crate::finding::Finding;
+use crate::value::Duration;
+use crate::{Object, Spec};
 
 /// Findings on one object, without places.
-pub(crate) fn object(_object: &Object) -> Vec<Finding> {
-    Vec::new()
+pub(crate) fn object(object: &Object) -> Vec<Finding> {
+    let spec = FieldPath::of(&["spec"]);
+    let mut report = Report::default();
+    match &object.spec {
+        Spec::VirtualService(service) => virtual_service::check(service, &object.meta, &spec, &mut report),
+        Spec::DestinationRule(rule) => destination_rule::check(rule, &object.meta, &spec, &mut report),
+        Spec::WorkloadEntry(entry) => workload_entry::check(entry, &spec, &mut report),
+        Spec::Service(service) => service::check(service, &object.meta, &spec, &mut report),
+        Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::Namespace | Spec::ConfigMap(_) => {}
+    }
+    report.0
+}
+
+/// Collects findings.
+#[derive(Default)]
+struct Report(Vec<Finding>);
+
+impl Report {
+    fn add(&mut self, finding: Finding) {
+        self.0.push(finding);
+    }
+
+    /// A mistake that has no more to say.
+    fn error(&mut self, path: &FieldPath, code: &'static str, message: impl Into<String>) {
+        self.add(Finding::error(code, message).at(path));
+    }
+
+    fn warning(&mut self, path: &FieldPath, code: &'static str, message: impl Into<String>) {
+        self.add(Finding::warning(code, message).at(path));
+    }
+
+    /// Istio's rule for durations: a millisecond or more, and whole milliseconds.
+    fn duration(&mut self, path: &FieldPath, duration: Option<Duration>) {
+        let Some(duration) = duration else { return };
+        let nanos = duration.0.as_nanos();
+        if nanos < 1_000_000 {
+            self.add(
+                Finding::error("bad-duration", format!("must be at least 1ms, found {duration}"))
+                    .at(path)
+                    .hint("leave the field out to have no limit of its own"),
+            );
+        } else if !nanos.is_multiple_of(1_000_000) {
+            self.error(path, "bad-duration", format!("must be whole milliseconds, found {duration}"));
+        }
+    }
+}
+
+/// What Istio calls it when an older spelling is read.
+fn older_spelling(path: &FieldPath, instead: &str) -> Finding {
+    Finding::info("older-spelling", "this is an older spelling").at(path).hint(format!("write {instead}"))
 }

@@ -1,5 +1,7 @@
 //! Regular expressions of the RE2 syntax, which Istio writes and Envoy runs.
 
+mod syntax;
+
 use crate::value::from_text;
 
 /// A pattern that Envoy's RE2 takes, kept as written.
@@ -37,9 +39,17 @@ impl Regex {
         if text.chars().count() > 1024 {
             return Err(RegexError::TooLong(text.chars().count()));
         }
-        match regex::Regex::new(text) {
+        let refused =
+            |reason: String| RegexError::Syntax { pattern: text.chars().take(80).collect(), reason };
+        let checked = syntax::checkable(text).map_err(refused)?;
+        match regex::Regex::new(&checked) {
             Ok(_) => Ok(Self(text.into())),
-            Err(error) => Err(RegexError::Syntax { pattern: text.to_owned(), reason: error.to_string() }),
+            Err(error) => {
+                // The library draws the pattern with a caret; its last line is the reason.
+                let text = error.to_string();
+                let last = text.lines().last().unwrap_or_default();
+                Err(refused(last.strip_prefix("error: ").unwrap_or(last).to_owned()))
+            }
         }
     }
 
@@ -54,5 +64,49 @@ from_text!(Regex);
 impl std::fmt::Display for Regex {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Regex, RegexError};
+
+    #[test]
+    fn patterns_of_re2_are_taken() {
+        for good in [
+            "^(user-[0-9]{3}|user-[0-9]{4})$",
+            "/users/{id}/.*",
+            "a{,2}",
+            "x{y",
+            r"\Qa.b(\E.*",
+            r"\Qa.b(",
+            "[[a]",
+            "[a&&b~]",
+            r"\<a\>",
+            "(?i)abc",
+            "(?P<name>a)",
+            r"[[:alpha:]_\]]+",
+            r"\pL\C",
+            "[]a]",
+            "[^]]",
+            r"(?s-m:a)",
+            ".*",
+            "a{1000}",
+        ] {
+            assert_eq!(Regex::parse(good).map(|regex| regex.to_string()), Ok(good.to_owned()), "{good}");
+        }
+    }
+
+    #[test]
+    fn what_re2_does_not_have_is_refused() {
+        for bad in [
+            "(a", "a)", "[a", "*", "a**b(", "(?=a)", "(?<!a)b", r"(a)\1", "(?x)a b", r"\u{61}", "a{1001}",
+            "{2}", "\\", "(?R)a", "a{2,1}",
+        ] {
+            assert!(matches!(Regex::parse(bad), Err(RegexError::Syntax { .. })), "{bad}");
+        }
+        assert_eq!(Regex::parse(""), Err(RegexError::Empty));
+        assert_eq!(Regex::parse(&"é".repeat(1025)), Err(RegexError::TooLong(1025)));
+        assert!(Regex::parse(&"é".repeat(1024)).is_ok());
     }
 }

@@ -22,7 +22,23 @@ pub enum StringMatch {
 struct Written {
     exact: Option<String>,
     prefix: Option<String>,
-    regex: Option<String>,
+    regex: Option<Pattern>,
+}
+
+/// A regular expression, or `*`.
+enum Pattern {
+    Anything,
+    Regex(Regex),
+}
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "*" {
+            return Ok(Self::Anything);
+        }
+        Regex::parse(&text).map(Self::Regex).map_err(D::Error::custom)
+    }
 }
 
 impl<'de> Deserialize<'de> for StringMatch {
@@ -34,8 +50,8 @@ impl<'de> Deserialize<'de> for StringMatch {
             (None, None, None) => Ok(Self::Present),
             (Some(exact), None, None) => Ok(Self::Exact(exact)),
             (None, Some(prefix), None) => Ok(Self::Prefix(prefix)),
-            (None, None, Some(regex)) if regex == "*" => Ok(Self::Present),
-            (None, None, Some(regex)) => Regex::parse(&regex).map(Self::Regex).map_err(D::Error::custom),
+            (None, None, Some(Pattern::Anything)) => Ok(Self::Present),
+            (None, None, Some(Pattern::Regex(regex))) => Ok(Self::Regex(regex)),
             _ => Err(D::Error::custom("only one of exact, prefix and regex may be given")),
         }
     }

@@ -1,0 +1,55 @@
+//! Hosts of a resource, and who may see it.
+
+use meltemi_names::Host;
+
+use super::Report;
+use crate::Meta;
+use crate::field::FieldPath;
+use crate::value::ExportTo;
+
+/// No host twice, no wildcard that covers another host of the list.
+pub(super) fn hosts(hosts: &[Host], path: &FieldPath, report: &mut Report) {
+    for (index, host) in hosts.iter().enumerate() {
+        let here = || path.index(index);
+        if let Some(other) = hosts[..index].iter().find(|other| *other == host) {
+            report.error(&here(), "duplicate-host", format!("`{other}` stands here a second time"));
+        } else if let Some(other) =
+            hosts[..index].iter().find(|other| other.covers(host) || host.covers(other))
+        {
+            report.error(
+                &here(),
+                "overlapping-hosts",
+                format!("`{host}` and `{other}` overlap; a resource names each host once"),
+            );
+        }
+    }
+}
+
+/// `exportTo` of a VirtualService or DestinationRule.
+pub(super) fn export_to(exports: &[ExportTo], meta: &Meta, path: &FieldPath, report: &mut Report) {
+    for (index, export) in exports.iter().enumerate() {
+        let here = path.index(index);
+        let own = ExportTo::Namespace(meta.key.namespace.clone());
+        let same = |other: &ExportTo| {
+            other == export
+                || (*other == ExportTo::Own && *export == own)
+                || (*other == own && *export == ExportTo::Own)
+        };
+        match export {
+            ExportTo::Nobody => {
+                report.error(
+                    &here,
+                    "bad-export-to",
+                    "`~` is for service entries; write `.` to keep it in its namespace",
+                );
+            }
+            ExportTo::All if exports.len() > 1 => {
+                report.error(&here, "bad-export-to", "`*` stands for all namespaces and must stand alone");
+            }
+            _ if exports[..index].iter().any(same) => {
+                report.error(&here, "bad-export-to", "the namespace stands here a second time");
+            }
+            _ => {}
+        }
+    }
+}
