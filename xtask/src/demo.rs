@@ -96,7 +96,7 @@ async fn play(workspace: &Workspace, keep: bool) -> Result<()> {
         };
         if let Err(error) = outcome {
             table.failed();
-            return Err(error.context(server.report()));
+            return Err(server.explain(error));
         }
     }
     all.merge(&load.stop().await);

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tempfile::TempDir;
 use tokio::fs;
 use tokio::process::{Child, Command};
@@ -141,10 +141,10 @@ impl Launch {
             }
         })
         .await
-        .unwrap_or_else(|_| Err(anyhow::anyhow!("Envoy opened no admin port within {START_LIMIT:?}")));
+        .unwrap_or_else(|_| Err(anyhow!("Envoy opened no admin port within {START_LIMIT:?}")));
         match found {
             Ok(admin) => Ok(Envoy { child, admin, folder }),
-            Err(error) => Err(error.context(end_of_log(folder.path()))),
+            Err(error) => Err(explained(&error, folder.path())),
         }
     }
 }
@@ -181,9 +181,10 @@ impl Envoy {
         .await;
         match outcome {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(error.context(end_of_log(self.folder.path()))),
+            Ok(Err(error)) => Err(explained(&error, self.folder.path())),
             Err(_) => {
-                bail!("Envoy is not ready after {START_LIMIT:?}: {last}\n{}", end_of_log(self.folder.path()))
+                let error = anyhow!("Envoy is not ready after {START_LIMIT:?}: {last}");
+                Err(explained(&error, self.folder.path()))
             }
         }
     }
@@ -264,9 +265,11 @@ fn read(path: &Path) -> String {
     std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
-fn end_of_log(folder: &Path) -> String {
+/// An error with the end of Envoy's log.
+fn explained(error: &anyhow::Error, folder: &Path) -> anyhow::Error {
     let log = read(&folder.join("envoy.log"));
     let lines: Vec<&str> = log.lines().collect();
     let start = lines.len().saturating_sub(30);
-    format!("the end of Envoy's log:\n{}", lines.get(start..).unwrap_or_default().join("\n"))
+    let end = lines.get(start..).unwrap_or_default().join("\n");
+    anyhow!("{error:#}\nthe end of Envoy's log:\n{end}")
 }

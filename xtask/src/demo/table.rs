@@ -54,7 +54,7 @@ impl Table {
     /// The row is wrong; the error is printed by others.
     pub(super) fn failed(&mut self) {
         self.end();
-        println!("no{} {}", self.title, self.wanted);
+        println!("no {:<26} {}", self.title, self.wanted);
     }
 
     /// Leaves the living row.

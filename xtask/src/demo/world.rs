@@ -53,8 +53,14 @@ pub(super) fn check_ports(ports: &[u16]) -> Result<()> {
     Ok(())
 }
 
-/// Builds `meltemi`, and says where it is.
+/// Builds `meltemi`, and says where it is; `MELTEMI_BIN` names one that is built already.
 pub(super) fn build(workspace: &Workspace) -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("MELTEMI_BIN").filter(|path| !path.is_empty()) {
+        let path = PathBuf::from(path);
+        return path.canonicalize().with_context(|| {
+            format!("MELTEMI_BIN is {}, which is not there: unset it or mend it", path.display())
+        });
+    }
     eprintln!("building meltemi");
     let mut command = workspace.cargo();
     command.args(["build", "--locked", "--bin", "meltemi", "--message-format", "json-render-diagnostics"]);
@@ -88,11 +94,8 @@ impl World {
             bail!("`meltemi bootstrap` failed: {}", String::from_utf8_lossy(&bootstrap.stderr).trim());
         }
         let bootstrap = String::from_utf8(bootstrap.stdout).context("what `meltemi bootstrap` printed")?;
-        let envoy = Launch::new(bootstrap)
-            .binary(envoy)
-            .start()
-            .await
-            .map_err(|error| error.context(server.report()))?;
+        let envoy =
+            Launch::new(bootstrap).binary(envoy).start().await.map_err(|error| server.explain(error))?;
         Ok((Self { _v1: v1, v2, envoy }, server))
     }
 
@@ -129,7 +132,7 @@ impl Meltemi {
         let mut server = Self { child: command.spawn().context("starting meltemi")?, log };
         match server.ready(http).await {
             Ok(()) => Ok((server, xds)),
-            Err(error) => Err(error.context(server.report())),
+            Err(error) => Err(server.explain(error)),
         }
     }
 
@@ -160,12 +163,17 @@ impl Meltemi {
         }
     }
 
-    /// The end of what it logged, for a failure.
-    pub(super) fn report(&self) -> String {
+    /// An error of the demo, with the end of what it logged.
+    pub(super) fn explain(&self, error: Error) -> Error {
         let log = std::fs::read_to_string(self.log.path()).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         let start = lines.len().saturating_sub(20);
-        format!("the end of meltemi's log:\n{}\n", lines.get(start..).unwrap_or_default().join("\n"))
+        match lines.get(start..) {
+            Some(end) if !end.is_empty() => {
+                anyhow!("{error:#}\nthe end of meltemi's log:\n{}", end.join("\n"))
+            }
+            _ => error,
+        }
     }
 }
 
