@@ -2,12 +2,14 @@
 
 mod admin;
 mod binary;
+mod golden;
 #[cfg(test)]
 mod tests;
 mod validate;
 
 pub use admin::Admin;
 pub use binary::{VERSION, binary};
+pub use golden::bootstrap_of;
 pub use validate::validate;
 
 use std::path::{Path, PathBuf};

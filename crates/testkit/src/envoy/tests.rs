@@ -1,6 +1,7 @@
 //! A real Envoy with static bootstraps.
 
 use anyhow::Result;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::http::{App, Load, Request};
@@ -87,5 +88,63 @@ async fn envoys_validation_takes_a_good_bootstrap_and_refuses_a_bad_one() -> Res
     validate(&good).await?;
     let Err(error) = validate(&good.replace("weight: 90", "wait: 90")).await else { bail!("it is taken") };
     assert!(format!("{error:#}").contains("wait"), "{error:#}");
+    Ok(())
+}
+
+fn golden() -> Value {
+    json!({
+        "clusters": [{
+            "name": "outbound|80|v1|a",
+            "type": "EDS",
+            "eds_cluster_config": {"eds_config": {"ads": {}}, "service_name": "outbound|80|v1|a"},
+        }],
+        "endpoints": [{
+            "cluster_name": "outbound|80|v1|a",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {
+                "address": "10.0.0.1", "port_value": 80,
+            }}}}]}],
+        }],
+        "listeners": [{
+            "name": "0.0.0.0_80",
+            "address": {"socket_address": {"address": "0.0.0.0", "port_value": 80}},
+            "filter_chains": [{"filters": [{
+                "name": "envoy.filters.network.http_connection_manager",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                    "stat_prefix": "outbound",
+                    "rds": {"route_config_name": "80", "config_source": {"ads": {}}},
+                    "http_filters": [{
+                        "name": "envoy.filters.http.router",
+                        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+                    }],
+                },
+            }]}],
+        }],
+        "routes": [{"name": "80", "vhds": {"config_source": {"ads": {}}}}],
+        "virtual_hosts": [{
+            "name": "80/a",
+            "domains": ["a"],
+            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "outbound|80|v1|a"}}],
+        }],
+    })
+}
+
+#[tokio::test]
+async fn a_golden_is_judged_with_its_endpoints_routes_and_virtual_hosts() -> Result<()> {
+    validate(&bootstrap_of(&golden()).to_string()).await?;
+    let wrong = [
+        ("/endpoints/0/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/address", "no address"),
+        ("/virtual_hosts/0/routes/0/route/cluster", "no such cluster"),
+        ("/listeners/0/filter_chains/0/filters/0/typed_config/@type", "no.such.Type"),
+    ];
+    for (place, text) in wrong {
+        let mut golden = golden();
+        let value = golden.pointer_mut(place).context(place)?;
+        *value = text.into();
+        let Err(error) = validate(&bootstrap_of(&golden).to_string()).await else {
+            bail!("{place} may be wrong")
+        };
+        assert!(format!("{error:#}").contains(text), "{error:#}");
+    }
     Ok(())
 }
