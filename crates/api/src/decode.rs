@@ -9,6 +9,9 @@ mod metadata;
 mod pod;
 pub(crate) mod reader;
 
+#[cfg(test)]
+mod tests;
+
 use meltemi_names::{Kind, ObjectKey, ObjectName};
 use serde_json::Value;
 

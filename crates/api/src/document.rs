@@ -28,6 +28,9 @@ use yaml::{Loaded, Origin};
 /// The largest text that is read, in bytes: a dump of some 20,000 objects. More is a mistake, such as a log in the folder.
 pub const MAX_FILE: usize = 64 << 20;
 
+/// What a document leaves behind that is broken before its name.
+const FILE_BEFORE: &str = "the objects that this file held before, where they are not found in it now";
+
 /// What a file holds.
 #[derive(Clone, Debug, Default)]
 pub struct File {
@@ -173,13 +176,10 @@ fn read(loaded: Loaded, text: &str, first_line: u32, namespace: &str, found: &mu
         if broken && (items.is_none() || index == last) {
             // What came before the fault may look complete, or wrong, and be neither.
             object = None;
+            let in_force = if key.is_some() { decode::LAST_GOOD } else { FILE_BEFORE };
             findings = faults
                 .drain(..)
-                .map(|finding| Finding {
-                    key: key.clone(),
-                    in_force: Some(decode::LAST_GOOD.to_owned()),
-                    ..finding
-                })
+                .map(|finding| Finding { key: key.clone(), ..finding.in_force(in_force) })
                 .collect();
         }
         let findings: Vec<Finding> = findings.into_iter().map(|finding| places.locate(finding)).collect();
@@ -189,7 +189,8 @@ fn read(loaded: Loaded, text: &str, first_line: u32, namespace: &str, found: &mu
     }
     if !faults.is_empty() {
         found.incomplete = true;
-        found.documents.push(Parsed { key: None, object: None, findings: faults, places });
+        let findings = faults.into_iter().map(|finding| finding.in_force(FILE_BEFORE)).collect();
+        found.documents.push(Parsed { key: None, object: None, findings, places });
     }
 }
 

@@ -63,7 +63,8 @@ pub(crate) fn load(text: &str, origin: Origin, file: &Arc<str>) -> Vec<Loaded> {
                 documents.extend(std::mem::replace(&mut loader, Loader::new(origin)).finish(file));
             }
             Ok((event, span)) => {
-                if let Err(fault) = loader.on(event, span.start) {
+                if let Err(mut fault) = loader.on(event, span.start) {
+                    fault.hint = fault.hint.or_else(|| scalar::hint_for_syntax(text, span.start.line()));
                     loader.faults.push(fault);
                     break;
                 }

@@ -1,3 +1,5 @@
+//! From YAML to findings, one subject a test.
+
 use crate::finding::Finding;
 
 /// Findings as compact lines: place, severity, code, field, message.

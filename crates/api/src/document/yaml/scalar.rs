@@ -66,7 +66,8 @@ fn number(text: &str) -> Option<Number> {
 
 /// What to do about a text that is no YAML, where the cause is a common one.
 pub(super) fn hint_for_syntax(text: &str, line: usize) -> Option<&'static str> {
-    let lines = || text.lines().skip(line.saturating_sub(2)).take(2);
+    // The parser names the line where it noticed, which may be a neighbour of the line at fault.
+    let lines = || text.lines().skip(line.saturating_sub(2)).take(3);
     if lines().any(|line| line.trim_start_matches(' ').starts_with('\t')) {
         return Some("indent with spaces, YAML takes no tabs there");
     }
