@@ -173,7 +173,7 @@ impl Question for VisibleServices {
 
 /// The services that everyone sees, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct PublicServices;
+pub struct PublicServices;
 
 impl Question for PublicServices {
     type World = Mesh;

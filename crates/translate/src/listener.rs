@@ -1,4 +1,19 @@
 //! Listeners.
+//!
+//! Knows which listeners a kind of caller, or a class of workloads, has. Must not know routes and clusters but by name.   Start at
+//! [`ListenersKey`] (which there are) and [`ListenerKey`] (each of them). Invariant: what tells two callers' listeners apart is in the
+//! key of the listener, and nothing else of the caller is, so that callers of many namespaces share one.
+
+mod access_log;
+mod bind;
+mod chain;
+mod http_manager;
+pub mod inbound;
+mod listener_filter;
+mod outbound;
+mod plan;
+mod settings;
+mod tcp;
 
 use std::sync::Arc;
 
@@ -9,7 +24,12 @@ use meltemi_model::read::Read;
 use meltemi_model::workload::InboundPort;
 use meltemi_names::{Namespace, Selector};
 
-use crate::key::{Made, Members};
+pub use self::bind::{Bind, Treatment, has_own_route};
+pub use self::plan::{Backend, HttpChain, OutboundListener};
+
+use self::plan::{OutboundPlan, ViewerOf};
+use crate::cluster::ClusterKey;
+use crate::key::{Made, Members, ResourceKey};
 
 /// The outbound listeners of one kind of caller.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,16 +51,33 @@ impl Question for ListenersKey {
     type Answer = Members;
     const NAME: &'static str = "part: listeners";
 
-    fn answer(&self, _read: &Read<'_>) -> Members {
-        Members::new()
+    fn answer(&self, read: &Read<'_>) -> Members {
+        let bound = self.interception == Interception::None;
+        let plan = read.ask(OutboundPlan {
+            viewer: (*read.ask(ViewerOf(self.namespace.clone()))).clone(),
+            bound,
+            family: self.family,
+            http10: self.http10,
+        });
+        let redirected =
+            ListenerKey::VirtualOutbound { family: self.family, interception: self.interception };
+        let listeners = plan.iter().cloned().map(ListenerKey::Outbound);
+        listeners.chain((!bound).then_some(redirected)).map(ResourceKey::Listener).collect()
     }
 }
 
 /// One listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ListenerKey {
+    /// For services, at an address and port.
+    Outbound(OutboundListener),
     /// Takes what iptables redirects, `virtualOutbound`.
-    VirtualOutbound,
+    VirtualOutbound {
+        /// Which addresses the proxy has.
+        family: IpFamily,
+        /// How traffic reaches it.
+        interception: Interception,
+    },
     /// Takes what iptables redirects to the workload, `virtualInbound`.
     VirtualInbound(InboundKey),
 }
@@ -50,8 +87,14 @@ impl Question for ListenerKey {
     type Answer = Made;
     const NAME: &'static str = "listener";
 
-    fn answer(&self, _read: &Read<'_>) -> Made {
-        None
+    fn answer(&self, read: &Read<'_>) -> Made {
+        Some(match self {
+            Self::Outbound(listener) => listener.make(read),
+            Self::VirtualOutbound { family, interception } => {
+                outbound::virtual_outbound(read, *family, *interception)
+            }
+            Self::VirtualInbound(key) => inbound::virtual_inbound(read, key),
+        })
     }
 }
 
@@ -78,6 +121,17 @@ impl Question for InboundPartKey {
     const NAME: &'static str = "part: inbound";
 
     fn answer(&self, _read: &Read<'_>) -> Members {
-        Members::new()
+        let clusters = self.0.ports.iter().map(|port| ClusterKey::Inbound {
+            service: port.service.clone(),
+            port: port.port,
+            target: port.target,
+            protocol: port.protocol,
+        });
+        let clusters = clusters.chain([ClusterKey::InboundPassthrough]).map(ResourceKey::Cluster);
+        let listener = ResourceKey::Listener(ListenerKey::VirtualInbound(self.0.clone()));
+        clusters.chain([listener]).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

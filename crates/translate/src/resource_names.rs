@@ -19,3 +19,14 @@ pub fn outbound_cluster(port: Port, subset: Option<&str>, host: &Host) -> Resour
 pub fn inbound_cluster(target: Port) -> ResourceName {
     format!("inbound|{target}||").into()
 }
+
+/// The route configuration that all HTTP services of a port share: `80` (Istio: pilot/pkg/networking/core/listener.go).
+pub fn port_route(port: Port) -> ResourceName {
+    port.to_string().into()
+}
+
+/// The route configuration of a service whose protocol is found out, on listeners at its own addresses: `<host>:<port>`. Which
+/// services have one: [`crate::listener::has_own_route`].
+pub fn service_route(host: &Host, port: Port) -> ResourceName {
+    format!("{host}:{port}").into()
+}

@@ -1,0 +1,163 @@
+//! Outbound listeners: a plan's entry into Envoy's message.
+//!
+//! Knows Envoy's listeners. Must not know which services there are: [`super::plan`] decided that.
+
+use std::sync::Arc;
+
+use meltemi_catalog::{Need, Resource, ResourceName};
+use meltemi_model::proxy::{Interception, IpFamily};
+use meltemi_model::read::Read;
+use meltemi_names::TypeUrl;
+use meltemi_proto::envoy::config::core::v3::TrafficDirection;
+use meltemi_proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
+use meltemi_proto::google::protobuf::BoolValue;
+
+use super::bind::Bind;
+use super::chain::{PASSTHROUGH_CHAIN, RAW_BUFFER, bind, chain, listener, plaintext_http, to_port};
+use super::http_manager::HttpManager;
+use super::listener_filter::{http_inspector, tls_inspector};
+use super::plan::{Backend, HttpChain, OutboundListener};
+use super::settings::{ListenerSettings, SettingsOfListeners};
+use super::tcp::to_cluster;
+use crate::encode::whole;
+use crate::resource_names::{BLACK_HOLE, outbound_cluster};
+
+/// How long a connection may take to finish its handshake (Istio: PILOT_GATEWAY_TRANSPORT_SOCKET_CONNECT_TIMEOUT).
+const HANDSHAKE_TIMEOUT: prost_types::Duration = prost_types::Duration { seconds: 15, nanos: 0 };
+
+impl OutboundListener {
+    pub(super) fn make(&self, read: &Read<'_>) -> Arc<Resource> {
+        let settings = read.ask(SettingsOfListeners);
+        let name = self.bind.listener_name(self.port);
+        let mut needs = Needs::default();
+        let tcp = self.tcp.as_ref().map(|backend| needs.chain_to(backend, None, &settings));
+        let mut chains: Vec<FilterChain> = Vec::new();
+        chains.extend(self.http.iter().map(|http| {
+            let alone = self.bind.is_bound() && tcp.is_none() && self.tls.is_empty();
+            needs.http_chain(&name, http, !alone, &settings)
+        }));
+        chains.extend(self.tls.iter().map(|backend| {
+            let server_names = vec![backend.host.to_string()];
+            needs.chain_to(
+                backend,
+                Some(FilterChainMatch { server_names, ..FilterChainMatch::default() }),
+                &settings,
+            )
+        }));
+        let mut default = tcp;
+        if chains.is_empty() {
+            chains.extend(default.take());
+        } else if default.is_none() && !self.bind.is_bound() {
+            needs.cluster(settings.fallback);
+            let filter = to_cluster(settings.fallback, &settings.access_log);
+            default = Some(chain(PASSTHROUGH_CHAIN, None, filter));
+        }
+        let sniffs = self.http.is_some() && chains.iter().any(|chain| chain.filter_chain_match.is_some());
+        let mut message = Listener {
+            traffic_direction: TrafficDirection::Outbound.into(),
+            listener_filters: (!self.tls.is_empty())
+                .then(tls_inspector)
+                .into_iter()
+                .chain(sniffs.then(http_inspector))
+                .collect(),
+            // Zero is for ever: without HTTP to find there is nothing to wait for but the client's own first bytes.
+            listener_filters_timeout: Some(if sniffs {
+                settings.detection_timeout
+            } else {
+                prost_types::Duration::default()
+            }),
+            continue_on_listener_filters_timeout: true,
+            filter_chains: chains,
+            default_filter_chain: default,
+            ..listener(&name, self.bind.addresses(), self.port)
+        };
+        bind(&mut message, self.bind.is_bound());
+        for chain in message.filter_chains.iter_mut().chain(&mut message.default_filter_chain) {
+            chain.transport_socket_connect_timeout = Some(HANDSHAKE_TIMEOUT);
+        }
+        // The listener of a port's HTTP services is the same whichever they are, and so made from none of them.
+        let services = self.tcp.iter().chain(self.tls.iter()).map(|backend| backend.service.clone());
+        whole(TypeUrl::Listener, name.into(), &message, needs.0, services.collect())
+    }
+}
+
+/// The resources that the chains made so far refer to.
+#[derive(Default)]
+struct Needs(Vec<Need>);
+
+impl Needs {
+    fn cluster(&mut self, name: impl Into<ResourceName>) {
+        self.0.push(Need { type_url: TypeUrl::Cluster, name: name.into() });
+    }
+
+    fn chain_to(
+        &mut self,
+        backend: &Backend,
+        matching: Option<FilterChainMatch>,
+        settings: &ListenerSettings,
+    ) -> FilterChain {
+        let cluster = outbound_cluster(backend.port, None, &backend.host);
+        let filter = to_cluster(cluster.as_str(), &settings.access_log);
+        self.cluster(cluster);
+        chain("", matching, filter)
+    }
+
+    fn http_chain(
+        &mut self,
+        listener: &str,
+        http: &HttpChain,
+        sniffed: bool,
+        settings: &ListenerSettings,
+    ) -> FilterChain {
+        self.0.push(Need { type_url: TypeUrl::Route, name: http.route.clone() });
+        let manager = HttpManager {
+            stat_prefix: &format!("outbound_{listener}"),
+            grpc_web: http.grpc_web,
+            access_log: &settings.access_log,
+        };
+        let matching = FilterChainMatch {
+            application_protocols: plaintext_http(http.http10),
+            transport_protocol: RAW_BUFFER.to_owned(),
+            ..FilterChainMatch::default()
+        };
+        chain("", sniffed.then_some(matching), manager.outbound(&http.route, http.http10))
+    }
+}
+
+/// `virtualOutbound`: takes what is redirected, and hands it to the listener of its destination; what has none goes where the mesh's
+/// outboundTrafficPolicy says (Istio: pilot/pkg/networking/core/listener_builder.go).
+pub(super) fn virtual_outbound(
+    read: &Read<'_>,
+    family: IpFamily,
+    interception: Interception,
+) -> Arc<Resource> {
+    let settings = read.ask(SettingsOfListeners);
+    let name = "virtualOutbound";
+    let log = &settings.access_log;
+    let mut message = Listener {
+        traffic_direction: TrafficDirection::Outbound.into(),
+        use_original_dst: Some(BoolValue { value: true }),
+        filter_chains: vec![
+            // What was sent to the port itself would be sent on to itself for ever.
+            chain(
+                "virtualOutbound-blackhole",
+                Some(to_port(settings.outbound_port)),
+                to_cluster(BLACK_HOLE, log),
+            ),
+            chain("virtualOutbound-catchall-tcp", None, to_cluster(settings.fallback, log)),
+        ],
+        access_log: settings.listener_log.clone(),
+        transparent: transparent(interception),
+        ..listener(name, Bind::Any(family).addresses(), settings.outbound_port)
+    };
+    bind(&mut message, true);
+    let mut needs = Needs::default();
+    needs.cluster(BLACK_HOLE);
+    needs.cluster(settings.fallback);
+    whole(TypeUrl::Listener, name.into(), &message, needs.0, Vec::new())
+}
+
+/// Whether the listener takes connections to addresses that are not the machine's own, which TPROXY hands it.
+pub(super) fn transparent(interception: Interception) -> Option<BoolValue> {
+    (interception == Interception::Tproxy).then_some(BoolValue { value: true })
+}

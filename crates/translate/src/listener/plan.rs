@@ -1,0 +1,205 @@
+//! Which outbound listeners there are, and what each is for: all services that a caller sees, laid on addresses and ports.
+//!
+//! Knows Istio's rules for services that meet at one address and port. Must not know Envoy's messages. Invariant: services are laid
+//! oldest first, and what an older one took a younger one never takes away.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use meltemi_catalog::ResourceName;
+use meltemi_memo::Question;
+use meltemi_model::Mesh;
+use meltemi_model::proxy::IpFamily;
+use meltemi_model::read::Read;
+use meltemi_model::service::{
+    PublicServices, Resolution, ServiceOf, ServicePort, ServiceShape, VisibleServices,
+};
+use meltemi_names::{Host, Namespace, ObjectKey, Port, Protocol};
+
+use super::bind::{Bind, Treatment};
+use super::settings::SettingsOfListeners;
+use crate::resource_names::{port_route, service_route};
+
+/// An outbound listener, as small as says all: callers of any namespace for which it comes out equal share it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OutboundListener {
+    /// Where it listens.
+    pub bind: Bind,
+    /// The services' port.
+    pub port: Port,
+    /// What happens to HTTP, if a service there may speak it.
+    pub http: Option<HttpChain>,
+    /// Services told apart by the name in TLS.
+    pub tls: Arc<[Backend]>,
+    /// The service that gets everything else.
+    pub tcp: Option<Backend>,
+}
+
+/// What happens to HTTP at a listener.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HttpChain {
+    /// The route configuration.
+    pub route: ResourceName,
+    /// A service there speaks gRPC-Web.
+    pub grpc_web: bool,
+    /// HTTP/1.0 is accepted.
+    pub http10: bool,
+}
+
+/// A service that connections are sent to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Backend {
+    /// The service.
+    pub service: ObjectKey,
+    /// Its host.
+    pub host: Host,
+    /// Its port.
+    pub port: Port,
+}
+
+/// The outbound listeners that some callers have.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct OutboundPlan {
+    /// Whose services; none: those that everyone sees.
+    pub(crate) viewer: Option<Namespace>,
+    /// Nothing is redirected: listeners are sockets.
+    pub(crate) bound: bool,
+    /// Which addresses are of use.
+    pub(crate) family: IpFamily,
+    /// HTTP/1.0 is accepted.
+    pub(crate) http10: bool,
+}
+
+impl Question for OutboundPlan {
+    type World = Mesh;
+    type Answer = Arc<[OutboundListener]>;
+    const NAME: &'static str = "outbound listeners";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        let services = match &self.viewer {
+            Some(viewer) => read.ask(VisibleServices(viewer.clone())),
+            None => read.ask(PublicServices),
+        };
+        let settings = read.ask(SettingsOfListeners);
+        let mut drafts: BTreeMap<(Bind, Port), Draft> = BTreeMap::new();
+        for key in services.iter() {
+            let service = read.ask(ServiceOf(key.clone()));
+            let Some(service) = &*service else { continue };
+            for port in &service.ports {
+                for bind in self.binds(service, port) {
+                    // The virtual listeners, the agent's health port and its metrics port are taken (Istio: pilot/pkg/model/context.go).
+                    let virtual_ports = [settings.outbound_port, settings.inbound_port];
+                    let reserved =
+                        virtual_ports.contains(&port.port) || matches!(port.port.number(), 15021 | 15090);
+                    if reserved && !bind.is_own() {
+                        continue;
+                    }
+                    drafts.entry((bind, port.port)).or_insert_with(|| Draft::new(port.protocol)).add(
+                        self.http10,
+                        bind,
+                        service,
+                        port,
+                    );
+                }
+            }
+        }
+        drafts.into_iter().map(|((bind, port), draft)| draft.finish(bind, port)).collect()
+    }
+}
+
+impl OutboundPlan {
+    /// Where a service's port is listened for.
+    fn binds(&self, service: &ServiceShape, port: &ServicePort) -> Vec<Bind> {
+        if self.bound {
+            return vec![Bind::Loopback(self.family)];
+        }
+        if Treatment::of(port.protocol) == Treatment::Http {
+            return vec![Bind::Any(self.family)];
+        }
+        // A headless service's listeners are at its endpoints' addresses, which change more often: they are laid later.
+        if service.resolution == Resolution::Passthrough {
+            return Vec::new();
+        }
+        if service.addresses.is_empty() {
+            return vec![Bind::Any(self.family)];
+        }
+        service
+            .addresses
+            .iter()
+            .filter(|address| self.family.takes(**address))
+            .copied()
+            .map(Bind::Address)
+            .collect()
+    }
+}
+
+/// A listener while services are laid on it.
+struct Draft {
+    /// What the oldest service there speaks.
+    first: Protocol,
+    http: Option<HttpChain>,
+    tls: Vec<Backend>,
+    tcp: Option<Backend>,
+}
+
+impl Draft {
+    fn new(first: Protocol) -> Self {
+        Self { first, http: None, tls: Vec::new(), tcp: None }
+    }
+
+    /// Lays a younger service on it (Istio: the conflicts of pilot/pkg/networking/core/listener.go). HTTP and other protocols are told
+    /// apart by their first bytes, TLS by the name in it; of services that nothing tells apart the oldest stays.
+    fn add(&mut self, http10: bool, bind: Bind, service: &ServiceShape, port: &ServicePort) {
+        // These servers speak first: waiting for the client's bytes to tell protocols apart would wait for ever.
+        let speaks_first = |protocol| matches!(protocol, Protocol::Mongo | Protocol::Mysql);
+        if port.protocol != self.first && (speaks_first(port.protocol) || speaks_first(self.first)) {
+            return;
+        }
+        let treatment = Treatment::of(port.protocol);
+        let backend =
+            || Backend { service: service.key.clone(), host: service.host.clone(), port: port.port };
+        if treatment != Treatment::Tcp {
+            let http = self.http.get_or_insert_with(|| HttpChain {
+                route: if bind.is_own() {
+                    service_route(&service.host, port.port)
+                } else {
+                    port_route(port.port)
+                },
+                grpc_web: false,
+                http10,
+            });
+            http.grpc_web |= port.protocol == Protocol::GrpcWeb;
+        }
+        if port.protocol.is_tls() && !bind.is_own() {
+            if self.tls.iter().all(|other| other.host != service.host) {
+                self.tls.push(backend());
+            }
+        } else if treatment != Treatment::Http {
+            self.tcp.get_or_insert_with(backend);
+        }
+    }
+
+    fn finish(mut self, bind: Bind, port: Port) -> OutboundListener {
+        // Nothing is known of where a connection to a socket wanted to go: one without a name in its TLS is the oldest service's.
+        if bind.is_bound() && self.tcp.is_none() {
+            self.tcp = self.tls.first().cloned();
+        }
+        OutboundListener { bind, port, http: self.http, tls: self.tls.into(), tcp: self.tcp }
+    }
+}
+
+/// The viewer of [`OutboundPlan`] for a namespace: none for all those that see just what everyone sees, so that they share.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ViewerOf(pub(crate) Namespace);
+
+impl Question for ViewerOf {
+    type World = Mesh;
+    type Answer = Option<Namespace>;
+    const NAME: &'static str = "viewer of a namespace";
+
+    fn answer(&self, read: &Read<'_>) -> Option<Namespace> {
+        // What everyone sees, each namespace sees.
+        let sees_more = read.ask(VisibleServices(self.0.clone())).len() != read.ask(PublicServices).len();
+        sees_more.then(|| self.0.clone())
+    }
+}

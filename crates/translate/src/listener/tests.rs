@@ -1,0 +1,168 @@
+//! From YAML to decoded listeners; expectations by hand from Istio's rules.
+
+mod conflicts;
+mod inbound;
+mod outbound;
+mod settings;
+mod sharing;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use meltemi_catalog::Resource;
+use meltemi_memo::Memo;
+use meltemi_model::proxy::{Interception, IpFamily, Proxy, ProxyKind};
+use meltemi_model::workload::Workload;
+use meltemi_model::{Event, Mesh, Store};
+use meltemi_names::{Labels, Locality, TypeUrl};
+use serde_json::Value;
+
+use super::{InboundKey, InboundPartKey, ListenersKey};
+use crate::key::{PartKey, ResourceKey};
+
+/// A mesh and what is remembered of it.
+struct Bench {
+    store: Store,
+    memo: Memo<Mesh>,
+}
+
+impl Bench {
+    fn of(yaml: &str) -> Self {
+        let mut bench = Self { store: Store::new(), memo: Memo::new() };
+        bench.apply(yaml);
+        bench
+    }
+
+    fn apply(&mut self, yaml: &str) {
+        let objects = meltemi_api::parse_all(yaml).unwrap();
+        let changes = self.store.apply(objects.into_iter().map(|object| Event::Upsert(Arc::new(object))));
+        self.memo.apply(self.store.mesh(), changes.entries());
+    }
+
+    /// The listeners among a part's members, by name.
+    fn listeners(&self, part: PartKey) -> BTreeMap<String, Arc<Resource>> {
+        let (_, members) = part.observe(&self.memo, self.store.mesh());
+        let listeners = members.iter().filter(|member| matches!(member, ResourceKey::Listener(_)));
+        let made = listeners.map(|member| member.observe(&self.memo, self.store.mesh()).1.unwrap());
+        let named: Vec<_> = made.map(|resource| (resource.name().to_string(), resource)).collect();
+        let by_name: BTreeMap<_, _> = named.iter().cloned().collect();
+        assert_eq!(by_name.len(), named.len(), "two listeners of one name: {named:?}");
+        by_name
+    }
+
+    fn outbound(&self, key: ListenersKey) -> BTreeMap<String, Arc<Resource>> {
+        self.listeners(PartKey::Listeners(key))
+    }
+
+    /// `virtualInbound` of a pod with that label `app`.
+    fn inbound(&self, app: &str) -> Arc<Resource> {
+        let proxy = Proxy {
+            id: "pod.default".into(),
+            kind: ProxyKind::Sidecar,
+            namespace: "default".into(),
+            name: "pod".into(),
+            labels: [("app", app)].into_iter().collect::<Labels>(),
+            addresses: vec!["10.0.0.9".parse().unwrap()],
+            interception: Interception::Redirect,
+            dns_domain: "default.svc.cluster.local".into(),
+            node_name: None,
+            locality: Locality::default(),
+            http10: false,
+            takes_virtual_hosts: true,
+        };
+        let (_, workload) = self.memo.observe(Workload(Arc::new(proxy)), self.store.mesh());
+        let key = InboundKey {
+            namespace: "default".into(),
+            ports: Arc::clone(&workload.ports),
+            interception: Interception::Redirect,
+            family: IpFamily::V4,
+        };
+        let mut listeners = self.listeners(PartKey::Inbound(InboundPartKey(key)));
+        assert_eq!(listeners.len(), 1, "one inbound listener");
+        listeners.remove("virtualInbound").unwrap()
+    }
+}
+
+fn redirected() -> ListenersKey {
+    ListenersKey {
+        namespace: "default".into(),
+        interception: Interception::Redirect,
+        family: IpFamily::V4,
+        selectors: Arc::default(),
+        http10: false,
+    }
+}
+
+fn not_redirected() -> ListenersKey {
+    ListenersKey { interception: Interception::None, ..redirected() }
+}
+
+fn json(resource: &Resource) -> Value {
+    meltemi_proto::json::to_json(TypeUrl::Listener.as_str(), &resource.body().to_vec()).unwrap()
+}
+
+/// Where a chain's one filter sends what it takes: `-> cluster`, or `~> route configuration`.
+fn goes(chain: &Value) -> String {
+    let config = &chain["filters"][0]["typed_config"];
+    match (config["cluster"].as_str(), config["rds"]["route_config_name"].as_str()) {
+        (Some(cluster), None) => format!("-> {cluster}"),
+        (None, Some(route)) => format!("~> {route}"),
+        _ => panic!("neither cluster nor route: {chain}"),
+    }
+}
+
+/// A listener in few words: each chain's match and aim, the default chain last.
+fn shape(resource: &Resource) -> Vec<String> {
+    let listener = json(resource);
+    let chains = listener["filter_chains"].as_array().into_iter().flatten();
+    let mut lines: Vec<String> = chains
+        .map(|chain| {
+            let matching = &chain["filter_chain_match"];
+            let mut words = Vec::new();
+            for names in ["server_names", "application_protocols"] {
+                words.extend(
+                    matching[names].as_array().into_iter().flatten().map(|name| name.as_str().unwrap()),
+                );
+            }
+            words.extend(matching["transport_protocol"].as_str());
+            let matching = if words.is_empty() { "any".to_owned() } else { words.join(",") };
+            format!("{matching} {}", goes(chain))
+        })
+        .collect();
+    if let Some(default) = listener.get("default_filter_chain") {
+        lines.push(format!("else {}", goes(default)));
+    }
+    lines
+}
+
+/// The names of the listener filters.
+fn listener_filters(resource: &Resource) -> Vec<String> {
+    let listener = json(resource);
+    let filters = listener["listener_filters"].as_array().cloned().unwrap_or_default();
+    filters
+        .iter()
+        .map(|filter| {
+            filter["name"].as_str().unwrap().trim_start_matches("envoy.filters.listener.").to_owned()
+        })
+        .collect()
+}
+
+fn needs(resource: &Resource) -> Vec<String> {
+    resource.needs().iter().map(|need| format!("{} {}", need.type_url, need.name)).collect()
+}
+
+/// A Service of namespace `default`; `ports` as in a file, by line.
+fn service(name: &str, cluster_ip: Option<&str>, ports: &str) -> String {
+    let cluster_ip = cluster_ip.map(|ip| format!("  clusterIP: {ip}\n")).unwrap_or_default();
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec:\n  selector: {{app: {name}}}\n{cluster_ip}  ports: [{ports}]\n"
+    )
+}
+
+/// The mesh's settings.
+fn mesh_settings(lines: &str) -> String {
+    let lines: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+    format!(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n{lines}"
+    )
+}
