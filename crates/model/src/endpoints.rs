@@ -1,1 +1,297 @@
 //! Who serves a service: slices, pods, nodes and WorkloadEntries joined.
+//!
+//! Knows: which objects are endpoints of a service, and what is known of each. Must not know: subsets, policies, Envoy.   Start at
+//! [`EndpointsOf`]; `slice` and `workload` make endpoints of one object each.
+//! Invariant: one object that changes remakes its own endpoints, and the list of the services that it serves; nothing of others.
+
+mod slice;
+mod workload;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use meltemi_api::service::TargetPort;
+use meltemi_memo::Question;
+use meltemi_names::{Kind, Labels, Locality, Namespace, ObjectKey, Port, Protocol, Selector};
+
+use crate::entry::IndexKey;
+use crate::index::workload_labels;
+use crate::mesh::Mesh;
+use crate::read::{self, Read, filed};
+use slice::SliceEndpoints;
+use workload::{EntryEndpoint, PodEndpoint};
+
+/// Where an endpoint listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndpointAddress {
+    /// At an IP address, on the endpoint's port.
+    Ip(IpAddr),
+    /// At the path of a Unix domain socket; ports have no meaning.
+    Unix(Arc<str>),
+}
+
+/// Whether an endpoint takes requests. One that is going away is no endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Health {
+    /// It does.
+    Healthy,
+    /// It is there, and not ready.
+    Unhealthy,
+}
+
+/// The workload behind an endpoint. Names that are not known are empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Backend {
+    /// What subsets select by.
+    pub labels: Labels,
+    /// The workload's name: of the Deployment, or of the WorkloadEntry.
+    pub workload: Arc<str>,
+    /// Its namespace.
+    pub namespace: Option<Namespace>,
+    /// Whose identity it has.
+    pub service_account: Option<Arc<str>>,
+}
+
+impl Backend {
+    /// By which name metrics know it (Istio: pkg/kube/labels/labels.go).
+    pub fn canonical_name(&self) -> &str {
+        ["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]
+            .into_iter()
+            .find_map(|label| self.labels.value(label))
+            .unwrap_or(&self.workload)
+    }
+
+    /// By which revision metrics know it; `latest` when no label says (Istio: pkg/kube/labels/labels.go).
+    pub fn canonical_revision(&self) -> &str {
+        ["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"]
+            .into_iter()
+            .find_map(|label| self.labels.value(label))
+            .unwrap_or("latest")
+    }
+}
+
+/// One who serves a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: EndpointAddress,
+    /// Whether it takes requests.
+    pub health: Health,
+    /// Its own port for each port of the service that it serves.
+    pub ports: Arc<BTreeMap<Port, Port>>,
+    /// The Kubernetes node that it runs on.
+    pub node: Option<Arc<str>>,
+    /// Its share relative to the service's other endpoints.
+    pub weight: u32,
+    /// The workload behind it.
+    pub backend: Arc<Backend>,
+}
+
+/// An endpoint, and where it runs.
+type Located = (Locality, Arc<Endpoint>);
+
+/// The endpoints of one locality, by address.
+pub type Endpoints = Arc<[Arc<Endpoint>]>;
+
+/// Who serves a service, by locality; empty for a service that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EndpointsOf(pub ObjectKey);
+
+impl Question for EndpointsOf {
+    type World = Mesh;
+    type Answer = BTreeMap<Locality, Endpoints>;
+    const NAME: &'static str = "endpoints";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        let key = &self.0;
+        let shape = read.ask(TargetsOf(key.clone()));
+        let Some(targets) = &*shape else { return BTreeMap::new() };
+        let mut found: Vec<Located> = Vec::new();
+        let mut sliced = false;
+        for slice in filed(read, IndexKey::SlicesOf(key.namespace.clone(), key.name.clone())) {
+            sliced = true;
+            found.extend(
+                read.ask(SliceEndpoints { service: key.clone(), slice: slice.clone() }).iter().cloned(),
+            );
+        }
+        if let Some((label, value)) = targets.selector.labels().iter().next() {
+            let (label, value): (Arc<str>, Arc<str>) = (label.into(), value.into());
+            let entries = IndexKey::WorkloadsLabelled(key.namespace.clone(), label.clone(), value.clone());
+            for entry in filed(read, entries) {
+                let question = EntryEndpoint { service: key.clone(), entry: entry.clone() };
+                found.extend((*read.ask(question)).clone());
+            }
+            // Slices are what Kubernetes makes of a service's pods; where nobody makes them, the pods themselves count.
+            if !sliced {
+                for pod in filed(read, IndexKey::PodsLabelled(key.namespace.clone(), label, value)) {
+                    let question = PodEndpoint { service: key.clone(), pod: pod.clone() };
+                    found.extend(read.ask(question).iter().cloned());
+                }
+            }
+        }
+        // Slices may name an address twice while one takes over from another: the healthy one counts, which comes first.
+        found.sort_by(|(place, one), (other_place, other)| {
+            let order = |endpoint: &Endpoint| (endpoint.address.clone(), endpoint.health);
+            (place, order(one), &one.ports).cmp(&(other_place, order(other), &other.ports))
+        });
+        found.dedup_by(|(place, one), (other_place, other)| {
+            place == other_place && one.address == other.address && one.ports == other.ports
+        });
+        let mut by_locality: BTreeMap<Locality, Vec<Arc<Endpoint>>> = BTreeMap::new();
+        for (locality, endpoint) in found {
+            by_locality.entry(locality).or_default().push(endpoint);
+        }
+        by_locality.into_iter().map(|(locality, endpoints)| (locality, endpoints.into())).collect()
+    }
+}
+
+/// The endpoints of a service in one locality: a change in another one ends here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EndpointsIn {
+    /// The service.
+    pub service: ObjectKey,
+    /// Where they run.
+    pub locality: Locality,
+}
+
+impl Question for EndpointsIn {
+    type World = Mesh;
+    type Answer = Option<Endpoints>;
+    const NAME: &'static str = "endpoints of a locality";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        read.ask(EndpointsOf(self.service.clone())).get(&self.locality).map(Arc::clone)
+    }
+}
+
+/// Where a service has endpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LocalitiesOf(pub ObjectKey);
+
+impl Question for LocalitiesOf {
+    type World = Mesh;
+    type Answer = Vec<Locality>;
+    const NAME: &'static str = "localities of a service";
+
+    fn answer(&self, read: &Read<'_>) -> Vec<Locality> {
+        read.ask(EndpointsOf(self.0.clone())).keys().cloned().collect()
+    }
+}
+
+/// The part of a service that its endpoints are made by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct TargetsOf(ObjectKey);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Targets {
+    /// Empty: nobody is selected.
+    selector: Selector,
+    ports: Vec<Target>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    port: Port,
+    name: Option<String>,
+    target: TargetPort,
+}
+
+impl Question for TargetsOf {
+    type World = Mesh;
+    type Answer = Option<Arc<Targets>>;
+    const NAME: &'static str = "targets of a service";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        let (_, service) = read::service(read, &self.0)?;
+        if service.external_name.is_some() {
+            return None;
+        }
+        let tcp = service.ports.iter().filter(|port| port.protocol() != Protocol::Udp);
+        Some(Arc::new(Targets {
+            selector: service.selector.clone(),
+            ports: tcp
+                .map(|port| Target {
+                    port: port.port,
+                    name: port.name.clone(),
+                    target: port.target_port.clone(),
+                })
+                .collect(),
+        }))
+    }
+}
+
+/// The locality that a node's labels say, `topology.kubernetes.io/region` and so on (Istio: serviceregistry/kube/controller).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct NodeLocality(Arc<str>);
+
+impl Question for NodeLocality {
+    type World = Mesh;
+    type Answer = Locality;
+    const NAME: &'static str = "locality of a node";
+
+    fn answer(&self, read: &Read<'_>) -> Locality {
+        let key = ObjectKey::new(Kind::Node, "", &*self.0);
+        let Some(meta) = read::meta(read, &key) else { return Locality::default() };
+        let label =
+            |names: &[&str]| names.iter().find_map(|name| meta.labels.value(name)).unwrap_or_default().into();
+        Locality {
+            region: label(&["topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region"]),
+            zone: label(&["topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"]),
+            sub_zone: label(&["topology.istio.io/subzone"]),
+        }
+    }
+}
+
+/// The label that says where a workload runs, over all else.
+const LOCALITY_LABEL: &str = "istio-locality";
+
+/// Where something with these labels on that node runs.
+fn locality(read: &Read<'_>, labels: &Labels, node: Option<&Arc<str>>) -> Locality {
+    match (labels.value(LOCALITY_LABEL), node) {
+        (Some(text), _) => Locality::parse(text),
+        (None, Some(node)) => (*read.ask(NodeLocality(Arc::clone(node)))).clone(),
+        (None, None) => Locality::default(),
+    }
+}
+
+/// The labels of every workload that a service selects, ready or not: what subsets can match.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SelectedLabels(pub ObjectKey);
+
+impl Question for SelectedLabels {
+    type World = Mesh;
+    type Answer = Vec<Labels>;
+    const NAME: &'static str = "labels behind a service";
+
+    fn answer(&self, read: &Read<'_>) -> Vec<Labels> {
+        let key = &self.0;
+        let endpoints = read.ask(EndpointsOf(key.clone()));
+        let mut found: Vec<Labels> = endpoints
+            .values()
+            .flat_map(|endpoints| endpoints.iter())
+            .map(|e| e.backend.labels.clone())
+            .collect();
+        if let Some(targets) = &*read.ask(TargetsOf(key.clone()))
+            && let Some((label, value)) = targets.selector.labels().iter().next()
+        {
+            let (label, value): (Arc<str>, Arc<str>) = (label.into(), value.into());
+            let pods =
+                filed(read, IndexKey::PodsLabelled(key.namespace.clone(), label.clone(), value.clone()));
+            found.extend(pods.filter_map(|pod| read::meta(read, pod)).map(|meta| meta.labels.clone()));
+            let entries = filed(read, IndexKey::WorkloadsLabelled(key.namespace.clone(), label, value));
+            found.extend(
+                entries
+                    .filter_map(|entry| read::workload_entry(read, entry))
+                    .map(|(meta, entry)| workload_labels(meta, &entry.labels)),
+            );
+            found.retain(|labels| targets.selector.selects(labels) || labels.is_empty());
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -46,6 +46,10 @@ pub enum IndexKey {
     VirtualServicesByDestination(Host),
     /// VirtualServices that ask for the caller's labels.
     VirtualServicesWithSourceLabels,
+    /// Pods.
+    Pods,
+    /// DestinationRules of that namespace.
+    RulesIn(Namespace),
     /// DestinationRules of that namespace for that host, exact or wildcard.
     RulesByHost(Namespace, Host),
     /// DestinationRules of that namespace with a workloadSelector.

@@ -40,6 +40,7 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             }
         }
         Spec::Pod(pod) => {
+            keys.insert(IndexKey::Pods);
             keys.extend(labelled(&meta.labels, |key, value| {
                 IndexKey::PodsLabelled(namespace.clone(), key, value)
             }));
@@ -73,6 +74,7 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
         }
         Spec::DestinationRule(rule) => {
             let host = qualified(&rule.host, namespace);
+            keys.insert(IndexKey::RulesIn(namespace.clone()));
             keys.insert(IndexKey::RulesByHost(namespace.clone(), host.clone()));
             keys.insert(IndexKey::RulesForHost(host));
             if rule.workload_selector.is_some() {

@@ -17,6 +17,11 @@ use crate::settings::settings;
 /// The DNS suffix of Kubernetes services. Istio's default `cluster.local`; a setting of the process, not of the mesh.
 pub const CLUSTER_DOMAIN: &str = "cluster.local";
 
+/// The host of the service under that key.
+pub fn host_of(service: &ObjectKey) -> Host {
+    Host::of_service(service.name.as_str(), service.namespace.as_str(), CLUSTER_DOMAIN)
+}
+
 /// Orders objects as Istio does where the oldest wins: creation time (none is oldest of all, and equal among themselves), then name,
 /// then namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

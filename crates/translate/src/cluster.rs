@@ -1,13 +1,33 @@
-//! Clusters.
+//! Clusters: where requests can go, and how connections there behave.
+//!
+//! Knows: Istio's names, defaults and inheritance for clusters. Must not know: who the caller is beyond the keys, endpoints, routes.
+//! Start at [`ServicePartKey`] (which clusters a service has) and [`ClusterKey`] (one of them).
+//! Invariant: a cluster reads the policy of its own port and subset, so that a change of another one in the same rule ends before it.
+
+mod balance;
+mod fixed;
+mod inbound;
+mod outbound;
+mod outlier;
+mod pool;
+mod protocol;
 
 use std::sync::Arc;
 
+use meltemi_api::destination_rule::{H2UpgradePolicy, SimpleLb};
+use meltemi_api::mesh_config::InboundMode;
+use meltemi_api::value::Duration;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
+use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
+use meltemi_model::rule::{Policy, PolicyOf, Rule, RuleFor, RuleRef};
+use meltemi_model::service::{Resolution, ServiceOf};
+use meltemi_model::settings::settings;
 use meltemi_names::{Locality, Namespace, ObjectKey, Port, Protocol, Selector};
 
-use crate::key::{Made, Members, RuleRef};
+use crate::endpoint::AssignmentKey;
+use crate::key::{Made, Members, ResourceKey};
 
 /// Clusters that stand for no service: `PassthroughCluster` and `BlackHoleCluster`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,7 +39,7 @@ impl Question for FixedKey {
     const NAME: &'static str = "part: fixed clusters";
 
     fn answer(&self, _read: &Read<'_>) -> Members {
-        Members::new()
+        vec![ResourceKey::Cluster(ClusterKey::BlackHole), ResourceKey::Cluster(ClusterKey::Passthrough)]
     }
 }
 
@@ -43,8 +63,84 @@ impl Question for ServicePartKey {
     type Answer = Members;
     const NAME: &'static str = "part: service";
 
-    fn answer(&self, _read: &Read<'_>) -> Members {
-        Members::new()
+    fn answer(&self, read: &Read<'_>) -> Members {
+        let rule = read.ask(RuleFor {
+            viewer: self.viewer.clone(),
+            service: self.service.clone(),
+            selectors: Arc::clone(&self.selectors),
+        });
+        let node = if *read.ask(NodeLocal(self.service.clone())) { self.node.clone() } else { None };
+        let members = ServiceMembers { service: self.service.clone(), rule: (*rule).clone(), node };
+        (*read.ask(members)).clone()
+    }
+}
+
+/// The same for everyone who has the same rules: in a large mesh a few answers serve all namespaces.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ServiceMembers {
+    service: ObjectKey,
+    rule: Option<RuleRef>,
+    node: Option<Arc<str>>,
+}
+
+impl Question for ServiceMembers {
+    type World = Mesh;
+    type Answer = Members;
+    const NAME: &'static str = "members of a service";
+
+    fn answer(&self, read: &Read<'_>) -> Members {
+        let Some(shape) = (*read.ask(ServiceOf(self.service.clone()))).clone() else { return Members::new() };
+        let merged = self.rule.as_ref().map(|rule| read.ask(Rule(Arc::clone(rule))));
+        let subsets: Vec<(Option<Arc<str>>, Selector)> = std::iter::once((None, Selector::default()))
+            .chain(
+                merged
+                    .iter()
+                    .flat_map(|rule| &rule.subsets)
+                    .map(|subset| (Some(Arc::from(subset.name.as_str())), subset.labels.clone())),
+            )
+            .collect();
+        let mut members = Members::new();
+        for port in &shape.ports {
+            for (subset, labels) in &subsets {
+                members.push(ResourceKey::Cluster(ClusterKey::Outbound {
+                    service: self.service.clone(),
+                    port: port.port,
+                    subset: subset.clone(),
+                    rule: self.rule.clone(),
+                }));
+                let policy = policy(read, self.rule.as_ref(), port.port, subset.as_ref());
+                if is_original_dst(shape.resolution, &policy.unwrap_or_default()) {
+                    continue;
+                }
+                let outlier = merged
+                    .as_ref()
+                    .and_then(|rule| rule.policy(port.port, subset.as_deref())?.outlier_detection);
+                members.push(ResourceKey::Assignment(AssignmentKey {
+                    service: self.service.clone(),
+                    port: port.port,
+                    subset: subset.clone(),
+                    labels: labels.clone(),
+                    locality: None,
+                    node: self.node.clone(),
+                    healthy_only: outlier.is_some_and(|outlier| outlier.min_health_percent > 0),
+                }));
+            }
+        }
+        members
+    }
+}
+
+/// Whether a service keeps its traffic on the caller's node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct NodeLocal(pub(crate) ObjectKey);
+
+impl Question for NodeLocal {
+    type World = Mesh;
+    type Answer = bool;
+    const NAME: &'static str = "node-local service";
+
+    fn answer(&self, read: &Read<'_>) -> bool {
+        read.ask(ServiceOf(self.0.clone())).as_ref().as_ref().is_some_and(|shape| shape.node_local)
     }
 }
 
@@ -56,7 +152,10 @@ pub enum ClusterKey {
     /// Sends to where the client wanted to go.
     Passthrough,
     /// The same for what comes in.
-    InboundPassthrough,
+    InboundPassthrough {
+        /// Which addresses the workload has: connections to it come from a source address of that family.
+        family: IpFamily,
+    },
     /// A service's port, whole or a subset of it.
     Outbound {
         /// The service.
@@ -78,6 +177,8 @@ pub enum ClusterKey {
         target: Port,
         /// What it speaks.
         protocol: Protocol,
+        /// As in [`ClusterKey::InboundPassthrough`].
+        family: IpFamily,
     },
 }
 
@@ -86,7 +187,79 @@ impl Question for ClusterKey {
     type Answer = Made;
     const NAME: &'static str = "cluster";
 
-    fn answer(&self, _read: &Read<'_>) -> Made {
-        None
+    fn answer(&self, read: &Read<'_>) -> Made {
+        let settings = read.ask(ClusterSettings);
+        match self {
+            Self::BlackHole => Some(fixed::black_hole(&settings)),
+            Self::Passthrough => Some(fixed::passthrough(&settings)),
+            Self::InboundPassthrough { family } => Some(fixed::inbound_passthrough(&settings, *family)),
+            Self::Outbound { service, port, subset, rule } => {
+                outbound::cluster(read, &settings, service, *port, subset.as_ref(), rule.as_ref())
+            }
+            Self::Inbound { service, port, target, protocol, family } => Some(inbound::cluster(
+                read,
+                &settings,
+                &inbound::Application {
+                    service,
+                    port: *port,
+                    target: *target,
+                    protocol: *protocol,
+                    family: *family,
+                },
+            )),
+        }
     }
 }
+
+/// The mesh's settings that clusters read: a change of another setting ends here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ClusterSettings;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ClusterSettingsAnswer {
+    connect_timeout: Duration,
+    h2_upgrade_policy: H2UpgradePolicy,
+    inbound: InboundMode,
+}
+
+impl Question for ClusterSettings {
+    type World = Mesh;
+    type Answer = ClusterSettingsAnswer;
+    const NAME: &'static str = "settings of clusters";
+
+    fn answer(&self, read: &Read<'_>) -> ClusterSettingsAnswer {
+        let mesh = settings(read);
+        ClusterSettingsAnswer {
+            connect_timeout: mesh.connect_timeout,
+            h2_upgrade_policy: mesh.h2_upgrade_policy,
+            inbound: mesh.inbound_traffic_policy.mode,
+        }
+    }
+}
+
+/// The policy in force; the default one without a rule, none if the rule has no such subset.
+fn policy(
+    read: &Read<'_>,
+    rule: Option<&RuleRef>,
+    port: Port,
+    subset: Option<&Arc<str>>,
+) -> Option<Arc<Policy>> {
+    match rule {
+        Some(rule) => {
+            let question = PolicyOf { rule: Arc::clone(rule), port, subset: subset.cloned() };
+            (*read.ask(question)).clone()
+        }
+        None if subset.is_some() => None,
+        None => Some(Arc::default()),
+    }
+}
+
+/// Whether Envoy sends to the address that the client called: headless services, and `simple: PASSTHROUGH`. Such a cluster has no
+/// endpoints to be told.
+fn is_original_dst(resolution: Resolution, policy: &Policy) -> bool {
+    let simple = policy.load_balancer.as_ref().and_then(|balancer| balancer.simple);
+    resolution == Resolution::Passthrough || simple == Some(SimpleLb::Passthrough)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,28 @@
-//! Load assignments.
+//! Load assignments: who answers for a cluster.
+//!
+//! Knows: which endpoints a cluster has and how Envoy is told. Must not know: how endpoints are found, policies.   Start at
+//! [`AssignmentKey`].
+//! Invariant: an assignment is put together from its localities, each encoded by its own question: one endpoint that changes encodes
+//! one locality for each port and set of labels that holds it.
+
+mod locality;
 
 use std::sync::Arc;
 
+use meltemi_catalog::Resource;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
+use meltemi_model::endpoints::LocalitiesOf;
 use meltemi_model::read::Read;
-use meltemi_names::{Locality, ObjectKey, Port, Selector};
+use meltemi_model::service::host_of;
+use meltemi_names::{Locality, ObjectKey, Port, Selector, TypeUrl};
+use meltemi_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
 
+use crate::cluster::NodeLocal;
+use crate::encode::{Piece, assembled};
 use crate::key::Made;
+use crate::resource_names::outbound_cluster;
+use locality::{LocalityPiece, Picked};
 
 /// The endpoints of one cluster, as callers of one locality have them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +40,8 @@ pub struct AssignmentKey {
     pub locality: Option<Locality>,
     /// The caller's Kubernetes node; none unless the service keeps its traffic on the node.
     pub node: Option<Arc<str>>,
+    /// Unhealthy endpoints are left out: with a panic threshold Envoy would use them.
+    pub healthy_only: bool,
 }
 
 impl Question for AssignmentKey {
@@ -32,7 +49,34 @@ impl Question for AssignmentKey {
     type Answer = Made;
     const NAME: &'static str = "assignment";
 
-    fn answer(&self, _read: &Read<'_>) -> Made {
-        None
+    fn answer(&self, read: &Read<'_>) -> Made {
+        let name = outbound_cluster(self.port, self.subset.as_deref(), &host_of(&self.service));
+        let head = Piece::of(&ClusterLoadAssignment {
+            cluster_name: name.as_str().to_owned(),
+            ..ClusterLoadAssignment::default()
+        });
+        let node = (*read.ask(NodeLocal(self.service.clone()))).then(|| self.node.clone());
+        let localities = read.ask(LocalitiesOf(self.service.clone()));
+        let pieces = localities.iter().map(|locality| {
+            read.ask(LocalityPiece {
+                picked: Picked {
+                    service: self.service.clone(),
+                    locality: locality.clone(),
+                    labels: self.labels.clone(),
+                    node: node.clone(),
+                    healthy_only: self.healthy_only,
+                },
+                port: self.port,
+            })
+        });
+        let pieces: Vec<_> = pieces.collect();
+        let (body, version) = assembled(
+            std::iter::once(&head).chain(pieces.iter().filter_map(|piece| piece.as_ref().as_ref())),
+        );
+        let resource = Resource::new(TypeUrl::Endpoint, name, version, body);
+        Some(Arc::new(resource.made_from(vec![self.service.clone()])))
     }
 }
+
+#[cfg(test)]
+mod tests;

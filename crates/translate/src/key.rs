@@ -6,7 +6,8 @@ use meltemi_catalog::Resource;
 use meltemi_memo::{Memo, NodeId};
 use meltemi_model::Mesh;
 use meltemi_model::proxy::{Interception, IpFamily};
-use meltemi_names::{Locality, Namespace, ObjectKey, Selector};
+pub use meltemi_model::rule::RuleRef;
+use meltemi_names::{Locality, Namespace, Selector};
 
 use crate::cluster::ClusterKey;
 use crate::endpoint::AssignmentKey;
@@ -131,6 +132,3 @@ impl ResourceKey {
         made.and_then(|made| (*made).clone())
     }
 }
-
-/// Which DestinationRules, merged, are in force for a service as one namespace sees it; oldest first.
-pub type RuleRef = Arc<[ObjectKey]>;

@@ -6,12 +6,17 @@
 //! Invariants: no function takes a proxy; what a function may know of one is its key, and equal keys share one answer. Set questions
 //! answer names only; each member is made by its own question. The same key and mesh give the same bytes, always and everywhere.
 
+pub mod address;
 pub mod cluster;
 pub mod encode;
 pub mod endpoint;
 pub mod finding;
+#[cfg(test)]
+mod fixture;
 pub mod key;
 pub mod layer;
 pub mod listener;
+pub mod metadata;
 pub mod resource_names;
 pub mod route;
+mod wrap;

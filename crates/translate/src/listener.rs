@@ -126,8 +126,10 @@ impl Question for InboundPartKey {
             port: port.port,
             target: port.target,
             protocol: port.protocol,
+            family: self.0.family,
         });
-        let clusters = clusters.chain([ClusterKey::InboundPassthrough]).map(ResourceKey::Cluster);
+        let passthrough = ClusterKey::InboundPassthrough { family: self.0.family };
+        let clusters = clusters.chain([passthrough]).map(ResourceKey::Cluster);
         let listener = ResourceKey::Listener(ListenerKey::VirtualInbound(self.0.clone()));
         clusters.chain([listener]).collect()
     }

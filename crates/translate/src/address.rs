@@ -1,0 +1,25 @@
+//! Envoy's addresses.
+
+use std::net::IpAddr;
+
+use meltemi_names::Port;
+use meltemi_proto::envoy::config::core::v3::{Address, Pipe, SocketAddress, address, socket_address};
+
+/// An IP address and a port number; 0 lets the system choose.
+pub fn socket_address(ip: IpAddr, port: u16) -> SocketAddress {
+    SocketAddress {
+        address: ip.to_string(),
+        port_specifier: Some(socket_address::PortSpecifier::PortValue(port.into())),
+        ..SocketAddress::default()
+    }
+}
+
+/// A TCP address.
+pub fn tcp(ip: IpAddr, port: Port) -> Address {
+    Address { address: Some(address::Address::SocketAddress(socket_address(ip, port.number()))) }
+}
+
+/// A Unix domain socket.
+pub fn pipe(path: &str) -> Address {
+    Address { address: Some(address::Address::Pipe(Pipe { path: path.to_owned(), ..Pipe::default() })) }
+}

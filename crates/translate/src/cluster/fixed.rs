@@ -1,0 +1,62 @@
+//! Clusters that stand for no service.
+
+use std::sync::Arc;
+
+use meltemi_catalog::Resource;
+use meltemi_model::proxy::IpFamily;
+use meltemi_names::TypeUrl;
+use meltemi_proto::envoy::config::cluster::v3::Cluster;
+use meltemi_proto::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
+
+use super::{ClusterSettingsAnswer, inbound, pool, protocol};
+use crate::encode;
+use crate::resource_names::{BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH};
+use crate::wrap::duration;
+
+/// Drops all: it has no endpoints.
+pub(super) fn black_hole(settings: &ClusterSettingsAnswer) -> Arc<Resource> {
+    resource(
+        BLACK_HOLE,
+        Cluster {
+            alt_stat_name: stat_name(BLACK_HOLE),
+            cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into())),
+            connect_timeout: Some(duration(settings.connect_timeout)),
+            ..Cluster::default()
+        },
+    )
+}
+
+/// Sends to where the client wanted to go.
+pub(super) fn passthrough(settings: &ClusterSettingsAnswer) -> Arc<Resource> {
+    resource(PASSTHROUGH, to_original_destination(settings))
+}
+
+/// The same for what comes in. Its statistics count as the other's (Istio: core/cluster_builder.go).
+pub(super) fn inbound_passthrough(settings: &ClusterSettingsAnswer, family: IpFamily) -> Arc<Resource> {
+    resource(
+        INBOUND_PASSTHROUGH,
+        Cluster { upstream_bind_config: Some(inbound::source(family)), ..to_original_destination(settings) },
+    )
+}
+
+fn to_original_destination(settings: &ClusterSettingsAnswer) -> Cluster {
+    Cluster {
+        alt_stat_name: stat_name(PASSTHROUGH),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst.into())),
+        connect_timeout: Some(duration(settings.connect_timeout)),
+        lb_policy: LbPolicy::ClusterProvided.into(),
+        circuit_breakers: Some(pool::circuit_breakers(None)),
+        typed_extension_protocol_options: protocol::as_downstream_with_idle_timeout(),
+        ..Cluster::default()
+    }
+}
+
+/// How statistics call a cluster: the `;` ends the name for the bootstrap's tag regex (Istio: pilot/pkg/networking/telemetry).
+pub(super) fn stat_name(name: &str) -> String {
+    format!("{name};")
+}
+
+fn resource(name: &str, cluster: Cluster) -> Arc<Resource> {
+    let cluster = Cluster { name: name.to_owned(), ..cluster };
+    encode::whole(TypeUrl::Cluster, name.into(), &cluster, Vec::new(), Vec::new())
+}

@@ -1,0 +1,77 @@
+//! The cluster of a service's port, whole or a subset of it.
+
+use std::sync::Arc;
+
+use meltemi_catalog::Need;
+use meltemi_model::read::Read;
+use meltemi_model::rule::RuleRef;
+use meltemi_model::service::ServiceOf;
+use meltemi_names::{ObjectKey, Port, TypeUrl};
+use meltemi_proto::envoy::config::cluster::v3::Cluster;
+use meltemi_proto::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy,
+};
+use meltemi_proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
+use meltemi_proto::envoy::config::core::v3::{AggregatedConfigSource, ApiVersion, ConfigSource};
+
+use super::fixed::stat_name;
+use super::{ClusterSettingsAnswer, balance, is_original_dst, outlier, policy, pool, protocol};
+use crate::key::Made;
+use crate::resource_names::outbound_cluster;
+use crate::wrap::seconds;
+use crate::{encode, metadata};
+
+/// None if the service, its port, or the subset is gone.
+pub(super) fn cluster(
+    read: &Read<'_>,
+    settings: &ClusterSettingsAnswer,
+    service: &ObjectKey,
+    port: Port,
+    subset: Option<&Arc<str>>,
+    rule: Option<&RuleRef>,
+) -> Made {
+    let shape = (*read.ask(ServiceOf(service.clone()))).clone()?;
+    let protocol = shape.port(port)?.protocol;
+    let policy = policy(read, rule, port, subset)?;
+    let name = outbound_cluster(port, subset.map(|subset| &**subset), &shape.host);
+
+    let mut cluster = Cluster {
+        name: name.as_str().to_owned(),
+        alt_stat_name: stat_name(name.as_str()),
+        ..Cluster::default()
+    };
+    let mut needs = Vec::new();
+    if is_original_dst(shape.resolution, &policy) {
+        cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst.into()));
+        cluster.lb_policy = LbPolicy::ClusterProvided.into();
+    } else {
+        cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
+        cluster.eds_cluster_config =
+            Some(EdsClusterConfig { eds_config: Some(over_ads()), service_name: name.as_str().to_owned() });
+        balance::apply(&mut cluster, policy.load_balancer.as_ref());
+        needs.push(Need { type_url: TypeUrl::Endpoint, name: name.clone() });
+    }
+    outlier::apply(&mut cluster, policy.outlier_detection.as_ref());
+    pool::apply(&mut cluster, policy.connection_pool.as_ref(), settings);
+    cluster.typed_extension_protocol_options =
+        protocol::options(protocol, policy.connection_pool.as_ref(), settings.h2_upgrade_policy);
+    cluster.metadata = metadata::istio(
+        rule.and_then(|rule| rule.first())
+            .map(metadata::config)
+            .into_iter()
+            .chain(subset.map(|subset| ("subset", metadata::text(&**subset))))
+            .chain([metadata::services(&shape.host, service)]),
+    );
+    let origin = rule.into_iter().flat_map(|rule| rule.iter()).cloned().chain([service.clone()]).collect();
+    Some(encode::whole(TypeUrl::Cluster, name, &cluster, needs, origin))
+}
+
+/// Over the stream on which the cluster itself came; Envoy waits for the answer as long as it takes.
+fn over_ads() -> ConfigSource {
+    ConfigSource {
+        initial_fetch_timeout: Some(seconds(0)),
+        resource_api_version: ApiVersion::V3.into(),
+        config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+        ..ConfigSource::default()
+    }
+}

@@ -1,0 +1,117 @@
+//! What a cluster speaks to its endpoints (Istio: core/cluster_builder.go, core/cluster_traffic_policy.go).
+
+use std::collections::BTreeMap;
+
+use meltemi_api::destination_rule::{ConnectionPool, H2UpgradePolicy, HttpPool};
+use meltemi_names::Protocol;
+use meltemi_proto::any::pack;
+use meltemi_proto::envoy::config::core::v3::{
+    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as Common,
+};
+use meltemi_proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
+use meltemi_proto::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
+use meltemi_proto::envoy::extensions::upstreams::http::v3::http_protocol_options::{
+    ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig,
+};
+use meltemi_proto::google::protobuf::Any;
+
+use crate::wrap::{duration, seconds, u32_value};
+
+/// `Cluster.typed_extension_protocol_options`.
+type Extensions = BTreeMap<String, Any>;
+
+/// Under which name Envoy looks for them.
+const HTTP: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// What passes through does so as it came, and idle connections end after five minutes.
+pub(super) fn as_downstream_with_idle_timeout() -> Extensions {
+    extensions(&HttpProtocolOptions {
+        common_http_protocol_options: Some(Common { idle_timeout: Some(seconds(300)), ..Common::default() }),
+        upstream_protocol_options: Some(as_downstream()),
+        ..HttpProtocolOptions::default()
+    })
+}
+
+/// The options of a port; none where Envoy's defaults (HTTP/1.1, no limits) are right.
+pub(super) fn options(
+    protocol: Protocol,
+    pool: Option<&ConnectionPool>,
+    mesh: H2UpgradePolicy,
+) -> Extensions {
+    let http = pool.and_then(|pool| pool.http.as_ref());
+    let mut upstream = if protocol.is_http2() || upgrades(protocol, http, mesh) {
+        Some(http2(http))
+    } else if protocol == Protocol::Auto {
+        Some(as_downstream())
+    } else {
+        None
+    };
+    if http.is_some_and(|http| http.use_client_protocol) {
+        upstream = Some(as_downstream());
+    }
+    let common = limits(pool);
+    if upstream.is_none() && common.is_none() {
+        return Extensions::new();
+    }
+    extensions(&HttpProtocolOptions {
+        common_http_protocol_options: common,
+        // Envoy wants a protocol beside limits; HTTP/1.1 is what it would speak without.
+        upstream_protocol_options: Some(upstream.unwrap_or_else(http1)),
+        ..HttpProtocolOptions::default()
+    })
+}
+
+fn upgrades(protocol: Protocol, http: Option<&HttpPool>, mesh: H2UpgradePolicy) -> bool {
+    match http.map(|http| http.h2_upgrade_policy).unwrap_or_default() {
+        // Who asks for it at the destination knows that it is HTTP, whatever the port says.
+        H2UpgradePolicy::Upgrade => true,
+        H2UpgradePolicy::DoNotUpgrade => false,
+        H2UpgradePolicy::Default => mesh == H2UpgradePolicy::Upgrade && protocol.is_http(),
+    }
+}
+
+fn limits(pool: Option<&ConnectionPool>) -> Option<Common> {
+    let tcp = pool.and_then(|pool| pool.tcp.as_ref());
+    let http = pool.and_then(|pool| pool.http.as_ref());
+    let idle = http.and_then(|http| http.idle_timeout).or_else(|| tcp.and_then(|tcp| tcp.idle_timeout));
+    let common = Common {
+        idle_timeout: idle.map(duration),
+        max_connection_duration: tcp.and_then(|tcp| tcp.max_connection_duration).map(duration),
+        max_requests_per_connection: http
+            .map(|http| http.max_requests_per_connection)
+            .filter(|&requests| requests > 0)
+            .and_then(u32_value),
+        ..Common::default()
+    };
+    (common != Common::default()).then_some(common)
+}
+
+fn http1() -> UpstreamProtocolOptions {
+    explicit(ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default()))
+}
+
+fn http2(http: Option<&HttpPool>) -> UpstreamProtocolOptions {
+    explicit(ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions {
+        max_concurrent_streams: http
+            .map(|http| http.max_concurrent_streams)
+            .filter(|&streams| streams > 0)
+            .and_then(u32_value),
+        ..Http2ProtocolOptions::default()
+    }))
+}
+
+fn explicit(config: ProtocolConfig) -> UpstreamProtocolOptions {
+    UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig { protocol_config: Some(config) })
+}
+
+fn as_downstream() -> UpstreamProtocolOptions {
+    UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
+        http_protocol_options: Some(Http1ProtocolOptions::default()),
+        http2_protocol_options: Some(Http2ProtocolOptions::default()),
+        ..UseDownstreamHttpConfig::default()
+    })
+}
+
+fn extensions(options: &HttpProtocolOptions) -> Extensions {
+    Extensions::from([(HTTP.to_owned(), pack(options))])
+}

@@ -1,0 +1,128 @@
+//! The endpoints of one locality, chosen and encoded.
+
+use std::sync::Arc;
+
+use meltemi_memo::Question;
+use meltemi_model::Mesh;
+use meltemi_model::endpoints::{Backend, Endpoint, EndpointAddress, Endpoints, EndpointsIn, Health};
+use meltemi_model::read::Read;
+use meltemi_names::{Locality, ObjectKey, Port, Selector};
+use meltemi_proto::envoy::config::core::v3::{HealthStatus, Locality as EnvoyLocality, Metadata};
+use meltemi_proto::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
+use meltemi_proto::envoy::config::endpoint::v3::{
+    Endpoint as EnvoyEndpoint, LbEndpoint, LocalityLbEndpoints,
+};
+
+use crate::address::{pipe, tcp};
+use crate::encode::Piece;
+use crate::metadata;
+use crate::wrap::u32_value;
+
+/// `ClusterLoadAssignment.endpoints`.
+const ENDPOINTS: u64 = 2;
+
+/// The Kubernetes cluster that endpoints are in; Istio's name for the only one there is.
+const CLUSTER_ID: &str = "Kubernetes";
+
+/// The endpoints of one locality that a cluster takes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Picked {
+    pub(super) service: ObjectKey,
+    pub(super) locality: Locality,
+    /// They carry these labels.
+    pub(super) labels: Selector,
+    /// They run on that node; none: on any. A caller that does not know its node takes those that do not know theirs.
+    pub(super) node: Option<Option<Arc<str>>>,
+    pub(super) healthy_only: bool,
+}
+
+impl Question for Picked {
+    type World = Mesh;
+    type Answer = Endpoints;
+    const NAME: &'static str = "picked endpoints";
+
+    fn answer(&self, read: &Read<'_>) -> Endpoints {
+        let all = read.ask(EndpointsIn { service: self.service.clone(), locality: self.locality.clone() });
+        let Some(all) = &*all else { return Endpoints::default() };
+        let takes = |endpoint: &Endpoint| {
+            self.labels.selects(&endpoint.backend.labels)
+                && self.node.as_ref().is_none_or(|node| *node == endpoint.node)
+                && (!self.healthy_only || endpoint.health == Health::Healthy)
+        };
+        if all.iter().all(|endpoint| takes(endpoint)) {
+            return Arc::clone(all);
+        }
+        all.iter().filter(|endpoint| takes(endpoint)).cloned().collect()
+    }
+}
+
+/// One locality of a load assignment, encoded; none if it has no endpoint on that port. Shared by all clusters of the same labels.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct LocalityPiece {
+    pub(super) picked: Picked,
+    /// The service's port.
+    pub(super) port: Port,
+}
+
+impl Question for LocalityPiece {
+    type World = Mesh;
+    type Answer = Option<Piece>;
+    const NAME: &'static str = "locality of an assignment";
+
+    fn answer(&self, read: &Read<'_>) -> Option<Piece> {
+        let endpoints = read.ask(self.picked.clone());
+        let mut weight: u32 = 0;
+        let mut lb_endpoints = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints.iter() {
+            let Some(port) = endpoint.ports.get(&self.port) else { continue };
+            weight = weight.saturating_add(endpoint.weight);
+            lb_endpoints.push(encoded(endpoint, *port));
+        }
+        let Locality { region, zone, sub_zone } = &self.picked.locality;
+        (!lb_endpoints.is_empty()).then(|| {
+            Piece::field(
+                ENDPOINTS,
+                &LocalityLbEndpoints {
+                    locality: Some(EnvoyLocality {
+                        region: region.to_string(),
+                        zone: zone.to_string(),
+                        sub_zone: sub_zone.to_string(),
+                    }),
+                    lb_endpoints,
+                    load_balancing_weight: u32_value(weight),
+                    ..LocalityLbEndpoints::default()
+                },
+            )
+        })
+    }
+}
+
+fn encoded(endpoint: &Endpoint, port: Port) -> LbEndpoint {
+    let address = match &endpoint.address {
+        EndpointAddress::Ip(ip) => tcp(*ip, port),
+        EndpointAddress::Unix(path) => pipe(path),
+    };
+    let health = match endpoint.health {
+        Health::Healthy => HealthStatus::Healthy,
+        Health::Unhealthy => HealthStatus::Unhealthy,
+    };
+    LbEndpoint {
+        health_status: health.into(),
+        metadata: workload(&endpoint.backend),
+        load_balancing_weight: u32_value(endpoint.weight),
+        host_identifier: Some(HostIdentifier::Endpoint(EnvoyEndpoint {
+            address: Some(address),
+            ..EnvoyEndpoint::default()
+        })),
+    }
+}
+
+/// `istio.workload`: what metrics of the client say of the server, when nobody else tells
+/// (Istio: pilot/pkg/networking/util/util.go).
+fn workload(backend: &Backend) -> Option<Metadata> {
+    let namespace = backend.namespace.as_ref().map_or("", |namespace| namespace.as_str());
+    let revision =
+        Some(backend.canonical_revision()).filter(|&revision| revision != "latest").unwrap_or_default();
+    let parts = [&backend.workload, namespace, backend.canonical_name(), revision, CLUSTER_ID];
+    metadata::istio([("workload", metadata::text(parts.join(";")))])
+}

@@ -1,0 +1,206 @@
+//! Expectations are written by hand from Istio's behaviour (facts of section 7), not with the builders.
+
+use serde_json::{Value, json};
+
+use crate::fixture::Fixture;
+
+const CART: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: cart, namespace: shop}
+spec:
+  selector: {app: cart}
+  ports:
+  - {name: http, port: 80, targetPort: 8080}
+---
+";
+
+fn entry(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: {name}, namespace: shop}}\nspec: {spec}\n---\n"
+    )
+}
+
+const SUBSETS: &str = "
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: cart, namespace: shop}
+spec:
+  host: cart
+  subsets:
+  - {name: v1, labels: {version: v1}}
+  - {name: v2, labels: {version: v2}}
+---
+";
+
+fn whole(fixture: &Fixture) -> Value {
+    fixture.assignment("shop", "shop/cart", "outbound|80||cart.shop.svc.cluster.local")
+}
+
+fn subset(fixture: &Fixture, name: &str) -> Value {
+    fixture.assignment("shop", "shop/cart", &format!("outbound|80|{name}|cart.shop.svc.cluster.local"))
+}
+
+/// `address:port` of every endpoint, and its health if it is not healthy.
+fn addresses(assignment: &Value) -> Vec<String> {
+    let localities = assignment["endpoints"].as_array().cloned().unwrap_or_default();
+    let endpoints = localities.iter().flat_map(|locality| locality["lb_endpoints"].as_array().unwrap());
+    endpoints
+        .map(|endpoint| {
+            let address = &endpoint["endpoint"]["address"]["socket_address"];
+            let health = endpoint["health_status"].as_str().unwrap_or("none");
+            let health = if health == "HEALTHY" { String::new() } else { format!(" {health}") };
+            format!("{}:{}{health}", address["address"].as_str().unwrap(), address["port_value"])
+        })
+        .collect()
+}
+
+#[test]
+fn an_assignment_says_where_who_and_how_much() {
+    let fixture = Fixture::new(&format!(
+        "{CART}{}",
+        entry(
+            "cart-v1",
+            "{address: 10.1.0.1, labels: {app: cart, version: v1}, locality: eu/eu-1/rack, weight: 3}"
+        )
+    ));
+    assert_eq!(
+        whole(&fixture),
+        json!({
+            "cluster_name": "outbound|80||cart.shop.svc.cluster.local",
+            "endpoints": [{
+                "locality": {"region": "eu", "zone": "eu-1", "sub_zone": "rack"},
+                "load_balancing_weight": 3,
+                "lb_endpoints": [{
+                    "endpoint": {"address": {"socket_address": {"address": "10.1.0.1", "port_value": 8080}}},
+                    "health_status": "HEALTHY",
+                    "load_balancing_weight": 3,
+                    "metadata": {"filter_metadata": {"istio": {"workload": "cart-v1;shop;cart;v1;Kubernetes"}}},
+                }],
+            }],
+        })
+    );
+}
+
+#[test]
+fn a_service_without_endpoints_has_an_assignment_that_says_so() {
+    let fixture = Fixture::new(CART);
+    assert_eq!(whole(&fixture), json!({"cluster_name": "outbound|80||cart.shop.svc.cluster.local"}));
+}
+
+#[test]
+fn a_subset_has_the_endpoints_that_carry_its_labels() {
+    let fixture = Fixture::new(&format!(
+        "{CART}{SUBSETS}{}{}",
+        entry("a", "{address: 10.1.0.1, labels: {app: cart, version: v1}}"),
+        entry("b", "{address: 10.1.0.2, labels: {app: cart, version: v2}, ports: {http: 9090}}"),
+    ));
+    assert_eq!(addresses(&whole(&fixture)), ["10.1.0.1:8080", "10.1.0.2:9090"]);
+    assert_eq!(addresses(&subset(&fixture, "v1")), ["10.1.0.1:8080"]);
+    assert_eq!(addresses(&subset(&fixture, "v2")), ["10.1.0.2:9090"]);
+}
+
+#[test]
+fn localities_come_sorted_with_the_sum_of_their_weights() {
+    let fixture = Fixture::new(&format!(
+        "{CART}{}{}{}",
+        entry("a", "{address: 10.1.0.3, labels: {app: cart}, locality: us/us-1}"),
+        entry("b", "{address: 10.1.0.1, labels: {app: cart}, locality: us/us-1, weight: 4}"),
+        entry("c", "{address: 10.1.0.2, labels: {app: cart}, locality: eu/eu-1}"),
+    ));
+    let assignment = whole(&fixture);
+    assert_eq!(addresses(&assignment), ["10.1.0.2:8080", "10.1.0.1:8080", "10.1.0.3:8080"]);
+    let weights: Vec<_> = assignment["endpoints"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|l| l["load_balancing_weight"].clone())
+        .collect();
+    assert_eq!(weights, [json!(1), json!(5)]);
+}
+
+const SLICE: &str = "
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: cart-x, namespace: shop, labels: {kubernetes.io/service-name: cart}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints:
+- {addresses: [10.2.0.1], conditions: {ready: true}}
+- {addresses: [10.2.0.2], conditions: {ready: false, serving: false, terminating: false}, nodeName: n1}
+- {addresses: [10.2.0.3], conditions: {ready: false, serving: true, terminating: true}}
+---
+";
+
+#[test]
+fn an_unhealthy_endpoint_is_sent_as_such_and_a_terminating_one_is_not() {
+    let fixture = Fixture::new(&format!("{CART}{SLICE}"));
+    assert_eq!(addresses(&whole(&fixture)), ["10.2.0.1:8080", "10.2.0.2:8080 UNHEALTHY"]);
+}
+
+#[test]
+fn with_a_panic_threshold_unhealthy_endpoints_are_left_out() {
+    let fixture = Fixture::new(&format!(
+        "{CART}{SLICE}{}",
+        SUBSETS
+            .replace("  subsets:", "  trafficPolicy: {outlierDetection: {minHealthPercent: 30}}\n  subsets:")
+    ));
+    assert_eq!(addresses(&whole(&fixture)), ["10.2.0.1:8080"]);
+}
+
+#[test]
+fn node_local_traffic_stays_on_the_callers_node() {
+    use crate::fixture::part;
+    use crate::key::PartKey;
+
+    let local = CART.replace("spec:", "spec:\n  internalTrafficPolicy: Local");
+    let fixture = Fixture::new(&format!("{local}{SLICE}"));
+    let on = |node: Option<&str>| {
+        let mut part = part("shop", "shop/cart");
+        part.node = node.map(Into::into);
+        let (_, members) = PartKey::Service(part).observe(&fixture.memo, fixture.mesh());
+        addresses(&fixture.decoded(&members)["EDS outbound|80||cart.shop.svc.cluster.local"])
+    };
+    assert_eq!(on(Some("n1")), ["10.2.0.2:8080 UNHEALTHY"]);
+    assert_eq!(on(Some("n2")), Vec::<String>::new());
+    assert_eq!(on(None), ["10.2.0.1:8080"], "a caller without a node takes endpoints without one");
+}
+
+#[test]
+fn one_endpoint_remakes_the_assignments_that_hold_it_and_no_other() {
+    let other = CART.replace("cart", "other");
+    let mut fixture = Fixture::new(&format!(
+        "{CART}{other}{SUBSETS}{}{}{}",
+        entry("a", "{address: 10.1.0.1, labels: {app: cart, version: v1}, locality: eu/eu-1}"),
+        entry("b", "{address: 10.1.0.2, labels: {app: cart, version: v2}, locality: eu/eu-1}"),
+        entry("c", "{address: 10.1.0.3, labels: {app: cart, version: v2}, locality: us/us-1}"),
+    ));
+    fixture.resources("shop", "shop/cart");
+    fixture.resources("shop", "shop/other");
+    let cost = fixture
+        .apply(&entry("b", "{address: 10.1.0.4, labels: {app: cart, version: v2}, locality: eu/eu-1}"));
+    assert_eq!(cost.made("assignment"), 2, "the service and its subset v2: {cost:?}");
+    assert_eq!(cost.made("locality of an assignment"), 2, "of one locality: {cost:?}");
+    assert_eq!((cost.made("cluster"), cost.made("endpoints")), (0, 1));
+    assert_eq!(addresses(&subset(&fixture, "v2")), ["10.1.0.4:8080", "10.1.0.3:8080"]);
+}
+
+#[test]
+fn a_new_endpoint_reaches_the_service_that_waits_for_it() {
+    let mut fixture = Fixture::new(CART);
+    whole(&fixture);
+    fixture.apply(&entry("a", "{address: 10.1.0.1, labels: {app: cart}}"));
+    assert_eq!(addresses(&whole(&fixture)), ["10.1.0.1:8080"]);
+}
+
+#[test]
+fn a_unix_socket_is_an_address() {
+    let fixture = Fixture::new(&format!(
+        "{CART}{}",
+        entry("a", "{address: 'unix:///run/cart.sock', labels: {app: cart}}")
+    ));
+    assert_eq!(
+        whole(&fixture)["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"],
+        json!({"pipe": {"path": "/run/cart.sock"}})
+    );
+}

@@ -1,0 +1,50 @@
+//! `filter_metadata.istio`: from which object a resource comes, and which services it stands for, as istioctl and metrics read it.
+
+use std::collections::BTreeMap;
+
+use meltemi_names::{Host, Kind, ObjectKey};
+use meltemi_proto::envoy::config::core::v3::Metadata;
+use meltemi_proto::google::protobuf::{ListValue, Struct, Value, value};
+
+/// The key under which Istio's own metadata stands.
+const ISTIO: &str = "istio";
+
+/// Metadata of these fields; none if there are none.
+pub fn istio(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Option<Metadata> {
+    let fields = structure(fields);
+    (!fields.fields.is_empty()).then(|| Metadata {
+        filter_metadata: BTreeMap::from([(ISTIO.to_owned(), fields)]),
+        ..Metadata::default()
+    })
+}
+
+/// `config`: the path of an object at the API server (Istio: pilot/pkg/networking/util/util.go).
+pub fn config(key: &ObjectKey) -> (&'static str, Value) {
+    let kind = match key.kind {
+        Kind::VirtualService => "virtual-service",
+        Kind::DestinationRule => "destination-rule",
+        other => other.as_str(),
+    };
+    let path = format!("/apis/networking.istio.io/v1/namespaces/{}/{kind}/{}", key.namespace, key.name);
+    ("config", text(path))
+}
+
+/// `services`: a list of one service.
+pub fn services(host: &Host, key: &ObjectKey) -> (&'static str, Value) {
+    let service = structure([
+        ("host", text(host.as_str())),
+        ("name", text(key.name.as_str())),
+        ("namespace", text(key.namespace.as_str())),
+    ]);
+    let list = ListValue { values: vec![Value { kind: Some(value::Kind::StructValue(service)) }] };
+    ("services", Value { kind: Some(value::Kind::ListValue(list)) })
+}
+
+/// A text.
+pub fn text(text: impl Into<String>) -> Value {
+    Value { kind: Some(value::Kind::StringValue(text.into())) }
+}
+
+fn structure(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Struct {
+    Struct { fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() }
+}
