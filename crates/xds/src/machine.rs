@@ -90,6 +90,10 @@ pub struct Machine {
     new_parents: BTreeSet<ResourceName>,
     /// Assignments of clusters that were sent before EDS was asked for: their clusters warm on them.
     touched: BTreeSet<ResourceName>,
+    /// EDS was asked for and CDS was not: Envoy was cut while a cluster warmed, and will ask for CDS when it is warm.
+    pub(crate) clusters_expected: bool,
+    /// The client holds something from another stream.
+    pub(crate) returning: bool,
     nonce: u64,
     admitted: bool,
     tally: Tally,
@@ -119,6 +123,8 @@ impl Machine {
             unknown: BTreeMap::new(),
             new_parents: BTreeSet::new(),
             touched: BTreeSet::new(),
+            clusters_expected: false,
+            returning: false,
             nonce: 0,
             admitted: false,
             tally: Tally::default(),
@@ -158,6 +164,9 @@ impl Machine {
             Subject::Health => return Ok(()),
         };
         self.tally.of(type_url).requests += 1;
+        if type_url == TypeUrl::Endpoint && self.watch(TypeUrl::Cluster).is_none() {
+            self.clusters_expected = true;
+        }
         match names {
             Names::Delta { subscribe, unsubscribe, versions } => {
                 self.delta(type_url, &nonce, error, subscribe, unsubscribe, &versions, view, now);
@@ -323,8 +332,11 @@ impl Machine {
                     return;
                 }
                 // An assignment that goes together with its cluster: nothing to tell, the client will unsubscribe.
+                // Unless it was asked for, or its cluster was just sent: a cluster that warms must not do so for ever.
                 if type_url == TypeUrl::Endpoint && orphans.contains(name) {
-                    watch.due.remove(name);
+                    if watch.due.get(name).is_some_and(|due| !due.asked) {
+                        watch.due.remove(name);
+                    }
                     return;
                 }
                 let parent = resource.parent().cloned();
@@ -415,7 +427,8 @@ impl Machine {
             .flat_map(|watch| watch.open())
             .map(|flight| flight.sent + self.limits.ack_wait);
         let early = self.early_until(view).filter(|until| *until > now);
-        flights.chain(early).min()
+        let expected = self.clusters_expected_until().filter(|until| *until > now);
+        flights.chain(early).chain(expected).min()
     }
 
     /// Virtual hosts of route configurations that were subscribed since: sent unasked, since Envoy asks for virtual hosts
@@ -441,6 +454,8 @@ impl Machine {
                 watch.mark(resource.name().clone(), Due { fresh, ..Due::changed(since) });
             }
         }
+        // What a returning client said counts for the routes that it asks for at once; later it may have dropped them.
+        watch.known.clear();
     }
 
     /// Advances the watermark.
@@ -472,6 +487,7 @@ impl Machine {
                 let Some(flight) = watch.take(position) else { return Answered::Stale };
                 match error {
                     None => {
+                        watch.apply(&flight);
                         self.tally.of(type_url).acks += 1;
                         watch.acked = Some(flight.generation);
                         watch.acked_nonce = flight.nonce;
@@ -501,17 +517,6 @@ impl Machine {
     ) {
         self.tally.of(type_url).nacks += 1;
         let Some(watch) = self.watches[type_url as usize].as_deref_mut() else { return };
-        for entry in &entries {
-            // State of the world: the client's list is still the one before.
-            match &entry.before {
-                Some(before) => {
-                    watch.have.insert(entry.name.clone(), before.clone());
-                }
-                None => {
-                    watch.have.remove(&entry.name);
-                }
-            }
-        }
         let refused: Vec<(ResourceName, Version)> =
             entries.iter().filter_map(|entry| Some((entry.name.clone(), entry.version?))).collect();
         let outcome = watch.refuse(entries, |name| present_version(type_url, name, view));

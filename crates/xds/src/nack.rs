@@ -19,7 +19,7 @@ pub(crate) struct Aside {
     pub(crate) version: Version,
     /// The first generation whose effect the client lacks for it.
     pub(crate) since: Generation,
-    /// It was the second try.
+    /// There will be no other try: it was the second, or nothing else can have been missing.
     pub(crate) last_try: bool,
     /// Something else of the same response was accepted since, which may have been what was missing.
     pub(crate) earned: bool,
@@ -78,11 +78,24 @@ impl Watch {
         }
         let mut suspects: Vec<(ResourceName, Version, Due)> =
             suspects.into_iter().filter_map(|entry| Some((entry.name, entry.version?, entry.due))).collect();
+        // One that is known to be refused explains it; the others go again without it.
+        let known = |(name, version, _): &(ResourceName, Version, Due)| {
+            self.aside.get(name).is_some_and(|aside| aside.version == *version)
+        };
+        if suspects.iter().any(known) {
+            suspects.retain(|suspect| !known(suspect));
+            for (name, _, due) in suspects {
+                self.mark(name, due);
+            }
+            return Outcome::Nothing;
+        }
         match suspects.len() {
             1 => {
                 for (name, version, due) in suspects {
                     if current(&name) == Some(version) && !self.due.contains_key(&name) {
-                        let aside = Aside { version, since: due.since, last_try: due.again, earned: false };
+                        // What went alone from the start missed no other.
+                        let last_try = due.again || !due.halved;
+                        let aside = Aside { version, since: due.since, last_try, earned: false };
                         self.aside.insert(name, aside);
                     } else {
                         // It has changed since: another version is another try.
@@ -97,7 +110,7 @@ impl Watch {
                     let mut names = BTreeSet::new();
                     for (name, _, due) in half {
                         names.insert(name.clone());
-                        self.mark(name, due);
+                        self.mark(name, Due { halved: true, ..due });
                     }
                     self.batches.0.push_front(names);
                 }

@@ -46,7 +46,10 @@ impl Machine {
     pub(crate) fn standing(&self, type_url: TypeUrl, view: &View, now: Instant) -> Standing {
         let is_cluster = type_url == TypeUrl::Cluster;
         Standing {
-            clusters_quiet: self.watch(TypeUrl::Cluster).is_none_or(Watch::quiet),
+            clusters_quiet: match self.watch(TypeUrl::Cluster) {
+                Some(clusters) => clusters.quiet(),
+                None => self.clusters_expected_until().is_none_or(|until| now >= until),
+            },
             users_since: if is_cluster {
                 USERS
                     .iter()
@@ -61,14 +64,21 @@ impl Machine {
 
     /// Until when cluster removals wait for listeners, routes and virtual hosts to be asked for at all: a client that
     /// comes back with versions asks for clusters first, and its routes may still use what is gone. None if all were
-    /// asked for.
+    /// asked for, or if the client had nothing from before.
     pub(crate) fn early_until(&self, view: &View) -> Option<Instant> {
         let awaited = USERS.iter().any(|&user| {
-            let expected = view.count(user) > 0
-                && (user != TypeUrl::VirtualHost || self.form == crate::form::Form::Delta);
+            // Listeners and routes may be at the client though the view has none any more.
+            let expected = user != TypeUrl::VirtualHost || view.count(user) > 0;
             expected && self.watch(user).is_none_or(|watch| !watch.answered)
         });
-        if awaited { self.born.map(|born| born + self.limits.ack_wait) } else { None }
+        if self.returning && awaited { self.born.map(|born| born + self.limits.ack_wait) } else { None }
+    }
+
+    /// Until when routes wait for CDS to be asked for at all. Only where it was not, and is expected: a client that asks for
+    /// EDS before CDS comes back with warming clusters (gRPC, which asks for routes first, asks for EDS last).
+    pub(crate) fn clusters_expected_until(&self) -> Option<Instant> {
+        let expected = self.clusters_expected && self.watch(TypeUrl::Cluster).is_none();
+        if expected { self.born.map(|born| born + self.limits.ack_wait) } else { None }
     }
 
     /// Whether `name` may be sent; `resource` is what the view has.
@@ -116,7 +126,10 @@ impl Machine {
         if standing.clusters_quiet {
             return Hold::Ready;
         }
-        let Some(clusters) = self.watch(TypeUrl::Cluster) else { return Hold::Ready };
+        let Some(clusters) = self.watch(TypeUrl::Cluster) else {
+            let any = resource.needs().iter().any(|need| need.type_url == TypeUrl::Cluster);
+            return if any { Hold::Wait } else { Hold::Ready };
+        };
         let mut refused = false;
         for need in resource.needs() {
             // What does not exist, or was not asked for, will never come.

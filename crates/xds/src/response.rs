@@ -118,6 +118,3 @@ impl Assembly {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -22,6 +22,8 @@ pub(crate) struct Due {
     pub(crate) asked: bool,
     /// The client has no version of it that would stay in force meanwhile.
     pub(crate) fresh: bool,
+    /// Was in a response that was refused with others in it.
+    pub(crate) halved: bool,
     /// Refused once already, alone; the next refusal is final.
     pub(crate) again: bool,
     /// The route configuration of a virtual host that was removed (the view no longer tells).
@@ -31,12 +33,12 @@ pub(crate) struct Due {
 impl Due {
     /// Changed, at the earliest in `since`.
     pub(crate) fn changed(since: Generation) -> Self {
-        Self { since, asked: false, fresh: false, again: false, parent: None }
+        Self { since, asked: false, fresh: false, halved: false, again: false, parent: None }
     }
 
     /// Asked for by name; the client may have dropped what it had.
     pub(crate) fn asked(since: Generation) -> Self {
-        Self { since, asked: true, fresh: true, again: false, parent: None }
+        Self { since, asked: true, fresh: true, halved: false, again: false, parent: None }
     }
 }
 
@@ -47,8 +49,8 @@ pub(crate) struct Entry {
     /// What was sent; none for a removal.
     pub(crate) version: Option<Version>,
     pub(crate) due: Due,
-    /// State of the world, complete types: what stood in the list before, to go back to when refused.
-    pub(crate) before: Option<Arc<Resource>>,
+    /// State of the world, complete types: what was put into the list; none for a removal.
+    pub(crate) listed: Option<Arc<Resource>>,
 }
 
 /// A response that the client has not answered.
@@ -78,6 +80,8 @@ const REMEMBERED: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) type_url: TypeUrl,
+    /// State of the world, and a response lists everything.
+    pub(crate) complete: bool,
     pub(crate) subscription: Subscription,
     /// The first request has been answered.
     pub(crate) answered: bool,
@@ -91,7 +95,7 @@ pub(crate) struct Watch {
     lost: Option<Generation>,
     /// The last flight ran out of time, and nothing was answered since: the client is stuck (a warming cluster).
     pub(crate) stuck: bool,
-    /// State of the world, complete types: what the last response listed.
+    /// State of the world, complete types: the list that the client accepted last.
     pub(crate) have: BTreeMap<ResourceName, Arc<Resource>>,
     /// Virtual hosts whose route configuration is not subscribed (yet), as the client says it holds them.
     pub(crate) known: BTreeMap<ResourceName, Version>,
@@ -114,9 +118,10 @@ pub(crate) enum Answered {
 }
 
 impl Watch {
-    pub(crate) fn new(type_url: TypeUrl) -> Self {
+    pub(crate) fn new(type_url: TypeUrl, complete: bool) -> Self {
         Self {
             type_url,
+            complete,
             subscription: Subscription::default(),
             answered: false,
             start: false,
@@ -144,6 +149,7 @@ impl Watch {
                 present.asked |= due.asked;
                 // Known not to have it, unless something says that it may.
                 present.fresh &= due.fresh;
+                present.halved |= due.halved;
                 if due.parent.is_some() {
                     present.parent = due.parent;
                 }
@@ -194,10 +200,31 @@ impl Watch {
 
     /// Takes the flight at `position`; those before it were answered by being passed over, since a client answers in order.
     pub(crate) fn take(&mut self, position: usize) -> Option<Flight> {
-        let flight = self.flights.drain(..=position).next_back();
+        let mut passed: Vec<Flight> = self.flights.drain(..=position).collect();
+        let flight = passed.pop();
+        for flight in &passed {
+            self.apply(flight);
+        }
         self.lost = None;
         self.stuck = false;
         flight
+    }
+
+    /// State of the world, complete types: the client's list is now the one of that flight.
+    pub(crate) fn apply(&mut self, flight: &Flight) {
+        if self.complete {
+            list_changes(&mut self.have, &flight.entries);
+        }
+    }
+
+    /// State of the world, complete types: the list that the client has when it has accepted all that is on its way.
+    pub(crate) fn listing(&self, entries: &[Entry]) -> BTreeMap<ResourceName, Arc<Resource>> {
+        let mut list = self.have.clone();
+        for flight in &self.flights {
+            list_changes(&mut list, &flight.entries);
+        }
+        list_changes(&mut list, entries);
+        list
     }
 
     /// Notes a response.
@@ -206,9 +233,23 @@ impl Watch {
         self.sent_at = Some(flight.sent);
         while self.flights.len() >= REMEMBERED && self.flights.front().is_some_and(|oldest| oldest.overdue) {
             if let Some(oldest) = self.flights.pop_front() {
+                self.apply(&oldest);
                 self.lost = [self.lost, oldest.since].into_iter().flatten().min();
             }
         }
         self.flights.push_back(flight);
+    }
+}
+
+fn list_changes(list: &mut BTreeMap<ResourceName, Arc<Resource>>, entries: &[Entry]) {
+    for entry in entries {
+        match &entry.listed {
+            Some(resource) => {
+                list.insert(entry.name.clone(), Arc::clone(resource));
+            }
+            None => {
+                list.remove(&entry.name);
+            }
+        }
     }
 }

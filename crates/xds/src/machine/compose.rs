@@ -10,9 +10,7 @@ use std::time::Instant;
 use meltemi_catalog::{Generation, Need, Resource, ResourceName, View};
 use meltemi_names::TypeUrl;
 
-use super::sotw::complete;
 use super::{Machine, Next};
-use crate::form::Form;
 use crate::missing::missing;
 use crate::order::Hold;
 use crate::response::Assembly;
@@ -55,11 +53,11 @@ impl Machine {
             return Some(Next::Admit { bytes });
         }
         self.list(type_url, view);
-        self.watch_mut(type_url)?.try_again();
         loop {
+            self.watch_mut(type_url)?.try_again();
             let sorted = self.sort_out(type_url, view, now)?;
             let (needs_permit, bound) = (self.limits.admit_bytes, self.limits.response_bytes);
-            let (form, admitted) = (self.form, self.admitted);
+            let admitted = self.admitted;
             let watch = self.watch_mut(type_url)?;
             for name in &sorted.moot {
                 watch.due.remove(name);
@@ -80,8 +78,7 @@ impl Machine {
             if first && !admitted && bytes > needs_permit {
                 return Some(Next::Admit { bytes });
             }
-            let whole = form == Form::Sotw && complete(type_url);
-            let items = if whole { sorted.ready } else { within(sorted.ready, bound) };
+            let items = if watch.complete { sorted.ready } else { within(sorted.ready, bound) };
             return Some(self.depart(type_url, items, first, view, now));
         }
     }
@@ -197,7 +194,6 @@ impl Machine {
     ) -> Next {
         self.nonce += 1;
         let nonce = self.nonce;
-        let whole = self.form == Form::Sotw && complete(type_url);
         let mut assembly = Assembly::new(self.form, items.len());
         let mut entries = Vec::with_capacity(items.len());
         let mut since: Option<Generation> = None;
@@ -207,29 +203,30 @@ impl Machine {
             for Item { name, due, resource } in items {
                 watch.due.remove(&name);
                 since = Some(since.map_or(due.since, |since| since.min(due.since)));
-                let before = if !whole {
-                    None
-                } else if let Some(resource) = &resource {
-                    watch.have.insert(name.clone(), Arc::clone(resource))
-                } else {
-                    watch.have.remove(&name)
-                };
                 match &resource {
                     Some(resource) => {
                         if type_url == TypeUrl::Cluster {
                             assignments.extend(endpoints_of(resource.needs()));
                         }
-                        if !whole {
+                        if !watch.complete {
                             assembly.put(resource);
                         }
                     }
                     None => assembly.remove(&name),
                 }
                 let version = resource.as_ref().map(|resource| resource.version());
-                entries.push(Entry { name, version, due: Due { asked: false, ..due }, before });
+                let listed = resource.filter(|_| watch.complete);
+                entries.push(Entry { name, version, due: Due { asked: false, ..due }, listed });
             }
-            if whole {
-                for resource in watch.have.values() {
+            if watch.complete {
+                // The list also says again what is on its way unanswered; refused, it may be refused for that.
+                for entry in watch.flights.iter().rev().flat_map(|flight| &flight.entries) {
+                    if !entries.iter().any(|newer| newer.name == entry.name) {
+                        since = Some(since.map_or(entry.due.since, |since| since.min(entry.due.since)));
+                        entries.push(entry.clone());
+                    }
+                }
+                for resource in watch.listing(&entries).values() {
                     assembly.put(resource);
                 }
             }

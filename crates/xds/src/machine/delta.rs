@@ -46,7 +46,8 @@ impl Machine {
         versions: &BTreeMap<String, String>,
         view: &View,
     ) {
-        let mut watch = Box::new(Watch::new(type_url));
+        self.returning |= !versions.is_empty();
+        let mut watch = Box::new(Watch::new(type_url, false));
         let starred = subscribe.iter().any(|name| name == "*");
         watch.subscription.wildcard = starred || (subscribe.is_empty() && legacy_wildcard(type_url));
         let mut named: Vec<ResourceName> = Vec::new();
@@ -96,6 +97,10 @@ impl Machine {
                 watch.mark(name, Due::asked(since));
             }
         }
+        if type_url == TypeUrl::VirtualHost {
+            // Looked through just now, for all route configurations asked for so far.
+            self.new_parents.clear();
+        }
         if type_url == TypeUrl::Route {
             self.new_parents.extend(watch.subscription.names().cloned());
             if watch.subscription.wildcard {
@@ -125,8 +130,8 @@ impl Machine {
                         .is_some_and(|routes| routes.subscription.covers(parent.as_str()))
                 });
             if !asked_parent {
-                // Its route configuration will be asked for after this, and then it need not be sent again.
-                if let Some(version) = version {
+                // Its route configuration may be asked for after this, and then it need not be sent again.
+                if let Some(version) = version.filter(|_| self.watch(TypeUrl::Route).is_none()) {
                     watch.known.insert(name.clone(), version);
                 }
             } else if version != Some(resource.version()) {

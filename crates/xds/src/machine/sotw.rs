@@ -13,7 +13,7 @@ use crate::request::ErrorDetail;
 use crate::watch::{Answered, Due, Watch};
 
 /// Types whose response lists everything: what is left out is removed. The others may be answered in part.
-pub(super) fn complete(type_url: TypeUrl) -> bool {
+fn complete(type_url: TypeUrl) -> bool {
     matches!(type_url, TypeUrl::Cluster | TypeUrl::Listener)
 }
 
@@ -51,7 +51,7 @@ impl Machine {
             self.watches[type_url as usize] = None;
             return;
         }
-        let mut watch = Box::new(Watch::new(type_url));
+        let mut watch = Box::new(Watch::new(type_url, complete(type_url)));
         if type_url == TypeUrl::Endpoint {
             self.touched.clear();
         }

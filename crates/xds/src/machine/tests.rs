@@ -1,1 +1,15 @@
+//! Every rule of the protocol, without sockets: what goes in, what comes out.
 
+mod bench;
+#[path = "../../tests/support/envoy.rs"]
+mod envoy;
+
+mod ack;
+mod delta;
+mod limits;
+mod nack;
+mod order;
+mod property;
+mod sotw;
+mod status;
+mod virtual_hosts;

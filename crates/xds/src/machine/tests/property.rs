@@ -1,0 +1,487 @@
+//! Whatever the order of changes, answers, refusals, stalls and cuts: a client that behaves as Envoy does never has a route
+//! without its cluster, and ends with exactly what the last view has, in either spelling.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use meltemi_catalog::{Body, Generation, Layer, Need, Resource, View};
+use meltemi_names::{TypeUrl, Version};
+use meltemi_proto::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
+use proptest::prelude::*;
+use prost::Message;
+
+use super::envoy::{self, Envoy, Out};
+use crate::form::Form;
+use crate::limits::Limits;
+use crate::machine::{Machine, Next};
+use crate::request::Request;
+
+const SERVICES: usize = 4;
+const ROUTES: usize = 2;
+const HOSTS: usize = 3;
+
+/// How the resources of a mesh are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spelling {
+    DeltaHosts,
+    DeltaRoutes,
+    Sotw,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Service {
+    version: u8,
+    endpoints: u8,
+    eds: bool,
+    bad: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Host {
+    version: u8,
+    /// A bit for each service that it routes to.
+    to: u8,
+    bad: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Mesh {
+    services: [Option<Service>; SERVICES],
+    listeners: [u8; ROUTES],
+    hosts: [[Option<Host>; HOSTS]; ROUTES],
+}
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Service(usize, Option<Service>),
+    Endpoints(usize, u8),
+    Listener(usize, u8),
+    Host(usize, usize, Option<Host>),
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// One batch.
+    Change(Vec<Edit>),
+    /// The server is asked for messages, so many at most.
+    Pump(u8),
+    /// The client receives messages.
+    Deliver(u8),
+    /// The server receives requests.
+    Answer(u8),
+    Wait(u16),
+    Cut,
+}
+
+impl Mesh {
+    fn apply(&mut self, edit: &Edit) {
+        match *edit {
+            Edit::Service(at, service) => self.services[at] = service,
+            Edit::Endpoints(at, endpoints) => {
+                if let Some(service) = &mut self.services[at] {
+                    service.endpoints = endpoints;
+                }
+            }
+            Edit::Listener(at, version) => self.listeners[at] = version,
+            Edit::Host(routes, at, host) => self.hosts[routes][at] = host,
+        }
+    }
+
+    /// Nothing in it will be refused.
+    fn mended(mut self) -> Self {
+        self.services.iter_mut().flatten().for_each(|service| service.bad = false);
+        self.hosts.iter_mut().flatten().flatten().for_each(|host| host.bad = false);
+        self
+    }
+
+    fn resources(&self, spelling: Spelling) -> BTreeMap<(TypeUrl, String), Resource> {
+        let mut all = BTreeMap::new();
+        let mut add = |type_url: TypeUrl,
+                       name: String,
+                       body: String,
+                       needs: &[(TypeUrl, String)],
+                       parent: Option<String>| {
+            let needs = needs
+                .iter()
+                .map(|(type_url, name)| Need { type_url: *type_url, name: name.as_str().into() })
+                .collect();
+            let version = Version::of(body.as_bytes());
+            let body = Body::from(body.into_bytes());
+            let mut resource = Resource::new(type_url, name.as_str().into(), version, body).needing(needs);
+            if let Some(parent) = parent {
+                resource = resource.belonging_to(parent.into());
+            }
+            all.insert((type_url, name), resource);
+        };
+        for (at, service) in self.services.iter().enumerate() {
+            let Some(service) = service else { continue };
+            let name = format!("c{at}");
+            let bad = if service.bad { " bad" } else { "" };
+            let v = service.version;
+            if service.eds {
+                let needs = [(TypeUrl::Endpoint, name.clone())];
+                add(TypeUrl::Cluster, name.clone(), format!("n={name} v={v} eds={name}{bad}"), &needs, None);
+                let body = format!("n={name} v={}", service.endpoints);
+                add(TypeUrl::Endpoint, name, body, &[], None);
+            } else {
+                add(TypeUrl::Cluster, name.clone(), format!("n={name} v={v}{bad}"), &[], None);
+            }
+        }
+        for (at, listener) in self.listeners.iter().enumerate() {
+            if *listener == 0 {
+                continue;
+            }
+            let routes = format!("r{at}");
+            let name = format!("l{at}");
+            let needs = [(TypeUrl::Route, routes.clone())];
+            add(TypeUrl::Listener, name.clone(), format!("n={name} v={listener} rds={routes}"), &needs, None);
+            let mut together = Vec::new();
+            let mut text = String::new();
+            for (host_at, host) in self.hosts[at].iter().enumerate() {
+                let Some(host) = host else { continue };
+                let clusters: Vec<String> = (0..SERVICES)
+                    .filter(|service| host.to & (1 << service) != 0 && self.services[*service].is_some())
+                    .map(|service| format!("c{service}"))
+                    .collect();
+                let needs: Vec<(TypeUrl, String)> =
+                    clusters.iter().map(|name| (TypeUrl::Cluster, name.clone())).collect();
+                let bad = if host.bad { " bad" } else { "" };
+                let name = format!("{routes}/h{host_at}");
+                let body = format!("n={name} v={} cds={}{bad}", host.version, clusters.join(","));
+                if spelling == Spelling::DeltaHosts {
+                    add(TypeUrl::VirtualHost, name, body, &needs, Some(routes.clone()));
+                } else {
+                    text.push_str(&format!(" {host_at}:{}{bad}", host.version));
+                    together.extend(clusters);
+                }
+            }
+            let needs: Vec<(TypeUrl, String)> =
+                together.iter().map(|name| (TypeUrl::Cluster, name.clone())).collect();
+            let body = format!("n={routes}{text} cds={}", together.join(","));
+            add(TypeUrl::Route, routes, body, &needs, None);
+        }
+        all
+    }
+}
+
+/// A server, a client, and the two ways between them.
+struct Rig {
+    spelling: Spelling,
+    mesh: Mesh,
+    layer: Layer,
+    machine: Machine,
+    client: Envoy,
+    now: Instant,
+    salt: u64,
+    down: VecDeque<Vec<u8>>,
+    cuts: usize,
+}
+
+impl Rig {
+    fn new(spelling: Spelling) -> Self {
+        let mut rig = Self {
+            spelling,
+            mesh: Mesh::default(),
+            layer: Layer::empty(),
+            machine: Machine::new(form(spelling), Limits::default(), 1),
+            client: Envoy::new(spelling != Spelling::Sotw, spelling == Spelling::DeltaHosts),
+            now: Instant::now(),
+            salt: 1,
+            down: VecDeque::new(),
+            cuts: 0,
+        };
+        rig.change(&[]);
+        rig
+    }
+
+    fn view(&self) -> View {
+        View::new([Arc::new(self.layer.clone())])
+    }
+
+    fn change(&mut self, edits: &[Edit]) {
+        let before = self.mesh.resources(self.spelling);
+        for edit in edits {
+            self.mesh.apply(edit);
+        }
+        self.publish(&before);
+    }
+
+    fn publish(&mut self, before: &BTreeMap<(TypeUrl, String), Resource>) {
+        let after = self.mesh.resources(self.spelling);
+        let mut edit = self.layer.edit(Generation(self.layer.generation().0 + 1));
+        for (type_url, name) in before.keys().filter(|key| !after.contains_key(key)) {
+            edit.remove(*type_url, name);
+        }
+        for resource in after.into_values() {
+            edit.put(Arc::new(resource));
+        }
+        if let Some(layer) = edit.finish() {
+            self.layer = layer;
+        }
+    }
+
+    fn pump(&mut self) -> bool {
+        let view = self.view();
+        loop {
+            match self.machine.next(&view, self.now).expect("one history") {
+                Next::Send(response) => {
+                    self.down.push_back(response.segments().concat());
+                    return true;
+                }
+                Next::Admit { .. } => self.machine.admit(),
+                Next::Idle { .. } => return false,
+            }
+        }
+    }
+
+    fn deliver(&mut self) -> bool {
+        let Some(bytes) = self.down.pop_front() else { return false };
+        if self.spelling == Spelling::Sotw {
+            self.client.receive_sotw(DiscoveryResponse::decode(&*bytes).expect("a response"));
+        } else {
+            self.client.receive_delta(DeltaDiscoveryResponse::decode(&*bytes).expect("a response"));
+        }
+        true
+    }
+
+    fn answer(&mut self) -> bool {
+        let limits = Limits::default();
+        let request = match self.client.outbox.pop_front() {
+            None => return false,
+            Some(Out::Delta(message)) => Request::delta(message, &limits),
+            Some(Out::Sotw(message)) => Request::sotw(message, &limits),
+        };
+        let request = request.expect("in bounds");
+        self.machine.receive(request, &self.view(), self.now).expect("in order");
+        true
+    }
+
+    fn cut(&mut self) {
+        self.cuts += 1;
+        self.down.clear();
+        self.salt += 1;
+        self.machine = Machine::new(form(self.spelling), Limits::default(), self.salt);
+        self.client.connect();
+    }
+
+    fn run(&mut self, op: &Op) {
+        match op {
+            Op::Change(edits) => self.change(edits),
+            Op::Pump(count) => {
+                let _ = (0..*count).all(|_| self.pump());
+            }
+            Op::Deliver(count) => {
+                let _ = (0..*count).all(|_| self.deliver());
+            }
+            Op::Answer(count) => {
+                let _ = (0..*count).all(|_| self.answer());
+            }
+            Op::Wait(millis) => self.now += Duration::from_millis(u64::from(*millis)),
+            Op::Cut => self.cut(),
+        }
+    }
+
+    /// Everything arrives, in both directions, until there is no more; time passes.
+    fn settle(&mut self) {
+        for _ in 0..4 {
+            let mut steps = 0;
+            while self.answer() | self.pump() | self.deliver() {
+                steps += 1;
+                assert!(steps < 2_000, "an exchange that never ends");
+            }
+            self.now += Duration::from_secs(6);
+        }
+    }
+
+    /// What the client should hold of a type: all, or what its clusters and listeners name.
+    fn expected(&self, type_url: TypeUrl) -> BTreeMap<String, String> {
+        self.mesh
+            .resources(self.spelling)
+            .into_iter()
+            .filter(|((kind, _), _)| *kind == type_url)
+            .map(|((_, name), resource)| (name, String::from_utf8(resource.body().to_vec()).expect("text")))
+            .collect()
+    }
+
+    /// A returning state-of-the-world client does not say what it holds, so a cluster that went meanwhile cannot be kept
+    /// for its old routes.
+    fn check_safe(&self) {
+        if self.spelling != Spelling::Sotw || self.cuts == 0 {
+            assert_eq!(self.client.violations, Vec::<String>::new(), "{:?}", self.spelling);
+        }
+    }
+
+    fn check_equal(&self) {
+        for (type_url, url) in [
+            (TypeUrl::Cluster, envoy::CDS),
+            (TypeUrl::Endpoint, envoy::EDS),
+            (TypeUrl::Listener, envoy::LDS),
+            (TypeUrl::Route, envoy::RDS),
+            (TypeUrl::VirtualHost, envoy::VHDS),
+        ] {
+            let mut held = self.client.held(url);
+            if type_url == TypeUrl::VirtualHost {
+                // Envoy drops these with their route configuration.
+                let routes = self.client.held(envoy::RDS);
+                held.retain(|name, _| name.split_once('/').is_some_and(|(of, _)| routes.contains_key(of)));
+            }
+            let expected = self.expected(type_url);
+            let expected: BTreeMap<&str, &str> =
+                expected.iter().map(|(name, body)| (name.as_str(), body.as_str())).collect();
+            assert_eq!(held, expected, "{type_url} of {:?}", self.spelling);
+        }
+        assert!(self.client.is_warm(), "something waits for ever: {:?}", self.client);
+        assert_eq!(self.machine.watermark(), self.layer.generation(), "all is acknowledged");
+    }
+}
+
+fn form(spelling: Spelling) -> Form {
+    if spelling == Spelling::Sotw { Form::Sotw } else { Form::Delta }
+}
+
+fn service(bad: bool) -> impl Strategy<Value = Service> {
+    (0..3_u8, 0..3_u8, prop::bool::weighted(0.7), prop::bool::weighted(0.2)).prop_map(
+        move |(version, endpoints, eds, is_bad)| Service { version, endpoints, eds, bad: bad && is_bad },
+    )
+}
+
+fn host(bad: bool) -> impl Strategy<Value = Host> {
+    (0..3_u8, 0..16_u8, prop::bool::weighted(0.2)).prop_map(move |(version, to, is_bad)| Host {
+        version,
+        to,
+        bad: bad && is_bad,
+    })
+}
+
+fn edit(bad: bool) -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        4 => (0..SERVICES, prop::option::weighted(0.8, service(bad))).prop_map(|(at, service)| Edit::Service(at, service)),
+        1 => (0..SERVICES, 0..3_u8).prop_map(|(at, endpoints)| Edit::Endpoints(at, endpoints)),
+        1 => (0..ROUTES, 0..3_u8).prop_map(|(at, version)| Edit::Listener(at, version)),
+        4 => (0..ROUTES, 0..HOSTS, prop::option::weighted(0.8, host(bad))).prop_map(|(routes, at, host)| Edit::Host(routes, at, host)),
+    ]
+}
+
+/// Without `hardship` no answer takes longer than the limit, and nothing is refused: then no route may ever lack its cluster.
+fn ops(hardship: bool) -> impl Strategy<Value = Vec<Op>> {
+    let wait = if hardship { 0..7_000_u16 } else { 0..1_u16 };
+    let op = prop_oneof![
+        3 => prop::collection::vec(edit(hardship), 1..6).prop_map(Op::Change),
+        4 => (1..4_u8).prop_map(Op::Pump),
+        4 => (1..4_u8).prop_map(Op::Deliver),
+        4 => (1..4_u8).prop_map(Op::Answer),
+        1 => wait.prop_map(Op::Wait),
+        1 => Just(Op::Cut),
+    ];
+    prop::collection::vec(op, 1..60)
+}
+
+fn start() -> Vec<Edit> {
+    let service = |version| Some(Service { version, eds: true, ..Service::default() });
+    let host = |to| Some(Host { to, ..Host::default() });
+    vec![
+        Edit::Service(0, service(0)),
+        Edit::Service(1, service(1)),
+        Edit::Listener(0, 1),
+        Edit::Host(0, 0, host(1)),
+        Edit::Host(0, 1, host(2)),
+    ]
+}
+
+const SPELLINGS: [Spelling; 3] = [Spelling::DeltaHosts, Spelling::DeltaRoutes, Spelling::Sotw];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_route_ever_lacks_its_cluster_and_all_ends_as_the_view_is(ops in ops(false)) {
+        for spelling in SPELLINGS {
+            let mut rig = Rig::new(spelling);
+            rig.change(&start());
+            for op in &ops {
+                rig.run(op);
+            }
+            // The last exchange happens before the limit, too.
+            let mut steps = 0;
+            while rig.answer() | rig.pump() | rig.deliver() {
+                steps += 1;
+                assert!(steps < 2_000, "an exchange that never ends");
+            }
+            rig.check_safe();
+            rig.settle();
+            rig.check_equal();
+        }
+    }
+
+    #[test]
+    fn after_refusals_stalls_and_cuts_all_ends_as_the_mended_view_is(ops in ops(true)) {
+        for spelling in SPELLINGS {
+            let mut rig = Rig::new(spelling);
+            rig.change(&start());
+            for op in &ops {
+                rig.run(op);
+            }
+            rig.settle();
+            let before = rig.mesh.resources(spelling);
+            rig.mesh = rig.mesh.clone().mended();
+            rig.publish(&before);
+            rig.settle();
+            rig.check_equal();
+        }
+    }
+}
+
+#[test]
+fn a_stream_cut_at_any_message_ends_the_same() {
+    let steps: [&[Edit]; 4] = [
+        &start(),
+        // A cluster, its endpoints and the route to it change at once; another cluster is replaced.
+        &[
+            Edit::Service(0, Some(Service { version: 9, endpoints: 9, eds: true, bad: false })),
+            Edit::Service(2, Some(Service { version: 1, endpoints: 1, eds: true, bad: false })),
+            Edit::Host(0, 0, Some(Host { version: 2, to: 0b100, bad: false })),
+        ],
+        &[Edit::Service(1, None), Edit::Host(0, 1, Some(Host { version: 3, to: 0b100, bad: false }))],
+        &[Edit::Listener(1, 1), Edit::Host(1, 0, Some(Host { version: 1, to: 0b101, bad: false }))],
+    ];
+    for spelling in SPELLINGS {
+        for changed_meanwhile in [false, true] {
+            let mut cut_at = 0;
+            loop {
+                let mut rig = Rig::new(spelling);
+                let mut messages = 0;
+                let mut was_cut = false;
+                for edits in steps {
+                    rig.change(edits);
+                    loop {
+                        // Each message in either direction is a boundary.
+                        let moved = rig.answer() || rig.deliver() || rig.pump();
+                        if !moved {
+                            break;
+                        }
+                        messages += 1;
+                        if messages == cut_at {
+                            was_cut = true;
+                            if changed_meanwhile {
+                                rig.change(&[Edit::Service(
+                                    2,
+                                    Some(Service { version: 7, endpoints: 3, eds: true, bad: false }),
+                                )]);
+                            }
+                            rig.cut();
+                        }
+                    }
+                }
+                rig.check_safe();
+                rig.settle();
+                rig.check_equal();
+                if cut_at > 0 && !was_cut {
+                    break;
+                }
+                cut_at += 1;
+            }
+            assert!(cut_at > 20, "{cut_at} boundaries");
+        }
+    }
+}
