@@ -43,18 +43,21 @@ pub(crate) fn envoy(workspace: &Workspace) -> Result<PathBuf> {
 
 /// Installs `ip` and `iptables`, which the suite in network namespaces runs, when this is root on a Debian.
 ///
-/// Without root that suite cannot run in any case, and says so itself.
+/// Without root that suite cannot run in any case, and this says so.
 ///
 /// # Errors
 /// When the packages cannot be installed.
 pub(crate) fn namespaces() -> Result<()> {
-    if process::works("ip", &["-V"]) && process::works("iptables", &["--version"]) {
+    let install = "install iproute2 and iptables with the package manager of this machine";
+    let user = process::text(Command::new("id").arg("-u"), "it is part of every Unix")?;
+    if user.trim() != "0" {
+        // Said here, since the output of a test that passes is not shown.
+        eprintln!(
+            "  not root: the tests in network namespaces pass without having run; run this as root to run them"
+        );
         return Ok(());
     }
-    let install = "install iproute2 and iptables with the package manager of this machine";
-    let user = process::text(Command::new("id").arg("-u"), install)?;
-    if user.trim() != "0" {
-        eprintln!("  not root: the tests in network namespaces will say that they cannot run");
+    if process::works("ip", &["-V"]) && process::works("iptables", &["--version"]) {
         return Ok(());
     }
     eprintln!("  installing iproute2 and iptables for the tests in network namespaces");
