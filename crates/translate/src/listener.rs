@@ -12,9 +12,11 @@ pub mod inbound;
 mod listener_filter;
 mod outbound;
 mod plan;
+mod policy;
 mod settings;
 mod tcp;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_memo::Question;
@@ -22,10 +24,11 @@ use meltemi_model::Mesh;
 use meltemi_model::proxy::{Interception, IpFamily};
 use meltemi_model::read::Read;
 use meltemi_model::workload::InboundPort;
-use meltemi_names::{Namespace, Selector};
+use meltemi_names::{Namespace, Port, Selector};
 
 pub use self::bind::{Bind, Treatment, has_own_route};
 pub use self::plan::{Backend, HttpChain, OutboundListener};
+pub use self::policy::ConnectionPolicy;
 
 use self::plan::{OutboundPlan, ViewerOf};
 use crate::cluster::ClusterKey;
@@ -40,7 +43,7 @@ pub struct ListenersKey {
     pub interception: Interception,
     /// Which addresses are of use.
     pub family: IpFamily,
-    /// As in [`crate::key::OutboundKey`]; for TCP routes.
+    /// As in [`crate::key::OutboundKey`]; for rules with a workloadSelector.
     pub selectors: Arc<[Selector]>,
     /// HTTP/1.0 is accepted.
     pub http10: bool,
@@ -59,10 +62,23 @@ impl Question for ListenersKey {
             family: self.family,
             http10: self.http10,
         });
+        let mut listeners: Vec<OutboundListener> = plan.listeners.clone();
+        let mut taken: BTreeSet<(Bind, Port)> =
+            listeners.iter().map(|listener| (listener.bind, listener.port)).collect();
+        for headless in &plan.headless {
+            for address in headless.addresses(read, self.family).iter() {
+                let listener = headless.at(*address);
+                // A pod may be behind several services: as everywhere the oldest is served.
+                if taken.insert((listener.bind, listener.port)) {
+                    listeners.push(listener);
+                }
+            }
+        }
+        let outbound = listeners.into_iter().map(|listener| policy::applied(read, self, listener));
         let redirected =
             ListenerKey::VirtualOutbound { family: self.family, interception: self.interception };
-        let listeners = plan.iter().cloned().map(ListenerKey::Outbound);
-        listeners.chain((!bound).then_some(redirected)).map(ResourceKey::Listener).collect()
+        let all = outbound.map(ListenerKey::Outbound).chain((!bound).then_some(redirected));
+        all.map(ResourceKey::Listener).collect()
     }
 }
 

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use meltemi_names::Port;
-use meltemi_proto::envoy::config::core::v3::{
-    Address, SocketAddress, address, socket_address::PortSpecifier,
-};
 use meltemi_proto::envoy::config::listener::v3::{
     AdditionalAddress, Filter, FilterChain, FilterChainMatch, Listener,
 };
-use meltemi_proto::google::protobuf::{BoolValue, UInt32Value};
+use meltemi_proto::google::protobuf::BoolValue;
+
+use crate::address::tcp;
+use crate::wrap::u32_value;
 
 /// The chain for what no service of a port takes (Istio: pilot/pkg/networking/core/listener.go).
 pub(crate) const PASSTHROUGH_CHAIN: &str = "PassthroughFilterChain";
@@ -35,21 +35,18 @@ pub(crate) fn chain(name: &str, matching: Option<FilterChainMatch>, filter: Filt
 
 /// Connections to that port.
 pub(crate) fn to_port(port: Port) -> FilterChainMatch {
-    FilterChainMatch {
-        destination_port: Some(UInt32Value { value: port.number().into() }),
-        ..FilterChainMatch::default()
-    }
+    FilterChainMatch { destination_port: u32_value(port.number().into()), ..FilterChainMatch::default() }
 }
 
 /// A listener of that name at these addresses; the second is for proxies with addresses of both families.
 pub(crate) fn listener(name: &str, (first, second): (IpAddr, Option<IpAddr>), port: Port) -> Listener {
     let additional = second.map(|address| AdditionalAddress {
-        address: Some(socket(address, port)),
+        address: Some(tcp(address, port)),
         ..AdditionalAddress::default()
     });
     Listener {
         name: name.to_owned(),
-        address: Some(socket(first, port)),
+        address: Some(tcp(first, port)),
         additional_addresses: additional.into_iter().collect(),
         ..Listener::default()
     }
@@ -59,18 +56,8 @@ pub(crate) fn listener(name: &str, (first, second): (IpAddr, Option<IpAddr>), po
 pub(crate) fn bind(listener: &mut Listener, bound: bool) {
     if bound {
         // One connection at a time, so that workers share them evenly (Istio sets the same).
-        listener.max_connections_to_accept_per_socket_event = Some(UInt32Value { value: 1 });
+        listener.max_connections_to_accept_per_socket_event = u32_value(1);
     } else {
         listener.bind_to_port = Some(BoolValue { value: false });
-    }
-}
-
-fn socket(address: IpAddr, port: Port) -> Address {
-    Address {
-        address: Some(address::Address::SocketAddress(SocketAddress {
-            address: address.to_string(),
-            port_specifier: Some(PortSpecifier::PortValue(port.number().into())),
-            ..SocketAddress::default()
-        })),
     }
 }

@@ -17,7 +17,7 @@ use meltemi_proto::envoy::config::route::v3::{
     Decorator, RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route,
     route_action, route_match,
 };
-use meltemi_proto::google::protobuf::{BoolValue, UInt32Value};
+use meltemi_proto::google::protobuf::BoolValue;
 
 use self::matches::{ChainRow, Mode, rows};
 use super::InboundKey;
@@ -30,6 +30,7 @@ use super::settings::{ListenerSettings, SettingsOfListeners};
 use super::tcp::to_cluster;
 use crate::encode::whole;
 use crate::resource_names::{BLACK_HOLE, INBOUND_PASSTHROUGH, inbound_cluster};
+use crate::wrap::u32_value;
 
 /// No workload has a certificate: whatever a policy allows, plaintext is all that can be spoken.
 const MODE: Mode = Mode::Disable;
@@ -152,7 +153,7 @@ impl Target {
         let is_grpc = matches!(self.protocol, Protocol::Grpc | Protocol::GrpcWeb);
         let retry = RetryPolicy {
             retry_on: "reset-before-request".to_owned(),
-            num_retries: Some(UInt32Value { value: 2 }),
+            num_retries: u32_value(2),
             ..RetryPolicy::default()
         };
         let no_limit = Some(prost_types::Duration::default());

@@ -11,7 +11,9 @@ use meltemi_proto::envoy::extensions::filters::listener::{
     http_inspector::v3::HttpInspector, original_dst::v3::OriginalDst, tls_inspector::v3::TlsInspector,
 };
 use meltemi_proto::envoy::r#type::v3::Int32Range;
-use meltemi_proto::google::protobuf::{Any, UInt32Value};
+use meltemi_proto::google::protobuf::Any;
+
+use crate::wrap::u32_value;
 
 /// Restores the destination that the client asked for before it was redirected.
 pub(crate) fn original_dst() -> ListenerFilter {
@@ -21,10 +23,7 @@ pub(crate) fn original_dst() -> ListenerFilter {
 /// Tells TLS from other bytes, and the server's name in it.
 pub(crate) fn tls_inspector() -> ListenerFilter {
     // Most client hellos fit 512 bytes; Envoy would begin with 16 kB per connection (Istio sets the same).
-    let config = TlsInspector {
-        initial_read_buffer_size: Some(UInt32Value { value: 512 }),
-        ..TlsInspector::default()
-    };
+    let config = TlsInspector { initial_read_buffer_size: u32_value(512), ..TlsInspector::default() };
     filter("envoy.filters.listener.tls_inspector", pack(&config))
 }
 

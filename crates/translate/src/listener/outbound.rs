@@ -18,12 +18,13 @@ use super::http_manager::HttpManager;
 use super::listener_filter::{http_inspector, tls_inspector};
 use super::plan::{Backend, HttpChain, OutboundListener};
 use super::settings::{ListenerSettings, SettingsOfListeners};
-use super::tcp::to_cluster;
+use super::tcp::{to_backend, to_cluster};
 use crate::encode::whole;
 use crate::resource_names::{BLACK_HOLE, outbound_cluster};
+use crate::wrap::seconds;
 
 /// How long a connection may take to finish its handshake (Istio: PILOT_GATEWAY_TRANSPORT_SOCKET_CONNECT_TIMEOUT).
-const HANDSHAKE_TIMEOUT: prost_types::Duration = prost_types::Duration { seconds: 15, nanos: 0 };
+const HANDSHAKE_TIMEOUT_SECONDS: i64 = 15;
 
 impl OutboundListener {
     pub(super) fn make(&self, read: &Read<'_>) -> Arc<Resource> {
@@ -73,7 +74,7 @@ impl OutboundListener {
         };
         bind(&mut message, self.bind.is_bound());
         for chain in message.filter_chains.iter_mut().chain(&mut message.default_filter_chain) {
-            chain.transport_socket_connect_timeout = Some(HANDSHAKE_TIMEOUT);
+            chain.transport_socket_connect_timeout = Some(seconds(HANDSHAKE_TIMEOUT_SECONDS));
         }
         // The listener of a port's HTTP services is the same whichever they are, and so made from none of them.
         let services = self.tcp.iter().chain(self.tls.iter()).map(|backend| backend.service.clone());
@@ -97,7 +98,7 @@ impl Needs {
         settings: &ListenerSettings,
     ) -> FilterChain {
         let cluster = outbound_cluster(backend.port, None, &backend.host);
-        let filter = to_cluster(cluster.as_str(), &settings.access_log);
+        let filter = to_backend(cluster.as_str(), &backend.policy, &settings.access_log);
         self.cluster(cluster);
         chain("", matching, filter)
     }

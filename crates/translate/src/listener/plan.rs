@@ -3,12 +3,14 @@
 //! Knows Istio's rules for services that meet at one address and port. Must not know Envoy's messages. Invariant: services are laid
 //! oldest first, and what an older one took a younger one never takes away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use meltemi_catalog::ResourceName;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
+use meltemi_model::endpoints::{EndpointAddress, EndpointsOf};
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::service::{
@@ -17,6 +19,7 @@ use meltemi_model::service::{
 use meltemi_names::{Host, Namespace, ObjectKey, Port, Protocol};
 
 use super::bind::{Bind, Treatment};
+use super::policy::ConnectionPolicy;
 use super::settings::SettingsOfListeners;
 use crate::resource_names::{port_route, service_route};
 
@@ -55,6 +58,71 @@ pub struct Backend {
     pub host: Host,
     /// Its port.
     pub port: Port,
+    /// What the caller's rules say of connections to it.
+    pub policy: ConnectionPolicy,
+}
+
+/// What some callers' services come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// The listeners whose place is known from the services alone.
+    pub(crate) listeners: Vec<OutboundListener>,
+    /// Ports whose listeners are at the service's endpoints; the oldest service first.
+    pub(crate) headless: Vec<HeadlessPort>,
+}
+
+/// A port of a headless service that is not told by HTTP's host: callers ask for an endpoint's address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HeadlessPort {
+    http: Option<HttpChain>,
+    backend: Backend,
+}
+
+impl HeadlessPort {
+    /// The addresses of use that its listeners are at.
+    pub(crate) fn addresses(&self, read: &Read<'_>, family: IpFamily) -> Arc<Vec<IpAddr>> {
+        read.ask(AddressesOf { service: self.backend.service.clone(), port: self.backend.port, family })
+    }
+
+    /// The listener at one of them.
+    pub(crate) fn at(&self, address: IpAddr) -> OutboundListener {
+        OutboundListener {
+            bind: Bind::Address(address),
+            port: self.backend.port,
+            http: self.http.clone(),
+            tls: Arc::default(),
+            tcp: Some(self.backend.clone()),
+        }
+    }
+}
+
+/// The addresses of the endpoints that serve a port, sorted: that one is not ready, or moves to another zone, ends here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct AddressesOf {
+    service: ObjectKey,
+    port: Port,
+    family: IpFamily,
+}
+
+impl Question for AddressesOf {
+    type World = Mesh;
+    type Answer = Vec<IpAddr>;
+    const NAME: &'static str = "addresses of endpoints";
+
+    fn answer(&self, read: &Read<'_>) -> Vec<IpAddr> {
+        let endpoints = read.ask(EndpointsOf(self.service.clone()));
+        let serving = endpoints
+            .values()
+            .flat_map(|endpoints| endpoints.iter())
+            .filter(|endpoint| endpoint.ports.contains_key(&self.port));
+        let addresses: BTreeSet<IpAddr> = serving
+            .filter_map(|endpoint| match endpoint.address {
+                EndpointAddress::Ip(address) if self.family.takes(address) => Some(address),
+                EndpointAddress::Ip(_) | EndpointAddress::Unix(_) => None,
+            })
+            .collect();
+        addresses.into_iter().collect()
+    }
 }
 
 /// The outbound listeners that some callers have.
@@ -72,20 +140,28 @@ pub(crate) struct OutboundPlan {
 
 impl Question for OutboundPlan {
     type World = Mesh;
-    type Answer = Arc<[OutboundListener]>;
+    type Answer = Plan;
     const NAME: &'static str = "outbound listeners";
 
-    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+    fn answer(&self, read: &Read<'_>) -> Plan {
         let services = match &self.viewer {
             Some(viewer) => read.ask(VisibleServices(viewer.clone())),
             None => read.ask(PublicServices),
         };
         let settings = read.ask(SettingsOfListeners);
         let mut drafts: BTreeMap<(Bind, Port), Draft> = BTreeMap::new();
+        let mut plan = Plan::default();
         for key in services.iter() {
             let service = read.ask(ServiceOf(key.clone()));
             let Some(service) = &*service else { continue };
             for port in &service.ports {
+                if self.is_called_by_endpoint(service, port) {
+                    let mut draft = Draft::new(port.protocol);
+                    draft.add(self.http10, true, service, port);
+                    let Draft { http, tcp, .. } = draft;
+                    plan.headless.extend(tcp.map(|backend| HeadlessPort { http, backend }));
+                    continue;
+                }
                 for bind in self.binds(service, port) {
                     // The virtual listeners, the agent's health port and its metrics port are taken (Istio: pilot/pkg/model/context.go).
                     let virtual_ports = [settings.outbound_port, settings.inbound_port];
@@ -96,18 +172,26 @@ impl Question for OutboundPlan {
                     }
                     drafts.entry((bind, port.port)).or_insert_with(|| Draft::new(port.protocol)).add(
                         self.http10,
-                        bind,
+                        bind.is_own(),
                         service,
                         port,
                     );
                 }
             }
         }
-        drafts.into_iter().map(|((bind, port), draft)| draft.finish(bind, port)).collect()
+        plan.listeners = drafts.into_iter().map(|((bind, port), draft)| draft.finish(bind, port)).collect();
+        plan
     }
 }
 
 impl OutboundPlan {
+    /// Whether callers ask for an endpoint's address, and nothing but that tells whom they mean.
+    fn is_called_by_endpoint(&self, service: &ServiceShape, port: &ServicePort) -> bool {
+        !self.bound
+            && service.resolution == Resolution::Passthrough
+            && Treatment::of(port.protocol) != Treatment::Http
+    }
+
     /// Where a service's port is listened for.
     fn binds(&self, service: &ServiceShape, port: &ServicePort) -> Vec<Bind> {
         if self.bound {
@@ -115,10 +199,6 @@ impl OutboundPlan {
         }
         if Treatment::of(port.protocol) == Treatment::Http {
             return vec![Bind::Any(self.family)];
-        }
-        // A headless service's listeners are at its endpoints' addresses, which change more often: they are laid later.
-        if service.resolution == Resolution::Passthrough {
-            return Vec::new();
         }
         if service.addresses.is_empty() {
             return vec![Bind::Any(self.family)];
@@ -148,29 +228,30 @@ impl Draft {
     }
 
     /// Lays a younger service on it (Istio: the conflicts of pilot/pkg/networking/core/listener.go). HTTP and other protocols are told
-    /// apart by their first bytes, TLS by the name in it; of services that nothing tells apart the oldest stays.
-    fn add(&mut self, http10: bool, bind: Bind, service: &ServiceShape, port: &ServicePort) {
+    /// apart by their first bytes, TLS by the name in it; of services that nothing tells apart the oldest stays. `own`: the address is
+    /// one service's.
+    fn add(&mut self, http10: bool, own: bool, service: &ServiceShape, port: &ServicePort) {
         // These servers speak first: waiting for the client's bytes to tell protocols apart would wait for ever.
         let speaks_first = |protocol| matches!(protocol, Protocol::Mongo | Protocol::Mysql);
         if port.protocol != self.first && (speaks_first(port.protocol) || speaks_first(self.first)) {
             return;
         }
         let treatment = Treatment::of(port.protocol);
-        let backend =
-            || Backend { service: service.key.clone(), host: service.host.clone(), port: port.port };
+        let backend = || Backend {
+            service: service.key.clone(),
+            host: service.host.clone(),
+            port: port.port,
+            policy: ConnectionPolicy::default(),
+        };
         if treatment != Treatment::Tcp {
             let http = self.http.get_or_insert_with(|| HttpChain {
-                route: if bind.is_own() {
-                    service_route(&service.host, port.port)
-                } else {
-                    port_route(port.port)
-                },
+                route: if own { service_route(&service.host, port.port) } else { port_route(port.port) },
                 grpc_web: false,
                 http10,
             });
             http.grpc_web |= port.protocol == Protocol::GrpcWeb;
         }
-        if port.protocol.is_tls() && !bind.is_own() {
+        if port.protocol.is_tls() && !own {
             if self.tls.iter().all(|other| other.host != service.host) {
                 self.tls.push(backend());
             }

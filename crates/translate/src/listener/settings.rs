@@ -10,6 +10,7 @@ use meltemi_proto::envoy::config::accesslog::v3::AccessLog;
 
 use super::access_log;
 use crate::resource_names::{BLACK_HOLE, PASSTHROUGH};
+use crate::wrap::duration;
 
 /// Asks for the [`ListenerSettings`] in force.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,14 +49,9 @@ impl Question for SettingsOfListeners {
                 OutboundMode::AllowAny => PASSTHROUGH,
                 OutboundMode::RegistryOnly => BLACK_HOLE,
             },
-            detection_timeout: seconds_of(mesh.protocol_detection_timeout.0),
+            detection_timeout: duration(mesh.protocol_detection_timeout),
             outbound_port: mesh.proxy_listen_port,
             inbound_port: mesh.proxy_inbound_listen_port,
         }
     }
-}
-
-/// A duration in Protobuf's form; what does not fit (292 billion years) is as long as can be.
-fn seconds_of(duration: std::time::Duration) -> prost_types::Duration {
-    prost_types::Duration::try_from(duration).unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })
 }

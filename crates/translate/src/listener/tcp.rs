@@ -6,13 +6,29 @@ use meltemi_proto::envoy::config::listener::v3::{Filter, filter::ConfigType};
 use meltemi_proto::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy, tcp_proxy::ClusterSpecifier,
 };
+use meltemi_proto::envoy::r#type::v3::{
+    HashPolicy,
+    hash_policy::{PolicySpecifier, SourceIp},
+};
 
-/// Sends every connection to `cluster`, whose name is the prefix of its statistics (Istio: pilot/pkg/networking/core/networkfilter.go).
+use super::policy::ConnectionPolicy;
+use crate::wrap::duration;
+
+/// Sends every connection to `cluster`; the cluster's name is the prefix of its statistics (Istio: pilot/pkg/networking/core/networkfilter.go).
 pub(crate) fn to_cluster(cluster: &str, access_log: &[AccessLog]) -> Filter {
+    to_backend(cluster, &ConnectionPolicy::default(), access_log)
+}
+
+/// The same, as `policy` says.
+pub(crate) fn to_backend(cluster: &str, policy: &ConnectionPolicy, access_log: &[AccessLog]) -> Filter {
+    let by_source = HashPolicy { policy_specifier: Some(PolicySpecifier::SourceIp(SourceIp {})) };
     let proxy = TcpProxy {
         stat_prefix: cluster.to_owned(),
         cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
         access_log: access_log.to_vec(),
+        idle_timeout: policy.idle_timeout.map(duration),
+        max_downstream_connection_duration: policy.max_duration.map(duration),
+        hash_policy: policy.by_source.then_some(by_source).into_iter().collect(),
         ..TcpProxy::default()
     };
     Filter {

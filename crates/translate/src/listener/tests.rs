@@ -10,40 +10,34 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meltemi_catalog::Resource;
-use meltemi_memo::Memo;
+use meltemi_memo::Cost;
 use meltemi_model::proxy::{Interception, IpFamily, Proxy, ProxyKind};
 use meltemi_model::workload::Workload;
-use meltemi_model::{Event, Mesh, Store};
 use meltemi_names::{Labels, Locality, TypeUrl};
 use serde_json::Value;
 
 use super::{InboundKey, InboundPartKey, ListenersKey};
+use crate::fixture::Fixture;
 use crate::key::{PartKey, ResourceKey};
 
-/// A mesh and what is remembered of it.
-struct Bench {
-    store: Store,
-    memo: Memo<Mesh>,
-}
+/// What a mesh's proxies are made to listen for.
+struct Bench(Fixture);
 
 impl Bench {
     fn of(yaml: &str) -> Self {
-        let mut bench = Self { store: Store::new(), memo: Memo::new() };
-        bench.apply(yaml);
-        bench
+        Self(Fixture::new(yaml))
     }
 
-    fn apply(&mut self, yaml: &str) {
-        let objects = meltemi_api::parse_all(yaml).unwrap();
-        let changes = self.store.apply(objects.into_iter().map(|object| Event::Upsert(Arc::new(object))));
-        self.memo.apply(self.store.mesh(), changes.entries());
+    /// Adds or changes objects; the work that this makes.
+    fn apply(&mut self, yaml: &str) -> Cost {
+        self.0.apply(yaml)
     }
 
     /// The listeners among a part's members, by name.
     fn listeners(&self, part: PartKey) -> BTreeMap<String, Arc<Resource>> {
-        let (_, members) = part.observe(&self.memo, self.store.mesh());
+        let (_, members) = part.observe(&self.0.memo, self.0.mesh());
         let listeners = members.iter().filter(|member| matches!(member, ResourceKey::Listener(_)));
-        let made = listeners.map(|member| member.observe(&self.memo, self.store.mesh()).1.unwrap());
+        let made = listeners.map(|member| member.observe(&self.0.memo, self.0.mesh()).1.unwrap());
         let named: Vec<_> = made.map(|resource| (resource.name().to_string(), resource)).collect();
         let by_name: BTreeMap<_, _> = named.iter().cloned().collect();
         assert_eq!(by_name.len(), named.len(), "two listeners of one name: {named:?}");
@@ -70,7 +64,7 @@ impl Bench {
             http10: false,
             takes_virtual_hosts: true,
         };
-        let (_, workload) = self.memo.observe(Workload(Arc::new(proxy)), self.store.mesh());
+        let (_, workload) = self.0.memo.observe(Workload(Arc::new(proxy)), self.0.mesh());
         let key = InboundKey {
             namespace: "default".into(),
             ports: Arc::clone(&workload.ports),

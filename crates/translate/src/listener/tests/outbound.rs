@@ -244,3 +244,71 @@ fn ports_of_the_proxy_itself_are_left_to_it() {
     let listeners = Bench::of(&service("a", None, ports)).outbound(redirected());
     assert_eq!(listeners.keys().collect::<Vec<_>>(), ["0.0.0.0_15022", "virtualOutbound"]);
 }
+
+/// A slice of the service `name` in `default`.
+fn slice(name: &str, addresses: &str, port_name: &str, port: u16) -> String {
+    format!(
+        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}-1, labels: {{kubernetes.io/service-name: {name}}}}}\naddressType: IPv4\nendpoints: [{{addresses: [{addresses}]}}]\nports: [{{name: '{port_name}', port: {port}}}]\n"
+    )
+}
+
+#[test]
+fn a_headless_service_is_listened_for_at_each_endpoint() {
+    let mesh = [
+        service("db", Some("None"), "{name: tcp, port: 5432}"),
+        slice("db", "10.0.0.1, 10.0.0.2", "tcp", 5432),
+        service("any", Some("None"), "{port: 7000}"),
+        slice("any", "10.0.0.2", "", 7000),
+        service("web", Some("None"), HTTP),
+        slice("web", "10.0.0.3", "http", 80),
+    ];
+    let listeners = Bench::of(&mesh.concat()).outbound(redirected());
+    let names: Vec<_> = listeners.keys().collect();
+    assert_eq!(names, ["0.0.0.0_80", "10.0.0.1_5432", "10.0.0.2_5432", "10.0.0.2_7000", "virtualOutbound"]);
+    let cluster = "outbound|5432||db.default.svc.cluster.local";
+    assert_eq!(shape(&listeners["10.0.0.1_5432"]), [format!("any -> {cluster}")]);
+    assert_eq!(
+        shape(&listeners["10.0.0.2_7000"]),
+        [
+            "http/1.1,h2c,raw_buffer ~> any.default.svc.cluster.local:7000",
+            "else -> outbound|7000||any.default.svc.cluster.local",
+        ]
+    );
+}
+
+#[test]
+fn of_two_headless_services_of_one_pod_the_oldest_is_served() {
+    let tcp = "{name: tcp, port: 5432}";
+    let mesh = [
+        service("b", Some("None"), tcp),
+        slice("b", "10.0.0.1", "tcp", 5432),
+        service("a", Some("None"), tcp),
+        slice("a", "10.0.0.1", "tcp", 5432),
+    ];
+    let listeners = Bench::of(&mesh.concat()).outbound(redirected());
+    assert_eq!(shape(&listeners["10.0.0.1_5432"]), ["any -> outbound|5432||a.default.svc.cluster.local"]);
+}
+
+#[test]
+fn without_redirection_a_headless_service_is_at_the_loopback_address() {
+    let mesh = [service("db", Some("None"), "{name: tcp, port: 5432}"), slice("db", "10.0.0.1", "tcp", 5432)];
+    let listeners = Bench::of(&mesh.concat()).outbound(not_redirected());
+    assert_eq!(listeners.keys().collect::<Vec<_>>(), ["127.0.0.1_5432"]);
+}
+
+#[test]
+fn a_callers_rules_decide_how_long_its_connections_live() {
+    let rule = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: db}\nspec:\n  host: db\n  exportTo: ['.']\n  trafficPolicy:\n    connectionPool: {tcp: {idleTimeout: 90s, maxConnectionDuration: 1h}}\n    loadBalancer: {consistentHash: {useSourceIp: true}}\n";
+    let bench = Bench::of(&[&service("db", Some("10.96.0.1"), "{name: tcp, port: 5432}"), rule].concat());
+    let proxy = |namespace: &str| {
+        let key = ListenersKey { namespace: namespace.into(), ..redirected() };
+        json(&bench.outbound(key)["10.96.0.1_5432"])["filter_chains"][0]["filters"][0]["typed_config"].clone()
+    };
+    let (own, other) = (proxy("default"), proxy("other"));
+    assert_eq!(own["idle_timeout"], json!("90s"));
+    assert_eq!(own["max_downstream_connection_duration"], json!("3600s"));
+    assert_eq!(own["hash_policy"], json!([{"source_ip": {}}]));
+    for absent in ["idle_timeout", "max_downstream_connection_duration", "hash_policy"] {
+        assert_eq!(other.get(absent), None, "{absent}");
+    }
+}
