@@ -1,1 +1,106 @@
-//! What does not fit together across objects: hosts that match no service, subsets that match no pod. One question per object.
+//! What does not fit together across objects: hosts that match no service, subsets that match no pod.
+//!
+//! Knows: what an object's references mean to translation. Must not know: what is wrong within one object (`meltemi_api` says that),
+//! files.   Start at [`FindingsOf`]; one file per kind.
+//! Invariant: a finding reads the same answers as translation does, so that it comes and goes with the effect that it reports.
+
+mod destination_rule;
+mod nearest;
+mod service;
+mod virtual_service;
+mod workload_entry;
+
+use std::sync::Arc;
+
+use meltemi_api::{FieldPath, Finding, Spec};
+use meltemi_memo::Question;
+use meltemi_model::Mesh;
+use meltemi_model::entry::IndexKey;
+use meltemi_model::read::{self, Read, filed};
+use meltemi_model::service::{ServiceByHost, ServiceShape};
+use meltemi_names::{Host, Kind, Namespace, ObjectKey};
+
+/// What is to be said of one object beside the others; empty for one that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FindingsOf(pub ObjectKey);
+
+impl Question for FindingsOf {
+    type World = Mesh;
+    type Answer = Vec<Finding>;
+    const NAME: &'static str = "findings";
+
+    fn answer(&self, read: &Read<'_>) -> Vec<Finding> {
+        let key = &self.0;
+        let Some(object) = read::object(read, key) else { return Vec::new() };
+        let mut findings = match &object.spec {
+            Spec::Service(service) => service::findings(read, key, service),
+            Spec::VirtualService(written) => virtual_service::findings(read, &object.meta, written),
+            Spec::DestinationRule(rule) => destination_rule::findings(read, key, rule),
+            Spec::WorkloadEntry(entry) => workload_entry::findings(read, &object.meta, entry),
+            Spec::ConfigMap(_) => settings(read, key),
+            Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::Namespace => Vec::new(),
+        };
+        findings.sort();
+        findings.into_iter().map(|finding| finding.about(key)).collect()
+    }
+}
+
+/// Of several ConfigMaps with settings of the mesh, only the first counts.
+fn settings(read: &Read<'_>, key: &ObjectKey) -> Vec<Finding> {
+    let first = filed(read, IndexKey::Settings).next();
+    let other = first.filter(|first| *first != key);
+    let finding = other.map(|first| {
+        Finding::warning("settings-not-in-force", format!("{first} holds the mesh's settings too"))
+            .at(&FieldPath::of(&["data", "mesh"]))
+            .in_force(format!("the settings of {first}"))
+            .hint("keep one of them")
+    });
+    finding.into_iter().collect()
+}
+
+/// A host that a resource refers to, as its namespace sees it.
+enum Target {
+    Service(Arc<ServiceShape>),
+    /// There is none; how to say so.
+    Missing {
+        message: String,
+        hint: Option<String>,
+    },
+}
+
+/// The service of a host (short names resolved) that stands in a resource as `written`.
+fn target(read: &Read<'_>, viewer: &Namespace, written: &Host, host: &Host) -> Target {
+    if let Some(shape) = &*read.ask(ServiceByHost { viewer: viewer.clone(), host: host.clone() }) {
+        return Target::Service(Arc::clone(shape));
+    }
+    if let Some(hidden) = filed(read, IndexKey::ServicesByHost(host.clone())).next() {
+        return Target::Missing {
+            message: format!("{hidden} is not exported to namespace {viewer}"),
+            hint: Some(format!("add {viewer} to its annotation networking.istio.io/exportTo")),
+        };
+    }
+    let parts: Vec<&str> = host.as_str().splitn(4, '.').collect();
+    if let [name, namespace, "svc", _] = parts.as_slice()
+        && let Some((_, service)) = read::service(read, &ObjectKey::new(Kind::Service, *namespace, *name))
+        && let Some(other) = &service.external_name
+    {
+        return Target::Missing {
+            message: format!("`{written}` is another name for {other}, no service of its own"),
+            hint: Some(format!("write {other}")),
+        };
+    }
+    let message = if written == host {
+        format!("no service has the host `{host}`")
+    } else {
+        format!("`{written}` stands for {host}, and no service has that host")
+    };
+    Target::Missing { message, hint: nearest::service(read, viewer, host) }
+}
+
+/// Names as people read a list: `a`, `b`.
+fn listed(names: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
+    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! DestinationRules: hosts that match no service, ports that it lacks, subsets that match no workload.
+
+use std::collections::BTreeSet;
+
+use meltemi_api::destination_rule::TrafficPolicy;
+use meltemi_api::{DestinationRule, FieldPath, Finding};
+use meltemi_model::endpoints::SelectedLabels;
+use meltemi_model::index::qualified;
+use meltemi_model::read::Read;
+use meltemi_model::rule::{Rule, RuleFor};
+use meltemi_model::service::{ServiceShape, VisibleServices, host_of};
+use meltemi_names::ObjectKey;
+
+use super::{Target, listed, target};
+
+pub(super) fn findings(read: &Read<'_>, key: &ObjectKey, rule: &DestinationRule) -> Vec<Finding> {
+    let namespace = &key.namespace;
+    let host = qualified(&rule.host, namespace);
+    let spec = FieldPath::of(&["spec"]);
+    let missing = |message: String, hint| {
+        let finding = Finding::warning("host-not-found", message)
+            .at(&spec.key("host"))
+            .in_force("the rule has no effect until there is one");
+        vec![Finding { hint, ..finding }]
+    };
+    if host.is_wildcard() {
+        let visible = read.ask(VisibleServices(namespace.clone()));
+        return if visible.iter().any(|service| host.covers(&host_of(service))) {
+            Vec::new()
+        } else {
+            missing(format!("no service has a host under `{host}`"), None)
+        };
+    }
+    let shape = match target(read, namespace, &rule.host, &host) {
+        Target::Service(shape) => shape,
+        Target::Missing { message, hint } => return missing(message, hint),
+    };
+    let mut findings = Vec::new();
+    if let Some(policy) = &rule.traffic_policy {
+        findings.extend(of_ports(&shape, policy, &spec.key("trafficPolicy")));
+    }
+    for (index, subset) in rule.subsets.iter().enumerate() {
+        if let Some(policy) = &subset.traffic_policy {
+            let path = spec.key("subsets").index(index).key("trafficPolicy");
+            findings.extend(of_ports(&shape, policy, &path));
+        }
+    }
+    findings.extend(of_labels(read, &shape, rule, &spec));
+    findings.extend(overruled(read, key, rule, &shape, &spec));
+    findings
+}
+
+/// Settings for ports that the service lacks.
+fn of_ports(shape: &ServiceShape, policy: &TrafficPolicy, path: &FieldPath) -> Vec<Finding> {
+    let ports = policy.port_level_settings.iter().enumerate().filter_map(|(index, level)| {
+        let port = level.port.filter(|port| shape.port(*port).is_none())?;
+        let ports = listed(shape.ports.iter().map(|port| port.port));
+        Some(
+            Finding::warning("port-not-found", format!("{} has no port {port}", shape.key))
+                .at(&path.key("portLevelSettings").index(index).key("port").key("number"))
+                .in_force("these settings have no effect")
+                .hint(format!("its ports are {ports}; the port is the Service's own, not its targetPort")),
+        )
+    });
+    ports.collect()
+}
+
+/// Subsets whose labels nobody carries. Where nobody is known at all, the finding is the Service's.
+fn of_labels(
+    read: &Read<'_>,
+    shape: &ServiceShape,
+    rule: &DestinationRule,
+    spec: &FieldPath,
+) -> Vec<Finding> {
+    let known = read.ask(SelectedLabels(shape.key.clone()));
+    if known.is_empty() {
+        return Vec::new();
+    }
+    let unmatched = rule.subsets.iter().enumerate().filter(|(_, subset)| {
+        !subset.labels.is_empty() && !known.iter().any(|labels| subset.labels.selects(labels))
+    });
+    unmatched
+        .map(|(index, subset)| {
+            let wanted: Vec<String> =
+                subset.labels.labels().iter().map(|(label, value)| format!("{label}={value}")).collect();
+            let there: BTreeSet<String> = subset
+                .labels
+                .labels()
+                .iter()
+                .flat_map(|(label, _)| {
+                    known.iter().filter_map(move |labels| Some(format!("{label}={}", labels.value(label)?)))
+                })
+                .collect();
+            let there = if there.is_empty() {
+                "they carry none of these labels".to_owned()
+            } else {
+                format!("they carry {}", listed(&there))
+            };
+            Finding::warning(
+                "subset-without-endpoints",
+                format!("no workload of {} carries {}", shape.key, listed(&wanted)),
+            )
+            .at(&spec.key("subsets").index(index).key("labels"))
+            .in_force(format!("requests to subset `{}` get 503", subset.name))
+            .hint(format!("label its workloads so, or change the subset; {there}"))
+        })
+        .collect()
+}
+
+/// What an older rule for the same host says already (Istio: pilot/pkg/model/destination_rule.go).
+fn overruled(
+    read: &Read<'_>,
+    key: &ObjectKey,
+    rule: &DestinationRule,
+    shape: &ServiceShape,
+    spec: &FieldPath,
+) -> Vec<Finding> {
+    let in_force = read.ask(RuleFor {
+        viewer: key.namespace.clone(),
+        service: shape.key.clone(),
+        selectors: rule.workload_selector.iter().map(|selector| selector.match_labels.clone()).collect(),
+    });
+    let Some(rules) = &*in_force else { return Vec::new() };
+    let Some(position) = rules.iter().position(|found| found == key).filter(|position| *position > 0) else {
+        return Vec::new();
+    };
+    let older: Vec<ObjectKey> = rules.iter().take(position).cloned().collect();
+    let names = older.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    let merged = read.ask(Rule(older.into()));
+    let mut findings = Vec::new();
+    if rule.traffic_policy.is_some() && merged.traffic_policy.is_some() {
+        findings.push(
+            Finding::warning(
+                "overruled-policy",
+                format!("{names} has a traffic policy for this host too, and is older"),
+            )
+            .at(&spec.key("trafficPolicy"))
+            .in_force(format!("the traffic policy of {names}"))
+            .hint("move both into one DestinationRule"),
+        );
+    }
+    for (index, subset) in rule.subsets.iter().enumerate() {
+        if merged.subset(&subset.name).is_some() {
+            findings.push(
+                Finding::warning(
+                    "overruled-subset",
+                    format!("{names} has a subset `{}` too, and is older", subset.name),
+                )
+                .at(&spec.key("subsets").index(index).key("name"))
+                .in_force(format!("the subset of {names}"))
+                .hint("move both into one DestinationRule"),
+            );
+        }
+    }
+    findings
+}

@@ -1,0 +1,55 @@
+//! Services that nobody serves.
+
+use meltemi_api::service::TargetPort;
+use meltemi_api::{FieldPath, Finding, Service};
+use meltemi_model::endpoints::{LocalitiesOf, SelectedLabels};
+use meltemi_model::read::Read;
+use meltemi_names::ObjectKey;
+
+pub(super) fn findings(read: &Read<'_>, key: &ObjectKey, service: &Service) -> Vec<Finding> {
+    let is_served = || {
+        !read.ask(LocalitiesOf(key.clone())).is_empty() || !read.ask(SelectedLabels(key.clone())).is_empty()
+    };
+    if service.external_name.is_some() || service.ports.is_empty() || is_served() {
+        return Vec::new();
+    }
+    let (field, message, hint) = if service.selector.is_empty() {
+        (
+            FieldPath::of(&["spec"]),
+            format!("{key} has no selector, and no EndpointSlice names it"),
+            "add a selector, or an EndpointSlice with the label kubernetes.io/service-name".to_owned(),
+        )
+    } else {
+        (
+            FieldPath::of(&["spec", "selector"]),
+            format!("{key} selects nothing: no EndpointSlice, pod or WorkloadEntry"),
+            format!("to name an endpoint, add\n{}", entry(key, service)),
+        )
+    };
+    let finding = Finding::warning("service-without-endpoints", message).at(&field).hint(hint);
+    vec![finding.in_force("requests to it get 503")]
+}
+
+/// The WorkloadEntry that would serve it on this machine.
+fn entry(key: &ObjectKey, service: &Service) -> String {
+    let labels: Vec<String> =
+        service.selector.labels().iter().map(|(label, value)| format!("{label}: {value:?}")).collect();
+    let ports: Vec<String> = service
+        .ports
+        .iter()
+        .filter_map(|port| {
+            let target = match &port.target_port {
+                TargetPort::Number(target) => *target,
+                TargetPort::Name(_) => port.port,
+            };
+            Some(format!("{}: {target}", port.name.as_ref()?))
+        })
+        .collect();
+    let ports = if ports.is_empty() { String::new() } else { format!("\n  ports: {{{}}}", ports.join(", ")) };
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: {}-1, namespace: {}}}\nspec:\n  address: 127.0.0.1\n  labels: {{{}}}{ports}",
+        key.name,
+        key.namespace,
+        labels.join(", "),
+    )
+}

@@ -1,0 +1,154 @@
+//! VirtualServices: destinations that do not exist, hosts that another one owns.
+
+use meltemi_api::virtual_service::{Destination, HttpRoute};
+use meltemi_api::{FieldPath, Finding, Meta, VirtualService};
+use meltemi_model::entry::IndexKey;
+use meltemi_model::exposure::Exposure;
+use meltemi_model::index::qualified;
+use meltemi_model::read::{self, Read, filed};
+use meltemi_model::rule::{Rule, RuleFor};
+use meltemi_model::service::{Age, CLUSTER_DOMAIN, ServiceShape};
+use meltemi_model::settings::settings;
+use meltemi_names::{Host, Namespace, ObjectKey};
+
+use super::{Target, listed, target};
+
+/// What happens to requests for what does not exist: a route that was whole is kept, one that never was answers itself.
+const IN_FORCE: &str = "the routes of these hosts stay as they were last whole; if they never were, this destination answers 503";
+
+pub(super) fn findings(read: &Read<'_>, meta: &Meta, written: &VirtualService) -> Vec<Finding> {
+    if !written.is_in_mesh() {
+        return Vec::new();
+    }
+    let namespace = &meta.key.namespace;
+    let spec = FieldPath::of(&["spec"]);
+    let mut findings = Vec::new();
+    for (index, host) in written.hosts.iter().enumerate() {
+        findings.extend(of_host(read, meta, host, &spec.key("hosts").index(index)));
+    }
+    for (index, route) in written.http.iter().enumerate() {
+        for (destination, path) in destinations(route, &spec.key("http").index(index)) {
+            findings.extend(of_destination(read, namespace, destination, &path));
+        }
+    }
+    findings
+}
+
+/// Every destination of a rule, with its path.
+fn destinations<'a>(route: &'a HttpRoute, path: &FieldPath) -> Vec<(&'a Destination, FieldPath)> {
+    let routed = route.route.iter().enumerate();
+    let routed = routed
+        .map(|(index, weighted)| (&weighted.destination, path.key("route").index(index).key("destination")));
+    let mirror = route.mirror.iter().map(|destination| (destination, path.key("mirror")));
+    let mirrors = route.mirror_list.iter().enumerate();
+    let mirrors = mirrors
+        .map(|(index, mirror)| (&mirror.destination, path.key("mirrors").index(index).key("destination")));
+    routed.chain(mirror).chain(mirrors).collect()
+}
+
+fn of_destination(
+    read: &Read<'_>,
+    namespace: &Namespace,
+    destination: &Destination,
+    path: &FieldPath,
+) -> Option<Finding> {
+    let host = qualified(&destination.host, namespace);
+    let shape = match target(read, namespace, &destination.host, &host) {
+        Target::Service(shape) => shape,
+        Target::Missing { message, hint } => {
+            let finding =
+                Finding::warning("host-not-found", message).at(&path.key("host")).in_force(IN_FORCE);
+            return Some(Finding { hint, ..finding });
+        }
+    };
+    if let Some(port) = destination.port
+        && shape.port(port).is_none()
+    {
+        let ports = listed(shape.ports.iter().map(|port| port.port));
+        let finding = Finding::warning("port-not-found", format!("{} has no port {port}", shape.key))
+            .at(&path.key("port").key("number"))
+            .in_force(IN_FORCE)
+            .hint(format!("its ports are {ports}; the port is the Service's own, not its targetPort"));
+        return Some(finding);
+    }
+    of_subset(read, namespace, &shape, destination.subset.as_deref()?, path)
+}
+
+/// Judged as the VirtualService's own namespace sees the rules; callers elsewhere may have others.
+fn of_subset(
+    read: &Read<'_>,
+    namespace: &Namespace,
+    shape: &ServiceShape,
+    subset: &str,
+    path: &FieldPath,
+) -> Option<Finding> {
+    let in_force =
+        read.ask(RuleFor { viewer: namespace.clone(), service: shape.key.clone(), selectors: [].into() });
+    let (message, hint) = match &*in_force {
+        None => (
+            format!("{} has no subset `{subset}`: no DestinationRule is in force for it", shape.host),
+            format!(
+                "add a DestinationRule in namespace {} with host {} and subset `{subset}`",
+                shape.key.namespace, shape.key.name
+            ),
+        ),
+        Some(rule) => {
+            let merged = read.ask(Rule(rule.clone()));
+            if merged.subset(subset).is_some() {
+                return None;
+            }
+            let rules = rule.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+            let names = listed(merged.subsets.iter().map(|subset| &subset.name));
+            let has = if names.is_empty() { "no subsets".to_owned() } else { names };
+            (
+                format!("{} has no subset `{subset}`", shape.host),
+                format!("{rules} has {has}; add `{subset}` there, then give it weight"),
+            )
+        }
+    };
+    Some(Finding::warning("subset-not-found", message).at(&path.key("subset")).in_force(IN_FORCE).hint(hint))
+}
+
+fn of_host(read: &Read<'_>, meta: &Meta, written: &Host, path: &FieldPath) -> Vec<Finding> {
+    let namespace = &meta.key.namespace;
+    let host = qualified(written, namespace);
+    let mut findings = Vec::new();
+    if let Some(owner) = owner(read, namespace, &host).filter(|owner| *owner != meta.key) {
+        findings.push(
+            Finding::warning("duplicate-host", format!("{owner} has the host `{written}` too, and is older"))
+                .at(path)
+                .in_force(format!("{owner} decides for this host; sidecars do not merge VirtualServices"))
+                .hint("move the rules into one of them, or delete one"),
+        );
+    }
+    // Hosts outside the cluster's domain may be anything: they are routed on port 80.
+    if !host.is_wildcard()
+        && host.as_str().ends_with(&format!(".svc.{CLUSTER_DOMAIN}"))
+        && let Target::Missing { message, hint } = target(read, namespace, written, &host)
+    {
+        let finding = Finding::warning("host-not-found", message)
+            .at(path)
+            .in_force("the rules apply to requests with this host on port 80 only");
+        findings.push(Finding { hint, ..finding });
+    }
+    findings
+}
+
+/// The VirtualService that decides for a host, as a namespace sees them: those for it alone before those exported to it before public
+/// ones, the oldest of each (Istio: pilot/pkg/model/push_context.go).
+fn owner(read: &Read<'_>, namespace: &Namespace, host: &Host) -> Option<ObjectKey> {
+    let default = settings(read).default_virtual_service_export_to.clone();
+    filed(read, IndexKey::VirtualServicesByHost(host.clone()))
+        .filter_map(|key| {
+            let (meta, written) = read::virtual_service(read, key)?;
+            let exposure = Exposure::resolve(&written.export_to, &default, &key.namespace);
+            let rank = match &exposure {
+                Exposure::To(named) if *named == [key.namespace.clone()].into() => 0,
+                Exposure::To(_) => 1,
+                Exposure::Public => 2,
+            };
+            exposure.reaches(namespace).then(|| (rank, Age::of(meta), key.clone()))
+        })
+        .min()
+        .map(|(_, _, key)| key)
+}
