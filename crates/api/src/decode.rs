@@ -26,6 +26,9 @@ use kinds::Reading;
 use metadata::Metadata;
 use reader::{Fault, Notice};
 
+/// How many findings an object may have: a file that is no resource at all must not fill the log.
+const FINDINGS: usize = 100;
+
 /// What a rejected object leaves behind.
 pub(crate) const LAST_GOOD: &str = "the last good version of this object, if there is one";
 
@@ -127,9 +130,14 @@ fn read(value: &Value, kind: Kind, namespace: &str) -> Decoded {
     if matches!(kind, Kind::Pod | Kind::Node) {
         notices.retain(|notice| !matches!(notice, Notice::Unknown { .. }));
     }
-    findings.extend(notices.into_iter().map(finding_of));
+    findings.extend(notices.into_iter().take(FINDINGS).map(finding_of));
     if let Some(object) = &object {
         findings.extend(validate::object(object));
+    }
+    // The errors come first when there are too many.
+    if findings.len() > FINDINGS {
+        findings.sort();
+        findings.truncate(FINDINGS);
     }
     for finding in &mut findings {
         finding.key = Some(key.clone());
@@ -277,14 +285,14 @@ pub(crate) const MESH_CONFIG_MAP: &str = "istio";
 /// A notice of the reader as a finding.
 pub(crate) fn finding_of(notice: Notice) -> Finding {
     match notice {
-        Notice::Unknown { path, nearest } => {
+        Notice::Unknown { path, fields } => {
             let name = match path.segments().last() {
                 Some(crate::field::Segment::Key(name)) => name.as_str(),
                 _ => "",
             };
             let mut finding =
                 Finding::warning(UNKNOWN_FIELD, format!("there is no field `{name}` here")).at(&path);
-            finding.hint = nearest.map(|nearest| format!("did you mean `{nearest}`?"));
+            finding.hint = reader::nearest(name, fields).map(|nearest| format!("did you mean `{nearest}`?"));
             finding.in_force("the field is ignored")
         }
         Notice::NotYet { path, instead } => {

@@ -154,9 +154,10 @@ fn read(loaded: Loaded, text: &str, first_line: u32, namespace: &str, found: &mu
         _ => None,
     };
     let objects: Vec<(&Value, Places)> = match items {
+        // An alias in place of the list has no places of its own: the whole document's then.
         Some(items) => {
-            let places = |index| places.under(&FieldPath::of(&["items"]).index(index));
-            items.iter().enumerate().filter_map(|(index, item)| Some((item, places(index)?))).collect()
+            let mut own = places.items("items");
+            items.iter().map(|item| (item, own.next().unwrap_or_else(|| places.clone()))).collect()
         }
         None => vec![(&value, places.clone())],
     };

@@ -6,8 +6,9 @@ use crate::decode::{finding_of, reader};
 use crate::destination_rule::H2UpgradePolicy;
 use crate::document::yaml;
 use crate::field::FieldPath;
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
 use crate::markers::{Unread, not_yet};
+use crate::validate;
 use crate::value::{Duration, ExportTo, port_or_zero};
 use crate::virtual_service::Retries;
 
@@ -198,7 +199,11 @@ pub(crate) fn read_mesh_config(text: &str, path: &FieldPath) -> (Option<MeshConf
     let read = reader::read(&loaded.value, path, &mut notices);
     let mut findings: Vec<Finding> = notices.into_iter().map(finding_of).collect();
     match read {
-        Ok(mesh) => (Some(mesh), findings),
+        Ok(mesh) => {
+            findings.extend(validate::mesh_config(&mesh, path));
+            let sound = findings.iter().all(|finding| finding.severity != Severity::Error);
+            (Some(mesh).filter(|_| sound), findings)
+        }
         Err(fault) => {
             let path = fault.path.as_ref().unwrap_or(path);
             findings

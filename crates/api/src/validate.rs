@@ -25,7 +25,7 @@ mod tests;
 use crate::field::FieldPath;
 use crate::finding::Finding;
 use crate::value::Duration;
-use crate::{Object, Spec};
+use crate::{MeshConfig, Object, Spec};
 
 /// Findings on one object, without places.
 pub(crate) fn object(object: &Object) -> Vec<Finding> {
@@ -37,6 +37,23 @@ pub(crate) fn object(object: &Object) -> Vec<Finding> {
         Spec::WorkloadEntry(entry) => workload_entry::check(entry, &spec, &mut report),
         Spec::Service(service) => service::check(service, &object.meta, &spec, &mut report),
         Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::Namespace | Spec::ConfigMap(_) => {}
+    }
+    report.0
+}
+
+/// Findings on the settings of the mesh, which stand at `path`.
+pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
+    let mut report = Report::default();
+    if let Some(retries) = &mesh.default_http_retry_policy {
+        retry::check(retries, &path.key("defaultHttpRetryPolicy"), &mut report);
+    }
+    report.duration(&path.key("connectTimeout"), Some(mesh.connect_timeout));
+    if mesh.proxy_listen_port == mesh.proxy_inbound_listen_port {
+        report.error(
+            &path.key("proxyInboundListenPort"),
+            "duplicate-port",
+            "inbound and outbound connections need ports of their own",
+        );
     }
     report.0
 }

@@ -24,7 +24,7 @@ pub(crate) enum Reading {
 /// Istio serves these three with one schema (istio: manifests/charts/base, crd-all.gen.yaml).
 const NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 
-/// `spec.selector` and Co. of the kinds that are read.
+/// Decides by group, version and kind.
 pub(crate) fn reading(api_version: &str, kind: &str) -> Reading {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     match (group, kind) {
@@ -33,7 +33,7 @@ pub(crate) fn reading(api_version: &str, kind: &str) -> Reading {
         ("", "Node") => core(Kind::Node, version),
         ("", "Namespace") => core(Kind::Namespace, version),
         ("", "ConfigMap") => core(Kind::ConfigMap, version),
-        ("discovery.k8s.io", "EndpointSlice") => core(Kind::EndpointSlice, version),
+        ("discovery.k8s.io", "EndpointSlice") if version == "v1" => Reading::Read(Kind::EndpointSlice),
         ("networking.istio.io", _) => networking(kind, version),
         ("security.istio.io", _) => security(kind),
         ("telemetry.istio.io", "Telemetry") => {
@@ -42,6 +42,9 @@ pub(crate) fn reading(api_version: &str, kind: &str) -> Reading {
         ("telemetry.istio.io", _) => Reading::Unknown(nearest(kind, &["Telemetry"])),
         ("extensions.istio.io", _) => Reading::Foreign("requests pass without the extension"),
         ("gateway.networking.k8s.io", _) => Reading::Foreign("requests are routed as if it were absent"),
+        // These names are the mesh's alone, so the group is a mistake: never silence.
+        (_, "VirtualService" | "DestinationRule" | "WorkloadEntry") => networking(kind, ""),
+        (_, "EndpointSlice") => Reading::Version(Kind::EndpointSlice, "discovery.k8s.io/v1"),
         _ => Reading::Skip,
     }
 }

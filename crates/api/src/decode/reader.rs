@@ -20,8 +20,8 @@ use crate::markers::NOT_YET;
 /// Something noticed beside the reading.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
-    /// The struct has no such field.
-    Unknown { path: FieldPath, nearest: Option<&'static str> },
+    /// The struct has no such field; those that it has.
+    Unknown { path: FieldPath, fields: &'static [&'static str] },
     /// The field is marked as not supported yet; what happens instead.
     NotYet { path: FieldPath, instead: &'static str },
 }
@@ -325,8 +325,7 @@ impl<'de> MapAccess<'de> for Entries<'de, '_> {
             if let Some(fields) = self.fields {
                 if !fields.contains(&name.as_str()) {
                     let path = self.of.here.path().key(name);
-                    let nearest = nearest(name, fields);
-                    self.of.notices.borrow_mut().push(Notice::Unknown { path, nearest });
+                    self.of.notices.borrow_mut().push(Notice::Unknown { path, fields });
                     continue;
                 }
                 if value.is_null() {

@@ -103,13 +103,12 @@ impl Places {
         finding
     }
 
-    /// The same document seen from the object under `path`; none when there is no such field.
-    pub(crate) fn under(&self, path: &FieldPath) -> Option<Self> {
-        let mut root = self.root;
-        for segment in path.segments() {
-            root = self.child(root, segment)?;
-        }
-        Some(Self { root, inner: None, ..self.clone() })
+    /// The same document seen from each item of the list `name`, in order. One pass: a list may have thousands.
+    pub(crate) fn items(&self, name: &str) -> impl Iterator<Item = Self> {
+        let list = self.child(self.root, &Segment::Key(name.to_owned()));
+        let of_list = move |node: &Node| Some(node.parent) == list && matches!(node.step, Step::Index(_));
+        let items = self.nodes.nodes.iter().zip(0..).filter(move |(node, _)| of_list(node));
+        items.map(|(_, root)| Self { root, inner: None, ..self.clone() })
     }
 
     fn place(&self, line: u32, column: u32) -> Place {
@@ -132,7 +131,7 @@ impl Places {
         self.nodes.nodes.get(here as usize).map(|node| (node, whole))
     }
 
-    /// O(nodes after the parent): asked for findings only.
+    /// O(nodes within the parent): they follow it without a gap.
     fn child(&self, parent: u32, segment: &Segment) -> Option<u32> {
         let step = match segment {
             Segment::Index(index) => Step::Index(u32::try_from(*index).ok()?),
@@ -141,12 +140,8 @@ impl Places {
             }
         };
         let first = parent as usize + 1;
-        let found = self
-            .nodes
-            .nodes
-            .iter()
-            .skip(first)
-            .position(|node| node.parent == parent && node.step == step)?;
+        let mut within = self.nodes.nodes.iter().skip(first).take_while(|node| node.parent >= parent);
+        let found = within.position(|node| node.parent == parent && node.step == step)?;
         u32::try_from(first + found).ok()
     }
 }

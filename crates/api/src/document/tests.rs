@@ -285,3 +285,29 @@ fn the_namespace_given_counts_where_none_is_written() {
     assert_eq!(key("apiVersion: v1\nkind: Node\nmetadata: {name: n}\n"), "Node n");
     assert_eq!(key("apiVersion: v1\nkind: Namespace\nmetadata: {name: n, namespace: x}\n"), "Namespace n");
 }
+
+#[test]
+fn a_kind_of_the_mesh_in_a_group_that_is_not_its_own_is_told() {
+    for group in ["networking.istio.io", "v1", "networking.istio.io/v2", "config.istio.io/v1"] {
+        let file = read(&format!("apiVersion: {group}\nkind: VirtualService\nmetadata: {{name: a}}\n"));
+        assert_eq!(file.findings()[0].code, "bad-api-version", "{group}");
+    }
+    assert_eq!(
+        read("apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\nmetadata: {name: a}\n").findings()
+            [0]
+        .hint
+        .as_deref(),
+        Some("write apiVersion: discovery.k8s.io/v1")
+    );
+    assert_eq!(
+        told(&read("apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: a}\n")),
+        [""; 0]
+    );
+}
+
+#[test]
+fn an_object_of_ten_thousand_mistakes_has_a_hundred_findings() {
+    let fields: String = (0..10_000).map(|number| format!("  f{number}: 1\n")).collect();
+    let file = read(&format!("{GOOD}{fields}"));
+    assert_eq!(file.findings().len(), 100);
+}

@@ -19,6 +19,9 @@ const DEPTH: usize = 64;
 /// What aliases may add to a document, in bytes: a few lines of them could stand for gigabytes ("billion laughs").
 const ALIASES: usize = 1 << 20;
 
+/// How many faults of a document are told.
+const FAULTS: usize = 20;
+
 /// A document as read.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -226,7 +229,7 @@ impl Loader {
                 *key = Some(Key::Merge(*node));
                 return Ok(());
             }
-            if entries.contains_key(text) {
+            if entries.contains_key(text) && self.faults.len() < FAULTS {
                 self.faults.push(Fault { hint: Some("keep one of them"), ..duplicate });
             }
             *key = Some(Key::Name(text.to_owned(), self.places.field(*node, text, line, column)));

@@ -1,5 +1,7 @@
 //! Hosts of a resource, and who may see it.
 
+use std::collections::BTreeSet;
+
 use meltemi_names::Host;
 
 use super::Report;
@@ -9,17 +11,17 @@ use crate::value::ExportTo;
 
 /// No host twice, no wildcard that covers another host of the list.
 pub(super) fn hosts(hosts: &[Host], path: &FieldPath, report: &mut Report) {
+    let all: BTreeSet<&Host> = hosts.iter().collect();
+    let mut before = BTreeSet::new();
     for (index, host) in hosts.iter().enumerate() {
         let here = || path.index(index);
-        if let Some(other) = hosts[..index].iter().find(|other| *other == host) {
-            report.error(&here(), "duplicate-host", format!("`{other}` stands here a second time"));
-        } else if let Some(other) =
-            hosts[..index].iter().find(|other| other.covers(host) || host.covers(other))
-        {
+        if !before.insert(host) {
+            report.error(&here(), "duplicate-host", format!("`{host}` stands here a second time"));
+        } else if let Some(wider) = host.covering().find(|wider| all.contains(wider)) {
             report.error(
                 &here(),
                 "overlapping-hosts",
-                format!("`{host}` and `{other}` overlap; a resource names each host once"),
+                format!("`{wider}` of the same list covers `{host}`; a resource names each host once"),
             );
         }
     }

@@ -237,7 +237,7 @@ fn hosts_are_named_once_and_never_all_of_the_mesh() {
     assert_eq!(of("[a, A]", ""), "5:14 error duplicate-host hosts[1]: `a` stands here a second time\n");
     assert_eq!(
         of("['*.b.com', a.b.com]", ""),
-        "5:22 error overlapping-hosts hosts[1]: `a.b.com` and `*.b.com` overlap; a resource names each host once\n"
+        "5:22 error overlapping-hosts hosts[1]: `*.b.com` of the same list covers `a.b.com`; a resource names each host once\n"
     );
     assert_eq!(
         of("[a]", "  exportTo: ['.', default]\n"),

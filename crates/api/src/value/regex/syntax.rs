@@ -1,4 +1,4 @@
-//! Where RE2's syntax and that of the `regex` crate part (RE2: wiki Syntax).
+//! Where RE2's syntax and that of the `regex-syntax` crate part (RE2: wiki Syntax).
 //!
 //! The crate's parser judges everything that both have; what only one of them has is translated or refused here.
 
@@ -36,7 +36,7 @@ fn escape<'a>(rest: &'a str, out: &mut String) -> Result<&'a str, String> {
         // A literal up to `\E`.
         'Q' => {
             let (literal, tail) = tail.split_once("\\E").unwrap_or((tail, ""));
-            out.push_str(&regex::escape(literal));
+            out.push_str(&regex_syntax::escape(literal));
             return Ok(tail);
         }
         // Any byte.
