@@ -46,7 +46,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     println!("cargo:rerun-if-changed={}", root.join("build.rs").display());
     println!("cargo:rerun-if-changed={}", root.join("proto").display());
-    println!("cargo:rerun-if-changed={}", root.join("Cargo.lock").display());
+    // Pins envoy-types exactly; watching Cargo.lock would compile 25,000 lines again for every other crate's sake.
+    println!("cargo:rerun-if-changed={}", manifest.join("Cargo.toml").display());
 
     let envoy = envoy_protos(&manifest)?;
     let mut includes = vec![root.join("proto")];

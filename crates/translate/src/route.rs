@@ -1,14 +1,48 @@
-//! Route configurations and virtual hosts.
+//! Outbound routes: which route configurations and virtual hosts a kind of caller has, and what they hold.
+//!
+//! Knows: Istio's VirtualServices, default routes and names of virtual hosts. Must not know: a proxy; clusters beyond their names.
+//! Start at [`RoutesKey`] (names only), then [`VirtualHostKey`] (name and domains, per class of caller) and [`BodyKey`] (its routes,
+//! shared by all callers for whom they are the same).
+//! Invariants: a route configuration has at least one virtual host; no domain stands in two of them; a change inside a VirtualService's
+//! routes makes its body again and the small resources that point to it, and asks nothing of a set.
+
+mod action;
+mod body;
+mod domains;
+mod fault;
+mod hash;
+mod headers;
+mod http_route;
+mod matching;
+mod retry;
+mod set;
+mod virtual_host;
+mod wire;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
+use meltemi_catalog::ResourceName;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
-use meltemi_names::{Namespace, Selector};
+use meltemi_names::{Host, Namespace, Port, Selector, TypeUrl};
+use meltemi_proto::envoy::config::core::v3::{
+    AggregatedConfigSource, ApiVersion, ConfigSource, config_source::ConfigSourceSpecifier,
+};
+use meltemi_proto::envoy::config::route::v3::{RouteConfiguration, Vhds};
 
+pub use body::{BodyKey, VirtualHostBody};
+pub use domains::ServiceDomains;
+pub use hash::HashRules;
+pub use virtual_host::{Subject, VirtualHostKey};
+
+use crate::encode;
 use crate::key::{Made, Members};
+use crate::resource_names::{port_route, service_route};
 
 /// The outbound routes of one kind of caller.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,14 +64,48 @@ impl Question for RoutesKey {
     type Answer = Members;
     const NAME: &'static str = "part: routes";
 
-    fn answer(&self, _read: &Read<'_>) -> Members {
-        Members::new()
+    fn answer(&self, read: &Read<'_>) -> Members {
+        set::members(self, read)
     }
 }
 
-/// One route configuration: with its virtual hosts, or only its head if they go out as resources of their own.
+/// What a route configuration is called, and by that for which listener it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RouteKey;
+pub enum ConfigName {
+    /// `80`: all services with that port whose protocol is HTTP, or to be found out.
+    Port(Port),
+    /// `<host>:<port>`: a service's port whose protocol is found out on a listener of its own.
+    Sniffed(Host, Port),
+}
+
+impl ConfigName {
+    /// The port that requests come to.
+    pub fn port(&self) -> Port {
+        match self {
+            Self::Port(port) | Self::Sniffed(_, port) => *port,
+        }
+    }
+
+    /// The name, as listeners ask for it.
+    pub fn resource_name(&self) -> ResourceName {
+        match self {
+            Self::Port(port) => port_route(*port),
+            Self::Sniffed(host, port) => service_route(host, *port),
+        }
+    }
+}
+
+/// The head of one route configuration: all of it but its virtual hosts, which come by themselves or are put in by who serves it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteKey {
+    /// Its name.
+    pub config: ConfigName,
+    /// The proxy is to ask for the virtual hosts by themselves.
+    pub virtual_hosts: bool,
+}
+
+/// The largest body of a direct response, 1 MiB as in Istio; Envoy's own bound is 4 KiB.
+pub const MAX_DIRECT_RESPONSE: u32 = 1_048_576;
 
 impl Question for RouteKey {
     type World = Mesh;
@@ -45,20 +113,25 @@ impl Question for RouteKey {
     const NAME: &'static str = "route configuration";
 
     fn answer(&self, _read: &Read<'_>) -> Made {
-        None
-    }
-}
-
-/// One virtual host.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct VirtualHostKey;
-
-impl Question for VirtualHostKey {
-    type World = Mesh;
-    type Answer = Made;
-    const NAME: &'static str = "virtual host";
-
-    fn answer(&self, _read: &Read<'_>) -> Made {
-        None
+        let name = self.config.resource_name();
+        let vhds = self.virtual_hosts.then(|| Vhds {
+            config_source: Some(ConfigSource {
+                config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+                resource_api_version: ApiVersion::V3.into(),
+                // Never start with nothing: a route that is not there yet is not a 404.
+                initial_fetch_timeout: Some(wire::NO_TIME),
+                ..ConfigSource::default()
+            }),
+        });
+        let head = RouteConfiguration {
+            name: name.to_string(),
+            vhds,
+            // A route to a cluster that does not exist is a 503 for it alone, not a refusal of all.
+            validate_clusters: Some(wire::boolean(false)),
+            max_direct_response_body_size_bytes: Some(wire::number(MAX_DIRECT_RESPONSE)),
+            ignore_port_in_host_matching: true,
+            ..RouteConfiguration::default()
+        };
+        Some(encode::whole(TypeUrl::Route, name, &head, Vec::new(), Vec::new()))
     }
 }

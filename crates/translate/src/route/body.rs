@@ -1,0 +1,195 @@
+//! What a virtual host does with its requests: encoded once for all callers for whom it is the same.
+
+use std::sync::Arc;
+
+use meltemi_api::virtual_service::Retries;
+use meltemi_catalog::{Need, ResourceName};
+use meltemi_memo::Question;
+use meltemi_model::Mesh;
+use meltemi_model::read::{self, Read};
+use meltemi_model::service::CLUSTER_DOMAIN;
+use meltemi_model::settings::settings;
+use meltemi_names::{Host, Namespace, ObjectKey, Port, Selector, TypeUrl};
+use meltemi_proto::envoy::config::route::v3::route::Action;
+use meltemi_proto::envoy::config::route::v3::route_action::ClusterSpecifier;
+use meltemi_proto::envoy::config::route::v3::route_match::PathSpecifier;
+use meltemi_proto::envoy::config::route::v3::{
+    Decorator, DirectResponseAction, Route, RouteAction, RouteMatch, VirtualHost,
+};
+
+use super::hash::{self, HashRules};
+use super::http_route::Rule;
+use super::{retry, wire};
+use crate::encode::Piece;
+use crate::resource_names::{PASSTHROUGH, outbound_cluster};
+
+/// What the routes of a virtual host depend on. Callers whose keys are equal share them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BodyKey {
+    /// Requests to unknown hosts go where the client wanted.
+    AllowAny,
+    /// Requests to unknown hosts are refused.
+    BlockAll,
+    /// No VirtualService applies: all requests go to the service.
+    Default {
+        /// The service.
+        service: ObjectKey,
+        /// Its port.
+        port: Port,
+        /// The DestinationRules in force for it, if requests are hashed by them.
+        rules: HashRules,
+    },
+    /// A VirtualService decides.
+    Rules {
+        /// Which.
+        virtual_service: ObjectKey,
+        /// The port that requests come to.
+        port: Port,
+        /// Of the caller's selectors those that the VirtualService asks for.
+        selectors: Arc<[Selector]>,
+        /// The caller's namespace, if the VirtualService names it.
+        source_namespace: Option<Namespace>,
+        /// For each destination the DestinationRules in force, where requests are hashed by them.
+        rules: HashRules,
+    },
+}
+
+/// The routes of a virtual host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualHostBody {
+    /// Fields of `VirtualHost`: all but its name and domains.
+    pub routes: Piece,
+    /// The clusters that they name.
+    pub needs: Vec<Need>,
+    /// The objects that they come from.
+    pub origin: Vec<ObjectKey>,
+}
+
+impl Question for BodyKey {
+    type World = Mesh;
+    type Answer = VirtualHostBody;
+    const NAME: &'static str = "virtual host body";
+
+    fn answer(&self, read: &Read<'_>) -> VirtualHostBody {
+        let mut clusters = Clusters::default();
+        let (routes, origin) = match self {
+            Self::AllowAny => (vec![allow_any(&mut clusters)], Vec::new()),
+            Self::BlockAll => (vec![block_all()], Vec::new()),
+            Self::Default { service, port, rules } => {
+                let route = default_route(read, service, *port, rules, &mut clusters);
+                (vec![route], origin_of(service, rules))
+            }
+            Self::Rules { virtual_service, port, selectors, source_namespace, rules } => {
+                let Some((meta, spec)) = read::virtual_service(read, virtual_service) else {
+                    return VirtualHostBody {
+                        routes: Piece::of(&VirtualHost::default()),
+                        needs: Vec::new(),
+                        origin: Vec::new(),
+                    };
+                };
+                let default_retries = read.ask(DefaultRetries);
+                let rule = Rule {
+                    read,
+                    meta,
+                    port: *port,
+                    selectors,
+                    source_namespace: source_namespace.as_ref(),
+                    hash_rules: rules,
+                    default_retries: default_retries.as_ref().as_ref(),
+                };
+                (rule.routes(&spec.http, &mut clusters), origin_of(virtual_service, rules))
+            }
+        };
+        let message = VirtualHost { routes, include_request_attempt_count: true, ..VirtualHost::default() };
+        VirtualHostBody { routes: Piece::of(&message), needs: clusters.needs, origin }
+    }
+}
+
+fn origin_of(object: &ObjectKey, rules: &HashRules) -> Vec<ObjectKey> {
+    let rules = rules.iter().flat_map(|(_, rules)| rules.iter());
+    std::iter::once(object).chain(rules).cloned().collect()
+}
+
+/// The clusters that routes name, noted as they are named.
+#[derive(Debug, Default)]
+pub(super) struct Clusters {
+    needs: Vec<Need>,
+}
+
+impl Clusters {
+    pub(super) fn name(&mut self, name: ResourceName) -> String {
+        let text = name.to_string();
+        self.needs.push(Need { type_url: TypeUrl::Cluster, name });
+        text
+    }
+}
+
+/// `defaultHttpRetryPolicy` of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct DefaultRetries;
+
+impl Question for DefaultRetries {
+    type World = Mesh;
+    type Answer = Option<Retries>;
+    const NAME: &'static str = "default retries";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        settings(read).default_http_retry_policy.clone()
+    }
+}
+
+fn default_route(
+    read: &Read<'_>,
+    service: &ObjectKey,
+    port: Port,
+    rules: &HashRules,
+    clusters: &mut Clusters,
+) -> Route {
+    let host = Host::of_service(service.name.as_str(), service.namespace.as_str(), CLUSTER_DOMAIN);
+    let hash_policy: Vec<_> = hash::policy(read, rules, &host, port, None).into_iter().collect();
+    #[allow(
+        deprecated,
+        reason = "as Istio: without it a client's grpc-timeout header is bounded by Envoy's own default"
+    )]
+    let action = RouteAction {
+        cluster_specifier: Some(ClusterSpecifier::Cluster(
+            clusters.name(outbound_cluster(port, None, &host)),
+        )),
+        timeout: Some(wire::NO_TIME),
+        max_grpc_timeout: Some(wire::NO_TIME),
+        retry_policy: retry::policy(
+            None,
+            read.ask(DefaultRetries).as_ref().as_ref(),
+            !hash_policy.is_empty(),
+        ),
+        hash_policy,
+        ..RouteAction::default()
+    };
+    Route {
+        name: "default".to_owned(),
+        decorator: Some(Decorator { operation: format!("{host}:{port}/*"), propagate: None }),
+        action: Some(Action::Route(action)),
+        ..everything()
+    }
+}
+
+fn allow_any(clusters: &mut Clusters) -> Route {
+    let action = RouteAction {
+        cluster_specifier: Some(ClusterSpecifier::Cluster(clusters.name(PASSTHROUGH.into()))),
+        timeout: Some(wire::NO_TIME),
+        ..RouteAction::default()
+    };
+    Route { name: "allow_any".to_owned(), action: Some(Action::Route(action)), ..everything() }
+}
+
+fn block_all() -> Route {
+    let action = DirectResponseAction { status: 502, ..DirectResponseAction::default() };
+    Route { name: "block_all".to_owned(), action: Some(Action::DirectResponse(action)), ..everything() }
+}
+
+/// A route that matches every request.
+pub(super) fn everything() -> Route {
+    let matching =
+        RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".to_owned())), ..RouteMatch::default() };
+    Route { r#match: Some(matching), ..Route::default() }
+}

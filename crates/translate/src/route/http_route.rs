@@ -1,0 +1,158 @@
+//! The rules of a VirtualService as Envoy's routes, for one class of callers.
+
+use std::collections::BTreeMap;
+
+use meltemi_api::Meta;
+use meltemi_api::virtual_service::{self, HttpMatch, HttpRoute, Retries};
+use meltemi_memo::Question;
+use meltemi_model::Mesh;
+use meltemi_model::index::qualified;
+use meltemi_model::read::{self, Read};
+use meltemi_model::service::CLUSTER_DOMAIN;
+use meltemi_model::virtual_service::Callers;
+use meltemi_names::{Host, Kind, Namespace, ObjectKey, Port, Selector};
+use meltemi_proto::envoy::config::core::v3::Metadata;
+use meltemi_proto::envoy::config::route::v3::route::Action;
+use meltemi_proto::envoy::config::route::v3::route_action::ClusterSpecifier;
+use meltemi_proto::envoy::config::route::v3::{Decorator, Route, RouteMatch};
+use meltemi_proto::google::protobuf::{Struct, Value, value};
+
+use super::body::{Clusters, everything};
+use super::hash::HashRules;
+use super::{action, fault, headers, matching};
+
+/// What the routes of a VirtualService are made from, beside its rules.
+#[derive(Debug)]
+pub(super) struct Rule<'a> {
+    pub(super) read: &'a Read<'a>,
+    pub(super) meta: &'a Meta,
+    pub(super) port: Port,
+    pub(super) selectors: &'a [Selector],
+    pub(super) source_namespace: Option<&'a Namespace>,
+    pub(super) hash_rules: &'a HashRules,
+    pub(super) default_retries: Option<&'a Retries>,
+}
+
+impl Rule<'_> {
+    /// The routes, one for each way to match a rule, in order, up to the first that takes all.
+    pub(super) fn routes(&self, rules: &[HttpRoute], clusters: &mut Clusters) -> Vec<Route> {
+        let mut routes = Vec::new();
+        for rule in rules {
+            let unconditional = [HttpMatch::default()];
+            let matches = if rule.matches.is_empty() { &unconditional[..] } else { &rule.matches[..] };
+            for found in matches {
+                let admits =
+                    |callers: Callers| callers.admit(self.port, self.source_namespace, self.selectors);
+                if !Callers::of(found).is_some_and(admits) {
+                    continue;
+                }
+                let Some(conditions) = matching::route_match(found) else { continue };
+                let takes_all = matching::takes_all(&conditions);
+                let Some(route) = self.route(rule, found, conditions, clusters) else { continue };
+                routes.push(route);
+                if takes_all {
+                    return routes;
+                }
+            }
+        }
+        routes
+    }
+
+    fn route(
+        &self,
+        rule: &HttpRoute,
+        found: &HttpMatch,
+        conditions: RouteMatch,
+        clusters: &mut Clusters,
+    ) -> Option<Route> {
+        let mut change = vec![&rule.headers];
+        let action = match rule.action() {
+            virtual_service::Action::Redirect(redirect) => action::redirect(redirect, self.port),
+            virtual_service::Action::DirectResponse(response) => action::direct_response(response),
+            virtual_service::Action::Route(destinations) => {
+                if let [only] = destinations {
+                    change.push(&only.headers);
+                }
+                self.forward(rule, destinations, clusters)
+            }
+            virtual_service::Action::None => return None,
+        };
+        let name = rule.name.clone().unwrap_or_default();
+        let fault = rule.fault.as_ref().and_then(fault::config);
+        Some(Route {
+            name: found.name.iter().fold(name, |name, of_match| format!("{name}.{of_match}")),
+            metadata: Some(self.metadata()),
+            decorator: Some(Decorator { operation: self.operation(&action, &conditions), propagate: None }),
+            stat_prefix: found.stat_prefix.clone().unwrap_or_default(),
+            typed_per_filter_config: fault
+                .map(|config| (fault::FILTER.to_owned(), config))
+                .into_iter()
+                .collect(),
+            request_headers_to_add: change
+                .iter()
+                .flat_map(|change| headers::added(&change.request))
+                .collect(),
+            request_headers_to_remove: change
+                .iter()
+                .flat_map(|change| headers::removed(&change.request))
+                .collect(),
+            response_headers_to_add: change
+                .iter()
+                .flat_map(|change| headers::added(&change.response))
+                .collect(),
+            response_headers_to_remove: change
+                .iter()
+                .flat_map(|change| headers::removed(&change.response))
+                .collect(),
+            r#match: Some(conditions),
+            action: Some(action),
+            ..everything()
+        })
+    }
+
+    /// A host as written, as clusters are called by it: short names resolved, and an ExternalName service's name replaced by what it
+    /// stands for.
+    pub(super) fn host(&self, written: &Host) -> Host {
+        let host = qualified(written, &self.meta.key.namespace);
+        let target = self.read.ask(ExternalNameOf(host.clone()));
+        target.as_ref().clone().unwrap_or(host)
+    }
+
+    /// How traces call requests by this route (Istio: core/route, `GetRouteOperation`).
+    fn operation(&self, action: &Action, conditions: &RouteMatch) -> String {
+        let path = matching::path_for_people(conditions);
+        if let Action::Route(route) = action
+            && let Some(ClusterSpecifier::Cluster(cluster)) = &route.cluster_specifier
+            && let [_, port, _, host] = cluster.split('|').collect::<Vec<_>>()[..]
+        {
+            return format!("{host}:{port}{path}");
+        }
+        format!("{}:{}{path}", self.meta.key.name, self.port)
+    }
+
+    /// Names the object, as Istio's tools look for it.
+    fn metadata(&self) -> Metadata {
+        let ObjectKey { namespace, name, .. } = &self.meta.key;
+        let path = format!("/apis/networking.istio.io/v1/namespaces/{namespace}/virtual-service/{name}");
+        let config = Value { kind: Some(value::Kind::StringValue(path)) };
+        let istio = Struct { fields: BTreeMap::from([("config".to_owned(), config)]) };
+        Metadata { filter_metadata: BTreeMap::from([("istio".to_owned(), istio)]), ..Metadata::default() }
+    }
+}
+
+/// What an ExternalName service of that host stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ExternalNameOf(Host);
+
+impl Question for ExternalNameOf {
+    type World = Mesh;
+    type Answer = Option<Host>;
+    const NAME: &'static str = "external name";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        let short = self.0.as_str().strip_suffix(CLUSTER_DOMAIN)?.strip_suffix(".svc.")?;
+        let (name, namespace) = short.split_once('.')?;
+        let (_, service) = read::service(read, &ObjectKey::new(Kind::Service, namespace, name))?;
+        service.external_name.clone()
+    }
+}
