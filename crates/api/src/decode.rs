@@ -151,15 +151,18 @@ fn read(value: &Value, kind: Kind, namespace: &str) -> Decoded {
 
 fn no_name(value: &Value, kind: Kind) -> Finding {
     let path = FieldPath::of(&["metadata", "name"]);
-    if value.pointer("/metadata/generateName").is_some_and(|name| name.is_string()) {
-        Finding::error(
-            "no-name",
-            format!("this {kind} has only a generateName, which an API server completes"),
-        )
-        .at(&path)
-        .hint("give it metadata.name")
-    } else {
-        Finding::error("no-name", format!("this {kind} has no name")).at(&path).hint("give it metadata.name")
+    let given = |name: &str| value.get("metadata").and_then(|metadata| metadata.get(name));
+    let finding = |message: String| Finding::error("no-name", message).at(&path);
+    match given("name") {
+        Some(Value::Number(number)) => {
+            finding(format!("the name of this {kind} must be a text, found the number {number}"))
+                .hint(format!("write it in quotes: \"{number}\""))
+        }
+        _ if given("generateName").is_some_and(Value::is_string) => {
+            finding(format!("this {kind} has only a generateName, which an API server completes"))
+                .hint("give it metadata.name")
+        }
+        _ => finding(format!("this {kind} has no name")).hint("give it metadata.name"),
     }
 }
 

@@ -67,6 +67,19 @@ pub struct Parsed {
     pub places: Places,
 }
 
+/// What was skipped, as one finding for all files together; none when nothing was.
+pub fn skipped_finding(skipped: &BTreeMap<String, usize>) -> Option<Finding> {
+    let all: usize = skipped.values().sum();
+    let kinds: Vec<String> = skipped.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    let noun = if all == 1 { "object is" } else { "objects are" };
+    (all > 0).then(|| {
+        Finding::info(
+            "skipped-kinds",
+            format!("{all} {noun} of kinds that the mesh does not read: {}", kinds.join(", ")),
+        )
+    })
+}
+
 /// Reads the text of a file. `file` is what findings call it; objects without a namespace are of `namespace`.
 pub fn parse(text: &str, file: &str, namespace: &str) -> File {
     let file: Arc<str> = file.into();

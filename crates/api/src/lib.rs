@@ -23,7 +23,7 @@ pub mod workload_entry;
 
 pub use decode::{Decoded, decode};
 pub use destination_rule::DestinationRule;
-pub use document::{File, MAX_FILE, Parsed, Places, parse, parse_all, parse_mesh_config};
+pub use document::{File, MAX_FILE, Parsed, Places, parse, parse_all, parse_mesh_config, skipped_finding};
 pub use endpoint_slice::EndpointSlice;
 pub use field::{FieldPath, Segment};
 pub use finding::{Finding, Place, Severity};

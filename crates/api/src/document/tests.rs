@@ -311,3 +311,15 @@ fn an_object_of_ten_thousand_mistakes_has_a_hundred_findings() {
     let file = read(&format!("{GOOD}{fields}"));
     assert_eq!(file.findings().len(), 100);
 }
+
+#[test]
+fn what_was_skipped_is_counted_by_kind() {
+    let count =
+        |pairs: &[(&str, usize)]| pairs.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
+    let message = |pairs| super::skipped_finding(&count(pairs)).map(|finding| finding.message);
+    assert_eq!(message(&[]), None);
+    assert_eq!(
+        message(&[("Deployment", 2), ("Secret", 1)]).as_deref(),
+        Some("3 objects are of kinds that the mesh does not read: Deployment 2, Secret 1")
+    );
+}

@@ -44,6 +44,9 @@ impl Regex {
         let checked = syntax::checkable(text).map_err(refused)?;
         // Parsed only: to compile it would cost more, and Envoy has bounds of its own.
         match regex_syntax::parse(&checked) {
+            Ok(parsed) if syntax::repeats(&parsed) > syntax::REPEATS => {
+                Err(refused(format!("its repetitions multiply to more than {}", syntax::REPEATS)))
+            }
             Ok(_) => Ok(Self(text.into())),
             Err(error) => {
                 // The library draws the pattern with a caret; its last line is the reason.
@@ -93,6 +96,7 @@ mod tests {
             r"(?s-m:a)",
             ".*",
             "a{1000}",
+            "(a{10}){100}b{500}",
         ] {
             assert_eq!(Regex::parse(good).map(|regex| regex.to_string()), Ok(good.to_owned()), "{good}");
         }
@@ -101,8 +105,22 @@ mod tests {
     #[test]
     fn what_re2_does_not_have_is_refused() {
         for bad in [
-            "(a", "a)", "[a", "*", "a**b(", "(?=a)", "(?<!a)b", r"(a)\1", "(?x)a b", r"\u{61}", "a{1001}",
-            "{2}", "\\", "(?R)a", "a{2,1}",
+            "(a",
+            "a)",
+            "[a",
+            "*",
+            "a**b(",
+            "(?=a)",
+            "(?<!a)b",
+            r"(a)\1",
+            "(?x)a b",
+            r"\u{61}",
+            "a{1001}",
+            "{2}",
+            "\\",
+            "(?R)a",
+            "a{2,1}",
+            "(a{50}){50}",
         ] {
             assert!(matches!(Regex::parse(bad), Err(RegexError::Syntax { .. })), "{bad}");
         }

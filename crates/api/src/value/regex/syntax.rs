@@ -2,6 +2,25 @@
 //!
 //! The crate's parser judges everything that both have; what only one of them has is translated or refused here.
 
+use regex_syntax::hir::{Hir, HirKind};
+
+/// RE2's bound of a repetition, and of repetitions within repetitions multiplied.
+pub(super) const REPEATS: u64 = 1000;
+
+/// How often the most repeated part of a pattern is repeated; `*`, `+` and `?` do not count. The parser bounds the depth.
+pub(super) fn repeats(pattern: &Hir) -> u64 {
+    let most = |parts: &[Hir]| parts.iter().map(repeats).max().unwrap_or(1);
+    match pattern.kind() {
+        HirKind::Repetition(repetition) => {
+            let times = repetition.max.unwrap_or(repetition.min).max(1);
+            u64::from(times).saturating_mul(repeats(&repetition.sub))
+        }
+        HirKind::Capture(capture) => repeats(&capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => most(parts),
+        HirKind::Empty | HirKind::Literal(_) | HirKind::Class(_) | HirKind::Look(_) => 1,
+    }
+}
+
 /// The pattern in the crate's syntax, for its parser to judge.
 ///
 /// # Errors
@@ -110,10 +129,9 @@ fn repetition<'a>(rest: &'a str, out: &mut String) -> Result<&'a str, String> {
         out.push_str("\\{");
         return Ok(rest);
     };
-    // RE2's own bound; more would also be slow to compile.
-    let within = |text: &str| text.is_empty() || text.parse::<u32>().is_ok_and(|number| number <= 1000);
+    let within = |text: &str| text.is_empty() || text.parse::<u64>().is_ok_and(|number| number <= REPEATS);
     if !within(least) || !within(most) {
-        return Err("a repetition is 1000 at most".to_owned());
+        return Err(format!("a repetition is {REPEATS} at most"));
     }
     out.push('{');
     out.push_str(&rest[..rest.len() - tail.len()]);
