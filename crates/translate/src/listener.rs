@@ -27,7 +27,7 @@ use meltemi_model::workload::InboundPort;
 use meltemi_names::{Namespace, Port, Selector};
 
 pub use self::bind::{Bind, Treatment, has_own_route};
-pub use self::plan::{Backend, HttpChain, OutboundListener};
+pub use self::plan::{Backend, HttpChain, OutboundListener, ShadowedBy};
 pub use self::policy::ConnectionPolicy;
 
 use self::plan::{OutboundPlan, ViewerOf};

@@ -1,12 +1,37 @@
-//! Services that nobody serves.
+//! Services that nobody serves, or that nobody reaches.
 
 use meltemi_api::service::TargetPort;
 use meltemi_api::{FieldPath, Finding, Service};
 use meltemi_model::endpoints::{LocalitiesOf, SelectedLabels};
 use meltemi_model::read::Read;
-use meltemi_names::ObjectKey;
+use meltemi_names::{ObjectKey, Protocol};
+
+use crate::listener::ShadowedBy;
 
 pub(super) fn findings(read: &Read<'_>, key: &ObjectKey, service: &Service) -> Vec<Finding> {
+    unserved(read, key, service).into_iter().chain(shadowed(read, key, service)).collect()
+}
+
+/// Ports whose connections nothing tells from an older service's.
+fn shadowed(read: &Read<'_>, key: &ObjectKey, service: &Service) -> Vec<Finding> {
+    let ports = FieldPath::of(&["spec", "ports"]);
+    let tcp = service.ports.iter().enumerate().filter(|(_, port)| port.protocol() != Protocol::Udp);
+    let shadowed = tcp.filter_map(|(at, port)| {
+        let older = (*read.ask(ShadowedBy { service: key.clone(), port: port.port })).clone()?;
+        let message =
+            format!("nothing tells connections to port {} from those to {older}, which is older", port.port);
+        let hint = if service.cluster_ips.is_empty() {
+            "give each of them a clusterIP, or another port"
+        } else {
+            "give one of them another port"
+        };
+        let finding = Finding::warning("port-shadowed", message).at(&ports.index(at)).hint(hint);
+        Some(finding.in_force(format!("connections to it reach {older}")))
+    });
+    shadowed.collect()
+}
+
+fn unserved(read: &Read<'_>, key: &ObjectKey, service: &Service) -> Vec<Finding> {
     let is_served = || {
         !read.ask(LocalitiesOf(key.clone())).is_empty() || !read.ask(SelectedLabels(key.clone())).is_empty()
     };

@@ -282,3 +282,30 @@ fn only_one_config_map_holds_the_settings() {
         ]
     );
 }
+
+#[test]
+fn of_two_services_that_nothing_tells_apart_the_younger_says_whom_its_callers_reach() {
+    let service = |name: &str, port: &str, ip: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{{ip}selector: {{app: cart}}, ports: [{{name: http, port: 81}}, {port}]}}\n---\n"
+        )
+    };
+    let tcp = "{name: tcp, port: 5432}";
+    let fixture = Fixture::new(&[CART, &service("a", tcp, ""), &service("b", tcp, "")].concat());
+    assert_eq!(findings(&fixture, Kind::Service, "shop/a"), [""; 0]);
+    assert_eq!(
+        findings(&fixture, Kind::Service, "shop/b"),
+        [
+            "port-shadowed spec.ports[1]: nothing tells connections to port 5432 from those to Service shop/a, which is older\ngive each of them a clusterIP, or another port"
+        ]
+    );
+    let ips = ["clusterIP: 10.96.0.1, ", "clusterIP: 10.96.0.2, "];
+    let fixture = Fixture::new(&[CART, &service("a", tcp, ips[0]), &service("b", tcp, ips[1])].concat());
+    assert_eq!(findings(&fixture, Kind::Service, "shop/b"), [""; 0]);
+    let mysql = "{name: mysql, port: 5432}";
+    let fixture = Fixture::new(&[CART, &service("a", tcp, ""), &service("b", mysql, "")].concat());
+    assert_eq!(findings(&fixture, Kind::Service, "shop/b").len(), 1);
+    let undeclared = "{name: x, port: 5432}";
+    let fixture = Fixture::new(&[CART, &service("a", tcp, ""), &service("b", undeclared, "")].concat());
+    assert_eq!(findings(&fixture, Kind::Service, "shop/b"), [""; 0]);
+}

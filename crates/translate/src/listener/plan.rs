@@ -69,6 +69,8 @@ pub(crate) struct Plan {
     pub(crate) listeners: Vec<OutboundListener>,
     /// Ports whose listeners are at the service's endpoints; the oldest service first.
     pub(crate) headless: Vec<HeadlessPort>,
+    /// Ports that no caller reaches, with the older service that has the place.
+    shadowed: BTreeMap<(ObjectKey, Port), ObjectKey>,
 }
 
 /// A port of a headless service that is not told by HTTP's host: callers ask for an endpoint's address.
@@ -156,7 +158,7 @@ impl Question for OutboundPlan {
             let Some(service) = &*service else { continue };
             for port in &service.ports {
                 if self.is_called_by_endpoint(service, port) {
-                    let mut draft = Draft::new(port.protocol);
+                    let mut draft = Draft::new(service, port);
                     draft.add(self.http10, true, service, port);
                     let Draft { http, tcp, .. } = draft;
                     plan.headless.extend(tcp.map(|backend| HeadlessPort { http, backend }));
@@ -170,12 +172,10 @@ impl Question for OutboundPlan {
                     if reserved && !bind.is_own() {
                         continue;
                     }
-                    drafts.entry((bind, port.port)).or_insert_with(|| Draft::new(port.protocol)).add(
-                        self.http10,
-                        bind.is_own(),
-                        service,
-                        port,
-                    );
+                    let draft = drafts.entry((bind, port.port)).or_insert_with(|| Draft::new(service, port));
+                    if let Some(older) = draft.add(self.http10, bind.is_own(), service, port) {
+                        plan.shadowed.insert((key.clone(), port.port), older);
+                    }
                 }
             }
         }
@@ -215,7 +215,9 @@ impl OutboundPlan {
 
 /// A listener while services are laid on it.
 struct Draft {
-    /// What the oldest service there speaks.
+    /// The oldest service there.
+    oldest: ObjectKey,
+    /// What it speaks.
     first: Protocol,
     http: Option<HttpChain>,
     tls: Vec<Backend>,
@@ -223,18 +225,24 @@ struct Draft {
 }
 
 impl Draft {
-    fn new(first: Protocol) -> Self {
-        Self { first, http: None, tls: Vec::new(), tcp: None }
+    fn new(service: &ServiceShape, port: &ServicePort) -> Self {
+        Self { oldest: service.key.clone(), first: port.protocol, http: None, tls: Vec::new(), tcp: None }
     }
 
     /// Lays a younger service on it (Istio: the conflicts of pilot/pkg/networking/core/listener.go). HTTP and other protocols are told
     /// apart by their first bytes, TLS by the name in it; of services that nothing tells apart the oldest stays. `own`: the address is
-    /// one service's.
-    fn add(&mut self, http10: bool, own: bool, service: &ServiceShape, port: &ServicePort) {
+    /// one service's. Answers who has the place, if nothing of the service is reached here.
+    fn add(
+        &mut self,
+        http10: bool,
+        own: bool,
+        service: &ServiceShape,
+        port: &ServicePort,
+    ) -> Option<ObjectKey> {
         // These servers speak first: waiting for the client's bytes to tell protocols apart would wait for ever.
         let speaks_first = |protocol| matches!(protocol, Protocol::Mongo | Protocol::Mysql);
         if port.protocol != self.first && (speaks_first(port.protocol) || speaks_first(self.first)) {
-            return;
+            return Some(self.oldest.clone());
         }
         let treatment = Treatment::of(port.protocol);
         let backend = || Backend {
@@ -256,8 +264,12 @@ impl Draft {
                 self.tls.push(backend());
             }
         } else if treatment != Treatment::Http {
-            self.tcp.get_or_insert_with(backend);
+            let first = self.tcp.get_or_insert_with(backend);
+            if first.service != service.key && treatment == Treatment::Tcp {
+                return Some(first.service.clone());
+            }
         }
+        None
     }
 
     fn finish(mut self, bind: Bind, port: Port) -> OutboundListener {
@@ -266,6 +278,32 @@ impl Draft {
             self.tcp = self.tls.first().cloned();
         }
         OutboundListener { bind, port, http: self.http, tls: self.tls.into(), tcp: self.tcp }
+    }
+}
+
+/// The older service that has the place of a service's port, if no redirected caller beside the service reaches the port: nothing
+/// tells its connections from the older one's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ShadowedBy {
+    /// The service.
+    pub service: ObjectKey,
+    /// Its port.
+    pub port: Port,
+}
+
+impl Question for ShadowedBy {
+    type World = Mesh;
+    type Answer = Option<ObjectKey>;
+    const NAME: &'static str = "who shadows a port";
+
+    fn answer(&self, read: &Read<'_>) -> Option<ObjectKey> {
+        let plan = read.ask(OutboundPlan {
+            viewer: (*read.ask(ViewerOf(self.service.namespace.clone()))).clone(),
+            bound: false,
+            family: IpFamily::Dual,
+            http10: false,
+        });
+        plan.shadowed.get(&(self.service.clone(), self.port)).cloned()
     }
 }
 
