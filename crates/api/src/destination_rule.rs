@@ -77,6 +77,14 @@ pub struct TrafficPolicy {
     pub retry_budget: not_yet::RetryBudget,
 }
 
+impl TrafficPolicy {
+    /// Whether requests are hashed anywhere in it, at the top or for a port.
+    pub fn hashes(&self) -> bool {
+        let ports = self.port_level_settings.iter().filter_map(|level| level.load_balancer.as_ref());
+        self.load_balancer.iter().chain(ports).any(|balancer| balancer.consistent_hash.is_some())
+    }
+}
+
 /// The policy of one port.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]

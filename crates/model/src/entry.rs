@@ -54,6 +54,8 @@ pub enum IndexKey {
     RulesByHost(Namespace, Host),
     /// DestinationRules of that namespace with a workloadSelector.
     RulesWithSelector(Namespace),
+    /// DestinationRules that hash requests, anywhere in them.
+    RulesThatHash,
     /// DestinationRules for that host in any namespace.
     RulesForHost(Host),
     /// ConfigMaps that hold mesh settings.

@@ -80,6 +80,10 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             if rule.workload_selector.is_some() {
                 keys.insert(IndexKey::RulesWithSelector(namespace.clone()));
             }
+            let subsets = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
+            if rule.traffic_policy.iter().chain(subsets).any(|policy| policy.hashes()) {
+                keys.insert(IndexKey::RulesThatHash);
+            }
         }
         Spec::ConfigMap(_) => {
             keys.insert(IndexKey::Settings);

@@ -43,6 +43,7 @@ pub use virtual_host::{Subject, VirtualHostKey};
 use crate::encode;
 use crate::key::{Made, Members};
 use crate::resource_names::{port_route, service_route};
+use crate::wrap::u32_value;
 
 /// The outbound routes of one kind of caller.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,7 +129,7 @@ impl Question for RouteKey {
             vhds,
             // A route to a cluster that does not exist is a 503 for it alone, not a refusal of all.
             validate_clusters: Some(wire::boolean(false)),
-            max_direct_response_body_size_bytes: Some(wire::number(MAX_DIRECT_RESPONSE)),
+            max_direct_response_body_size_bytes: u32_value(MAX_DIRECT_RESPONSE),
             ignore_port_in_host_matching: true,
             ..RouteConfiguration::default()
         };

@@ -21,6 +21,7 @@ use meltemi_proto::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use super::body::Clusters;
 use super::http_route::Rule;
 use super::{hash, headers, retry, wire};
+use crate::wrap::{duration, u32_value};
 
 impl Rule<'_> {
     /// Sends the request to one of the destinations.
@@ -60,7 +61,7 @@ impl Rule<'_> {
             hash_policy.extend(policy.filter(|policy| !hash_policy.contains(policy)));
         }
         let hashed = destinations.len() == 1 && !hash_policy.is_empty();
-        let timeout = route.timeout.map_or(wire::NO_TIME, wire::duration);
+        let timeout = route.timeout.map_or(wire::NO_TIME, duration);
         let rewrite = route.rewrite.as_ref();
         let only = match destinations {
             [only] => only.headers.request.authority(),
@@ -104,7 +105,7 @@ impl Rule<'_> {
         let change = &weighted.headers;
         ClusterWeight {
             name: self.cluster(&weighted.destination, clusters),
-            weight: Some(wire::number(weighted.weight)),
+            weight: u32_value(weighted.weight),
             request_headers_to_add: headers::added(&change.request),
             request_headers_to_remove: headers::removed(&change.request),
             response_headers_to_add: headers::added(&change.response),

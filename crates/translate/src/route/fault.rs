@@ -10,6 +10,7 @@ use meltemi_proto::envoy::extensions::filters::http::fault::v3::{FaultAbort, Htt
 use meltemi_proto::google::protobuf::Any;
 
 use super::wire;
+use crate::wrap::duration;
 
 /// The HTTP filter that makes them; it stands without any in each HTTP connection manager.
 pub(super) const FILTER: &str = "envoy.filters.http.fault";
@@ -49,7 +50,7 @@ fn delay(delay: &Delay) -> Option<FaultDelay> {
     // Envoy refuses a delay of zero.
     let fixed = delay.fixed_delay.filter(|fixed| !fixed.is_zero())?;
     Some(FaultDelay {
-        fault_delay_secifier: Some(FaultDelaySecifier::FixedDelay(wire::duration(fixed))),
+        fault_delay_secifier: Some(FaultDelaySecifier::FixedDelay(duration(fixed))),
         percentage: Some(wire::share(delay.share())),
     })
 }

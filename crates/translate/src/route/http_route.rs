@@ -1,7 +1,5 @@
 //! The rules of a VirtualService as Envoy's routes, for one class of callers.
 
-use std::collections::BTreeMap;
-
 use meltemi_api::Meta;
 use meltemi_api::virtual_service::{self, HttpMatch, HttpRoute, Retries};
 use meltemi_memo::Question;
@@ -11,15 +9,14 @@ use meltemi_model::read::{self, Read};
 use meltemi_model::service::CLUSTER_DOMAIN;
 use meltemi_model::virtual_service::Callers;
 use meltemi_names::{Host, Kind, Namespace, ObjectKey, Port, Selector};
-use meltemi_proto::envoy::config::core::v3::Metadata;
 use meltemi_proto::envoy::config::route::v3::route::Action;
 use meltemi_proto::envoy::config::route::v3::route_action::ClusterSpecifier;
 use meltemi_proto::envoy::config::route::v3::{Decorator, Route, RouteMatch};
-use meltemi_proto::google::protobuf::{Struct, Value, value};
 
 use super::body::{Clusters, everything};
 use super::hash::HashRules;
 use super::{action, fault, headers, matching};
+use crate::metadata;
 
 /// What the routes of a VirtualService are made from, beside its rules.
 #[derive(Debug)]
@@ -81,7 +78,7 @@ impl Rule<'_> {
         let fault = rule.fault.as_ref().and_then(fault::config);
         Some(Route {
             name: found.name.iter().fold(name, |name, of_match| format!("{name}.{of_match}")),
-            metadata: Some(self.metadata()),
+            metadata: metadata::istio([metadata::config(&self.meta.key)]),
             decorator: Some(Decorator { operation: self.operation(&action, &conditions), propagate: None }),
             stat_prefix: found.stat_prefix.clone().unwrap_or_default(),
             typed_per_filter_config: fault
@@ -129,20 +126,11 @@ impl Rule<'_> {
         }
         format!("{}:{}{path}", self.meta.key.name, self.port)
     }
-
-    /// Names the object, as Istio's tools look for it.
-    fn metadata(&self) -> Metadata {
-        let ObjectKey { namespace, name, .. } = &self.meta.key;
-        let path = format!("/apis/networking.istio.io/v1/namespaces/{namespace}/virtual-service/{name}");
-        let config = Value { kind: Some(value::Kind::StringValue(path)) };
-        let istio = Struct { fields: BTreeMap::from([("config".to_owned(), config)]) };
-        Metadata { filter_metadata: BTreeMap::from([("istio".to_owned(), istio)]), ..Metadata::default() }
-    }
 }
 
 /// What an ExternalName service of that host stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct ExternalNameOf(Host);
+pub(super) struct ExternalNameOf(pub(super) Host);
 
 impl Question for ExternalNameOf {
     type World = Mesh;

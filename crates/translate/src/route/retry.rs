@@ -9,7 +9,7 @@ use meltemi_proto::envoy::config::route::v3::retry_policy::{
 use meltemi_proto::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
 use meltemi_proto::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
 
-use super::wire;
+use crate::wrap::{duration, u32_value};
 
 /// Tries after the first, where nobody says (Istio: core/route/retry/retry.go).
 const ATTEMPTS: u32 = 2;
@@ -25,7 +25,7 @@ const HOST_ATTEMPTS: i64 = 5;
 pub(super) fn policy(own: Option<&Retries>, default: Option<&Retries>, hashed: bool) -> Option<RetryPolicy> {
     let mut policy = RetryPolicy {
         retry_on: RETRY_ON.to_owned(),
-        num_retries: Some(wire::number(ATTEMPTS)),
+        num_retries: u32_value(ATTEMPTS),
         host_selection_retry_max_attempts: HOST_ATTEMPTS,
         ..RetryPolicy::default()
     };
@@ -34,11 +34,11 @@ pub(super) fn policy(own: Option<&Retries>, default: Option<&Retries>, hashed: b
         if said.attempts == 0 {
             return None;
         }
-        policy.num_retries = Some(wire::number(said.attempts));
+        policy.num_retries = u32_value(said.attempts);
         if let Some(conditions) = &said.retry_on {
             (policy.retry_on, policy.retriable_status_codes) = split(conditions);
         }
-        policy.per_try_timeout = said.per_try_timeout.filter(|limit| !limit.is_zero()).map(wire::duration);
+        policy.per_try_timeout = said.per_try_timeout.filter(|limit| !limit.is_zero()).map(duration);
         if said.retry_remote_localities == Some(true) {
             policy.retry_priority = Some(RetryPriority {
                 name: "envoy.retry_priorities.previous_priorities".to_owned(),
@@ -51,7 +51,7 @@ pub(super) fn policy(own: Option<&Retries>, default: Option<&Retries>, hashed: b
         policy.retry_back_off = said
             .backoff
             .filter(|pause| !pause.is_zero())
-            .map(|pause| RetryBackOff { base_interval: Some(wire::duration(pause)), max_interval: None });
+            .map(|pause| RetryBackOff { base_interval: Some(duration(pause)), max_interval: None });
     }
     if avoids_tried_hosts {
         policy.retry_host_predicate.push(RetryHostPredicate {

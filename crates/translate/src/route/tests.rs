@@ -1,8 +1,10 @@
 //! Meshes in, decoded route configurations and virtual hosts out. Expectations are written by hand from Istio's reference.
 
+mod article;
 mod cost;
 mod destinations;
 mod domains;
+mod hashing;
 mod properties;
 mod rules;
 mod which;
@@ -51,6 +53,10 @@ pub(super) fn service(place: &str, port: u16, port_name: &str) -> Event {
 
 pub(super) fn virtual_service(place: &str, spec: Value) -> Event {
     object(Kind::VirtualService, place, spec)
+}
+
+pub(super) fn destination_rule(place: &str, spec: Value) -> Event {
+    object(Kind::DestinationRule, place, spec)
 }
 
 pub(super) fn mesh_config(spec: Value) -> Event {

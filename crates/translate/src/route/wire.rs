@@ -1,29 +1,17 @@
 //! Values of Istio's resources as Envoy writes them.
 
-use meltemi_api::value::{Duration, Percent, Regex, StringMatch};
+use meltemi_api::value::{Percent, Regex, StringMatch};
 use meltemi_proto::envoy::config::core::v3::RuntimeFractionalPercent;
 use meltemi_proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use meltemi_proto::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher};
 use meltemi_proto::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
-use meltemi_proto::google::protobuf::{BoolValue, UInt32Value};
+use meltemi_proto::google::protobuf::BoolValue;
 
 /// Zero seconds: where Envoy has a default limit, no limit.
 pub(super) const NO_TIME: prost_types::Duration = prost_types::Duration { seconds: 0, nanos: 0 };
 
 pub(super) fn boolean(value: bool) -> BoolValue {
     BoolValue { value }
-}
-
-pub(super) fn number(value: u32) -> UInt32Value {
-    UInt32Value { value }
-}
-
-/// A duration of the API is below 300 years: it fits.
-pub(super) fn duration(duration: Duration) -> prost_types::Duration {
-    prost_types::Duration {
-        seconds: i64::try_from(duration.0.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(duration.0.subsec_nanos()).unwrap_or_default(),
-    }
 }
 
 pub(super) fn share(percent: Percent) -> FractionalPercent {
