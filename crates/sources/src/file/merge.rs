@@ -1,0 +1,331 @@
+//! The contents of files to changes of objects, findings and places: pure.
+//!
+//! Knows: which file gives which object, who wins, what was last good. Must not know: the disk, the clock.
+//! Invariants: only what changed is parsed, and only the objects of changed files are compared; what was told is what
+//! [`meltemi_model::Store`] has in force; but for what a part that cannot be read leaves in force, the state is a function of the contents.
+
+mod findings;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use imbl::OrdMap;
+use meltemi_api::{FieldPath, Finding, MeshConfig, Object, Place, Places, Severity};
+use meltemi_model::Event;
+use meltemi_names::{Namespace, ObjectKey, Version};
+
+use super::scan::FileId;
+
+/// One change of the folders: what one save, or one of everything, changed.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// What changed, for [`meltemi_model::Store::apply`]; empty when only findings or places did.
+    pub events: Vec<Event>,
+    /// All findings of the folders as they are now, sorted.
+    pub findings: Arc<[Finding]>,
+    /// Where each object stands now.
+    pub places: PlaceIndex,
+    /// How much there is.
+    pub status: Status,
+}
+
+/// How much was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Files that hold something, readable or not.
+    pub files: usize,
+    /// Documents of the mesh's kinds in them, items of lists counted singly.
+    pub documents: usize,
+    /// Objects in force.
+    pub objects: usize,
+    /// Objects whose present text is refused; their last good ones are among `objects`.
+    pub rejected: usize,
+    /// Objects of kinds that are none of the mesh's, by kind.
+    pub skipped: BTreeMap<String, usize>,
+    /// When the batch was made.
+    pub at: Option<SystemTime>,
+}
+
+/// Where objects stand in their files. A copy shares all.
+#[derive(Clone, Debug, Default)]
+pub struct PlaceIndex(OrdMap<ObjectKey, Places>);
+
+impl PlaceIndex {
+    /// The places of an object's fields; none for an object that comes from no file.
+    pub fn of(&self, key: &ObjectKey) -> Option<&Places> {
+        self.0.get(key)
+    }
+
+    /// Where a field stands, or the nearest field around it.
+    pub fn place(&self, key: &ObjectKey, field: &FieldPath) -> Option<Place> {
+        self.of(key)?.value(field)
+    }
+
+    /// The finding with the place of its object and field, unless it has one already.
+    #[must_use]
+    pub fn locate(&self, finding: Finding) -> Finding {
+        match finding.key.as_ref().and_then(|key| self.of(key)) {
+            Some(places) => places.locate(finding),
+            None => finding,
+        }
+    }
+}
+
+/// One document with a key, as its file says it.
+#[derive(Clone, Debug)]
+struct Claim {
+    key: ObjectKey,
+    /// None if it is refused.
+    object: Option<Arc<Object>>,
+    findings: Vec<Finding>,
+    places: Places,
+}
+
+/// What a file holds.
+#[derive(Clone, Debug)]
+struct Content {
+    version: Version,
+    claims: Vec<Claim>,
+    /// Of documents without a key.
+    findings: Vec<Finding>,
+    skipped: BTreeMap<String, usize>,
+    /// Objects that the file held, that are not in it now, and that may be its part that cannot be read.
+    kept: BTreeSet<ObjectKey>,
+}
+
+/// What was told of an object.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Told {
+    in_force: Option<Arc<Object>>,
+    refused: Option<Arc<str>>,
+}
+
+/// The contents of all files.
+#[derive(Clone, Debug)]
+pub(super) struct Merge {
+    namespace: Namespace,
+    files: BTreeMap<FileId, Content>,
+    /// Who says something of an object, in order of precedence; never empty.
+    claims: BTreeMap<ObjectKey, BTreeSet<(FileId, usize)>>,
+    /// Which files may still hold an object in a part that cannot be read; never empty.
+    keepers: BTreeMap<ObjectKey, BTreeSet<FileId>>,
+    told: BTreeMap<ObjectKey, Told>,
+    places: PlaceIndex,
+    findings: BTreeMap<ObjectKey, Vec<Finding>>,
+    settings: Settings,
+    /// Objects whose claims changed since the last batch.
+    stirred: BTreeSet<ObjectKey>,
+    /// A text changed since the last batch.
+    is_changed: bool,
+    last: Arc<[Finding]>,
+}
+
+/// The file of `--mesh-config`.
+#[derive(Clone, Debug, Default)]
+struct Settings {
+    version: Option<Version>,
+    in_force: Option<Arc<MeshConfig>>,
+    is_told: bool,
+    findings: Vec<Finding>,
+}
+
+impl Merge {
+    /// No files. Objects without a namespace are of `namespace`.
+    pub(super) fn new(namespace: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            files: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            keepers: BTreeMap::new(),
+            told: BTreeMap::new(),
+            places: PlaceIndex::default(),
+            findings: BTreeMap::new(),
+            settings: Settings::default(),
+            stirred: BTreeSet::new(),
+            is_changed: false,
+            last: Arc::from([]),
+        }
+    }
+
+    /// The file holds this now. `shown` is what findings call it.
+    pub(super) fn put(&mut self, id: &FileId, shown: &str, bytes: &[u8]) {
+        let version = Version::of(bytes);
+        if self.files.get(id).is_some_and(|content| content.version == version) {
+            return;
+        }
+        let before = self.withdraw(id);
+        let findings::Reading { mut content, is_incomplete } =
+            findings::read(bytes, version, shown, self.namespace.as_str());
+        if let Some(before) = before.filter(|_| is_incomplete) {
+            let has: BTreeSet<&ObjectKey> = content.claims.iter().map(|claim| &claim.key).collect();
+            let had = before.claims.iter().map(|claim| &claim.key).chain(&before.kept);
+            content.kept = had.filter(|key| !has.contains(key)).cloned().collect();
+        }
+        for (index, claim) in content.claims.iter().enumerate() {
+            self.claims.entry(claim.key.clone()).or_default().insert((id.clone(), index));
+            self.stirred.insert(claim.key.clone());
+        }
+        for key in &content.kept {
+            self.keepers.entry(key.clone()).or_default().insert(id.clone());
+            self.stirred.insert(key.clone());
+        }
+        self.files.insert(id.clone(), content);
+        self.is_changed = true;
+    }
+
+    /// The file is gone.
+    pub(super) fn remove(&mut self, id: &FileId) {
+        self.is_changed |= self.withdraw(id).is_some();
+    }
+
+    fn withdraw(&mut self, id: &FileId) -> Option<Content> {
+        let content = self.files.remove(id)?;
+        for (index, claim) in content.claims.iter().enumerate() {
+            if let Some(claims) = self.claims.get_mut(&claim.key) {
+                claims.remove(&(id.clone(), index));
+                if claims.is_empty() {
+                    self.claims.remove(&claim.key);
+                }
+            }
+            self.stirred.insert(claim.key.clone());
+        }
+        for key in &content.kept {
+            if let Some(keepers) = self.keepers.get_mut(key) {
+                keepers.remove(id);
+                if keepers.is_empty() {
+                    self.keepers.remove(key);
+                }
+            }
+            self.stirred.insert(key.clone());
+        }
+        Some(content)
+    }
+
+    /// The file of `--mesh-config` holds this now.
+    pub(super) fn put_settings(&mut self, shown: &str, bytes: &[u8]) {
+        let version = Version::of(bytes);
+        if self.settings.version.replace(version) == Some(version) {
+            return;
+        }
+        let (read, found) = findings::read_settings(bytes, shown);
+        self.settings.findings = found;
+        if let Some(read) = read
+            && self.settings.in_force.as_deref() != Some(&read)
+        {
+            self.settings.in_force = Some(Arc::new(read));
+            self.settings.is_told = false;
+        }
+        self.is_changed = true;
+    }
+
+    /// What changed since the last batch; none if nothing did. `others` are findings about files and folders.
+    pub(super) fn batch(&mut self, others: Vec<Finding>, at: SystemTime) -> Option<Batch> {
+        let mut events = Vec::new();
+        if let Some(settings) = self.settings.in_force.clone().filter(|_| !self.settings.is_told) {
+            self.settings.is_told = true;
+            events.push(Event::Defaults(settings));
+        }
+        for key in std::mem::take(&mut self.stirred) {
+            events.extend(self.compare(&key));
+        }
+        let findings = self.all_findings(others);
+        let is_changed =
+            std::mem::take(&mut self.is_changed) || !events.is_empty() || *findings != *self.last;
+        if !is_changed {
+            return None;
+        }
+        self.last = findings.into();
+        Some(Batch { events, ..self.nothing(at) })
+    }
+
+    /// A batch without a change.
+    pub(super) fn nothing(&self, at: SystemTime) -> Batch {
+        let mut skipped = BTreeMap::new();
+        for (kind, count) in self.files.values().flat_map(|content| &content.skipped) {
+            *skipped.entry(kind.clone()).or_default() += count;
+        }
+        let status = Status {
+            files: self.files.len(),
+            documents: self.files.values().map(|content| content.claims.len()).sum(),
+            objects: self.told.values().filter(|told| told.in_force.is_some()).count(),
+            rejected: self.told.values().filter(|told| told.refused.is_some()).count(),
+            skipped,
+            at: Some(at),
+        };
+        Batch { events: Vec::new(), findings: Arc::clone(&self.last), places: self.places.clone(), status }
+    }
+
+    /// What is said of an object now, beside what was told: the change.
+    fn compare(&mut self, key: &ObjectKey) -> Option<Event> {
+        let before = self.told.get(key).cloned().unwrap_or_default();
+        let mut claims = self.claims.get(key).into_iter().flatten().filter_map(|(id, index)| {
+            let content = self.files.get(id)?;
+            content.claims.get(*index)
+        });
+        let mut findings = Vec::new();
+        let Some(winner) = claims.next() else {
+            return self.unclaimed(key, before);
+        };
+        let reason = findings::reason(winner);
+        findings.extend(findings::of_winner(winner, before.in_force.is_some()));
+        findings.extend(claims.map(|loser| findings::of_loser(winner, loser)));
+        let object = winner.object.clone();
+        self.places.0.insert(key.clone(), winner.places.clone());
+        self.say(key, findings);
+        let now = match object {
+            Some(object) => Told { in_force: Some(object), refused: None },
+            None => Told { in_force: before.in_force.clone(), refused: Some(reason) },
+        };
+        self.tell(key, &before, now)
+    }
+
+    fn unclaimed(&mut self, key: &ObjectKey, before: Told) -> Option<Event> {
+        // What was refused before it was ever good has nothing that could be kept.
+        if let Some(keepers) = self.keepers.get(key).filter(|_| before.in_force.is_some()) {
+            let cause = keepers.iter().filter_map(|id| self.files.get(id)).find_map(|content| {
+                content.findings.iter().find(|finding| finding.severity != Severity::Info)
+            });
+            let findings = vec![findings::of_kept(key, cause)];
+            self.say(key, findings);
+            let refused = Some("a part of its file cannot be read, which may be this object".into());
+            return self.tell(key, &before.clone(), Told { refused, ..before });
+        }
+        self.say(key, Vec::new());
+        self.places.0.remove(key);
+        self.told.remove(key).map(|_| Event::Delete(key.clone()))
+    }
+
+    fn tell(&mut self, key: &ObjectKey, before: &Told, now: Told) -> Option<Event> {
+        if *before == now {
+            return None;
+        }
+        let event = match (&now.refused, &now.in_force) {
+            (Some(reason), _) => Event::Reject { key: key.clone(), reason: Arc::clone(reason) },
+            (None, Some(object)) => Event::Upsert(Arc::clone(object)),
+            (None, None) => return None,
+        };
+        self.told.insert(key.clone(), now);
+        Some(event)
+    }
+
+    fn say(&mut self, key: &ObjectKey, findings: Vec<Finding>) {
+        if findings.is_empty() {
+            self.findings.remove(key);
+        } else {
+            self.findings.insert(key.clone(), findings);
+        }
+    }
+
+    fn all_findings(&self, mut all: Vec<Finding>) -> Vec<Finding> {
+        all.extend(self.settings.findings.iter().cloned());
+        all.extend(self.files.values().flat_map(|content| content.findings.iter().cloned()));
+        all.extend(self.findings.values().flatten().cloned());
+        all.extend(findings::of_skipped(self.files.values().flat_map(|content| &content.skipped)));
+        all.sort();
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests;
