@@ -285,7 +285,7 @@ impl Machine {
                 continue;
             }
             for (_, change) in view.changes_since(type_url, &covered) {
-                self.note(type_url, change, since, &mut orphans);
+                self.note(type_url, change, since, view, &mut orphans);
             }
         }
         self.covered_generation = self.covered_generation.max(view.generation());
@@ -298,6 +298,7 @@ impl Machine {
         type_url: TypeUrl,
         change: &Change,
         since: Generation,
+        view: &View,
         orphans: &mut BTreeSet<ResourceName>,
     ) {
         let resource = change.resource();
@@ -340,7 +341,10 @@ impl Machine {
                     return;
                 }
                 let parent = resource.parent().cloned();
-                watch.mark(name.clone(), Due { parent, ..Due::changed(since) });
+                let drains = parent
+                    .as_ref()
+                    .is_some_and(|parent| view.find(TypeUrl::Route, parent.as_str()).is_none());
+                watch.mark(name.clone(), Due { parent, drains, ..Due::changed(since) });
             }
         }
     }

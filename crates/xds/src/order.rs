@@ -111,6 +111,10 @@ impl Machine {
             (TypeUrl::VirtualHost, resource) => {
                 if let Some(parent) = resource.and_then(Resource::parent).or(due.parent.as_ref()) {
                     match self.parent_sent(watch, name, parent) {
+                        Hold::Ready if due.drains && view.find(TypeUrl::Route, parent.as_str()).is_none() => {
+                            return Hold::Keep;
+                        }
+                        Hold::Moot if due.dropped || due.drains => return Hold::Ready,
                         Hold::Ready => {}
                         other => return other,
                     }

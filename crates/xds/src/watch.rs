@@ -26,6 +26,11 @@ pub(crate) struct Due {
     pub(crate) halved: bool,
     /// Refused once already, alone; the next refusal is final.
     pub(crate) again: bool,
+    /// A virtual host whose route configuration the client dropped: to be told as removed, so that it is not listed as held
+    /// when the client comes back.
+    pub(crate) dropped: bool,
+    /// A virtual host that went with its route configuration: it stays while the listener drains, and nobody waits for it.
+    pub(crate) drains: bool,
     /// The route configuration of a virtual host that was removed (the view no longer tells).
     pub(crate) parent: Option<ResourceName>,
 }
@@ -33,12 +38,30 @@ pub(crate) struct Due {
 impl Due {
     /// Changed, at the earliest in `since`.
     pub(crate) fn changed(since: Generation) -> Self {
-        Self { since, asked: false, fresh: false, halved: false, again: false, parent: None }
+        Self {
+            since,
+            asked: false,
+            fresh: false,
+            halved: false,
+            again: false,
+            dropped: false,
+            drains: false,
+            parent: None,
+        }
     }
 
     /// Asked for by name; the client may have dropped what it had.
     pub(crate) fn asked(since: Generation) -> Self {
-        Self { since, asked: true, fresh: true, halved: false, again: false, parent: None }
+        Self {
+            since,
+            asked: true,
+            fresh: true,
+            halved: false,
+            again: false,
+            dropped: false,
+            drains: false,
+            parent: None,
+        }
     }
 }
 
@@ -150,6 +173,8 @@ impl Watch {
                 // Known not to have it, unless something says that it may.
                 present.fresh &= due.fresh;
                 present.halved |= due.halved;
+                present.dropped = due.dropped;
+                present.drains = due.drains;
                 if due.parent.is_some() {
                     present.parent = due.parent;
                 }
@@ -181,7 +206,7 @@ impl Watch {
         if self.start {
             return Some(Generation(0));
         }
-        let due = self.due.values().map(|due| due.since);
+        let due = self.due.values().filter(|due| !due.drains).map(|due| due.since);
         let aside = self.aside.values().map(|aside| aside.since);
         let flights =
             self.flights.iter().filter(|flight| patient || !flight.overdue).filter_map(|flight| flight.since);

@@ -164,7 +164,7 @@ impl Machine {
             let live = view.find(type_url, name.as_str()).map(|live| Arc::clone(&live.resource));
             match self.hold(watch, name, due, live.as_deref(), view, &standing) {
                 Hold::Ready => {
-                    let resource = live.or_else(|| missing(type_url, name));
+                    let resource = if due.dropped { None } else { live.or_else(|| missing(type_url, name)) };
                     sorted.ready.push(Item { name: name.clone(), due: due.clone(), resource });
                 }
                 Hold::Wait => {

@@ -210,25 +210,33 @@ impl Machine {
             dropped.push(ResourceName::from(name.as_str()));
         }
         if type_url == TypeUrl::Route && !dropped.is_empty() {
-            self.forget_virtual_hosts(&dropped, view);
+            self.drop_virtual_hosts(&dropped, view);
         }
     }
 
-    /// Virtual hosts of route configurations that the client dropped went with them.
-    pub(super) fn forget_virtual_hosts(&mut self, parents: &[ResourceName], view: &View) {
+    /// Virtual hosts of route configurations that the client dropped are not part of its subscription any more.
+    fn drop_virtual_hosts(&mut self, parents: &[ResourceName], view: &View) {
         for parent in parents {
             self.new_parents.remove(parent);
         }
+        let since = self.since();
         let Some(watch) = self.watch_mut(TypeUrl::VirtualHost) else { return };
-        if !watch.subscription.wildcard {
+        if !watch.subscription.wildcard || watch.start {
             return;
         }
-        let gone = |name: &ResourceName, due: &Due| {
-            view.find(TypeUrl::VirtualHost, name.as_str())
-                .and_then(|live| live.resource.parent())
-                .or(due.parent.as_ref())
-                .is_some_and(|parent| parents.contains(parent))
-        };
-        watch.due.retain(|name, due| !gone(name, due));
+        for live in view.all(TypeUrl::VirtualHost) {
+            let Some(parent) = live.resource.parent().filter(|parent| parents.contains(parent)) else {
+                continue;
+            };
+            let name = live.resource.name();
+            watch.aside.remove(name);
+            if watch.due.get(name).is_some_and(|due| due.fresh) {
+                // Never sent.
+                watch.due.remove(name);
+            } else {
+                let parent = Some(parent.clone());
+                watch.mark(name.clone(), Due { parent, dropped: true, ..Due::changed(since) });
+            }
+        }
     }
 }

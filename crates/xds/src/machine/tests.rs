@@ -3,6 +3,8 @@
 mod bench;
 #[path = "../../tests/support/envoy.rs"]
 mod envoy;
+#[path = "../../tests/support/mesh.rs"]
+mod mesh;
 
 mod ack;
 mod delta;

@@ -124,7 +124,10 @@ impl Envoy {
 
     fn node(&mut self) -> Option<Node> {
         let first = !std::mem::replace(&mut self.introduced, true);
-        first.then(|| Node { id: "sidecar~10.0.0.1~a.b~b.svc.cluster.local".into(), ..Default::default() })
+        // The cluster says to the tests' server how it wants its routes.
+        let cluster = if self.vhds { "hosts" } else { "routes" }.to_owned();
+        let id = "sidecar~10.0.0.1~a.b~b.svc.cluster.local".to_owned();
+        first.then(|| Node { id, cluster, ..Default::default() })
     }
 
     /// The first request of a type.
@@ -162,6 +165,14 @@ impl Envoy {
         }
         for name in before.difference(&now) {
             self.held.get_mut(url).expect("a type").remove(name);
+            if url == RDS {
+                // Its virtual hosts go with it; the multiplexer goes on listing their versions.
+                for (host, (_, body)) in self.held.get_mut(VHDS).expect("a type") {
+                    if host.split_once('/').is_some_and(|(of, _)| of == name) {
+                        body.clear();
+                    }
+                }
+            }
         }
         if !self.asked.contains(url) {
             self.ask(url);
@@ -357,5 +368,20 @@ impl Envoy {
                 }
             }
         }
+    }
+}
+
+/// The types that it holds, by URL; virtual hosts only with their route configuration, as Envoy drops them with it.
+impl Envoy {
+    pub(crate) fn in_force(&self, url: &str) -> BTreeMap<String, String> {
+        let routes = self.held(RDS);
+        self.held(url)
+            .into_iter()
+            .filter(|(name, body)| {
+                let hosted = || name.split_once('/').is_some_and(|(of, _)| routes.contains_key(of));
+                url != VHDS || (!body.is_empty() && hosted())
+            })
+            .map(|(name, body)| (name.to_owned(), body.to_owned()))
+            .collect()
     }
 }

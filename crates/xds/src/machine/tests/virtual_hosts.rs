@@ -80,10 +80,57 @@ fn a_route_configuration_that_was_dropped_and_asked_for_again_brings_all_of_them
     b.settle();
     b.unsubscribe(RDS, &["80"]);
     b.put(&[(VHDS, "80/b", "b2")]);
+    // Not part of the subscription any more: else a returning client would list them as held.
+    let said = b.expect(VHDS);
+    assert_eq!(said.removed, ["80/a", "80/b"]);
+    b.ack(&said);
     b.silent();
     b.subscribe(RDS, &["80"]);
     b.expect(RDS);
     assert_eq!(b.expect(VHDS).names(), ["80/a", "80/b"]);
+}
+
+#[test]
+fn a_route_configuration_dropped_and_asked_for_in_one_go_is_sent_again_with_all_its_virtual_hosts() {
+    let mut b = mesh();
+    b.subscribe(RDS, &["80"]);
+    b.subscribe(VHDS, &[]);
+    b.settle();
+    b.unsubscribe(RDS, &["80"]);
+    b.subscribe(RDS, &["80"]);
+    b.expect(RDS);
+    let said = b.expect(VHDS);
+    assert_eq!((said.names(), said.removed.len()), (vec!["80/a", "80/b"], 0));
+}
+
+#[test]
+fn virtual_hosts_that_go_with_their_route_configuration_stay_while_its_listener_drains() {
+    let mut b = mesh();
+    b.subscribe(RDS, &["80", "90"]);
+    b.subscribe(VHDS, &[]);
+    b.subscribe(LDS, &[]);
+    b.settle();
+    b.change(&[], &[(RDS, "80"), (VHDS, "80/a"), (VHDS, "80/b")]);
+    b.silent();
+    assert_eq!(b.machine.watermark(), b.layer.generation(), "nobody waits for that");
+    // It comes back with fewer, while the client still has the old ones.
+    b.put(&[(RDS, "80", "80 again"), (VHDS, "80/a", "a1")]);
+    b.expect(RDS);
+    let said = b.expect(VHDS);
+    assert_eq!((said.names(), said.removed.clone()), (vec!["80/a"], vec!["80/b".to_owned()]));
+}
+
+#[test]
+fn virtual_hosts_that_went_are_told_as_removed_when_the_drained_client_drops_their_routes() {
+    let mut b = mesh();
+    b.subscribe(RDS, &["80", "90"]);
+    b.subscribe(VHDS, &[]);
+    b.subscribe(LDS, &[]);
+    b.settle();
+    b.change(&[], &[(RDS, "80"), (VHDS, "80/a"), (VHDS, "80/b")]);
+    b.silent();
+    b.unsubscribe(RDS, &["80"]);
+    assert_eq!(b.expect(VHDS).removed, ["80/a", "80/b"]);
 }
 
 #[test]
