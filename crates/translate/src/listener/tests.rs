@@ -2,6 +2,7 @@
 
 mod conflicts;
 mod inbound;
+mod needs;
 mod outbound;
 mod settings;
 mod sharing;
