@@ -262,4 +262,6 @@ fn is_original_dst(resolution: Resolution, policy: &Policy) -> bool {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

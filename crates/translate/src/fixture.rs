@@ -38,6 +38,13 @@ impl Fixture {
         fixture
     }
 
+    /// A mesh of these events.
+    pub(crate) fn of(events: impl IntoIterator<Item = Event>) -> Self {
+        let mut fixture = Self { store: Store::new(), memo: Memo::new() };
+        fixture.change(events);
+        fixture
+    }
+
     pub(crate) fn mesh(&self) -> &Mesh {
         self.store.mesh()
     }
