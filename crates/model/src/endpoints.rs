@@ -179,6 +179,25 @@ impl Question for LocalitiesOf {
     }
 }
 
+/// Whether a service has endpoints with IPv4 and with IPv6 addresses: only then does it matter which of them a proxy can reach.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MixedFamilies(pub ObjectKey);
+
+impl Question for MixedFamilies {
+    type World = Mesh;
+    type Answer = bool;
+    const NAME: &'static str = "service of two address families";
+
+    fn answer(&self, read: &Read<'_>) -> bool {
+        let endpoints = read.ask(EndpointsOf(self.0.clone()));
+        let has = |family: fn(&IpAddr) -> bool| {
+            let mut all = endpoints.values().flat_map(|endpoints| endpoints.iter());
+            all.any(|endpoint| matches!(&endpoint.address, EndpointAddress::Ip(ip) if family(ip)))
+        };
+        has(IpAddr::is_ipv4) && has(IpAddr::is_ipv6)
+    }
+}
+
 /// The part of a service that its endpoints are made by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct TargetsOf(ObjectKey);

@@ -19,6 +19,7 @@ use meltemi_api::mesh_config::InboundMode;
 use meltemi_api::value::Duration;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
+use meltemi_model::endpoints::MixedFamilies;
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::rule::{Policy, PolicyOf, Rule, RuleFor, RuleRef};
@@ -56,6 +57,8 @@ pub struct ServicePartKey {
     pub locality: Option<Locality>,
     /// As in [`crate::key::OutboundKey`].
     pub node: Option<Arc<str>>,
+    /// As in [`crate::key::OutboundKey`].
+    pub family: IpFamily,
 }
 
 impl Question for ServicePartKey {
@@ -70,7 +73,10 @@ impl Question for ServicePartKey {
             selectors: Arc::clone(&self.selectors),
         });
         let node = if *read.ask(NodeLocal(self.service.clone())) { self.node.clone() } else { None };
-        let members = ServiceMembers { service: self.service.clone(), rule: (*rule).clone(), node };
+        // A proxy of both families reaches every endpoint.
+        let family = (self.family != IpFamily::Dual && *read.ask(MixedFamilies(self.service.clone())))
+            .then_some(self.family);
+        let members = ServiceMembers { service: self.service.clone(), rule: (*rule).clone(), node, family };
         (*read.ask(members)).clone()
     }
 }
@@ -81,6 +87,7 @@ struct ServiceMembers {
     service: ObjectKey,
     rule: Option<RuleRef>,
     node: Option<Arc<str>>,
+    family: Option<IpFamily>,
 }
 
 impl Question for ServiceMembers {
@@ -108,13 +115,11 @@ impl Question for ServiceMembers {
                     subset: subset.clone(),
                     rule: self.rule.clone(),
                 }));
-                let policy = policy(read, self.rule.as_ref(), port.port, subset.as_ref());
-                if is_original_dst(shape.resolution, &policy.unwrap_or_default()) {
+                let policy = policy(read, self.rule.as_ref(), port.port, subset.as_ref()).unwrap_or_default();
+                if is_original_dst(shape.resolution, &policy) {
                     continue;
                 }
-                let outlier = merged
-                    .as_ref()
-                    .and_then(|rule| rule.policy(port.port, subset.as_deref())?.outlier_detection);
+                let outlier = policy.outlier_detection.as_ref();
                 members.push(ResourceKey::Assignment(AssignmentKey {
                     service: self.service.clone(),
                     port: port.port,
@@ -122,6 +127,7 @@ impl Question for ServiceMembers {
                     labels: labels.clone(),
                     locality: None,
                     node: self.node.clone(),
+                    family: self.family,
                     healthy_only: outlier.is_some_and(|outlier| outlier.min_health_percent > 0),
                 }));
             }

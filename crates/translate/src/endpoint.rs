@@ -13,6 +13,7 @@ use meltemi_catalog::Resource;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::endpoints::LocalitiesOf;
+use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::service::host_of;
 use meltemi_names::{Locality, ObjectKey, Port, Selector, TypeUrl};
@@ -40,6 +41,8 @@ pub struct AssignmentKey {
     pub locality: Option<Locality>,
     /// The caller's Kubernetes node; none unless the service keeps its traffic on the node.
     pub node: Option<Arc<str>>,
+    /// Which addresses the caller reaches; none unless the service has endpoints of both families.
+    pub family: Option<IpFamily>,
     /// Unhealthy endpoints are left out: with a panic threshold Envoy would use them.
     pub healthy_only: bool,
 }
@@ -64,6 +67,7 @@ impl Question for AssignmentKey {
                     locality: locality.clone(),
                     labels: self.labels.clone(),
                     node: node.clone(),
+                    family: self.family,
                     healthy_only: self.healthy_only,
                 },
                 port: self.port,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use meltemi_api::parse_all;
 use meltemi_memo::{Cost, Memo};
+use meltemi_model::proxy::IpFamily;
 use meltemi_model::{Event, Mesh, Store};
 use meltemi_names::{Kind, ObjectKey, Port, TypeUrl};
 use serde_json::Value;
@@ -112,5 +113,6 @@ pub(crate) fn part(viewer: &str, name: &str) -> ServicePartKey {
         selectors: Arc::default(),
         locality: None,
         node: None,
+        family: IpFamily::V4,
     }
 }

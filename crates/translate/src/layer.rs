@@ -101,6 +101,7 @@ impl Question for PartsOf {
                         selectors: Arc::clone(&key.selectors),
                         locality: key.locality.clone(),
                         node: key.node.clone(),
+                        family: key.family,
                     })
                 });
                 fixed.into_iter().chain(services).collect()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::endpoints::{Backend, Endpoint, EndpointAddress, Endpoints, EndpointsIn, Health};
+use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_names::{Locality, ObjectKey, Port, Selector};
 use meltemi_proto::envoy::config::core::v3::{HealthStatus, Locality as EnvoyLocality, Metadata};
@@ -33,6 +34,8 @@ pub(super) struct Picked {
     pub(super) labels: Selector,
     /// They run on that node; none: on any. A caller that does not know its node takes those that do not know theirs.
     pub(super) node: Option<Option<Arc<str>>>,
+    /// Their address is of that family; none: of any.
+    pub(super) family: Option<IpFamily>,
     pub(super) healthy_only: bool,
 }
 
@@ -47,6 +50,10 @@ impl Question for Picked {
         let takes = |endpoint: &Endpoint| {
             self.labels.selects(&endpoint.backend.labels)
                 && self.node.as_ref().is_none_or(|node| *node == endpoint.node)
+                && self.family.is_none_or(|family| match &endpoint.address {
+                    EndpointAddress::Ip(ip) => family.takes(*ip),
+                    EndpointAddress::Unix(_) => true,
+                })
                 && (!self.healthy_only || endpoint.health == Health::Healthy)
         };
         if all.iter().all(|endpoint| takes(endpoint)) {

@@ -167,6 +167,32 @@ fn node_local_traffic_stays_on_the_callers_node() {
 }
 
 #[test]
+fn a_proxy_gets_the_addresses_that_it_reaches() {
+    use crate::fixture::part;
+    use crate::key::PartKey;
+    use meltemi_model::proxy::IpFamily;
+
+    let v6 = entry("b", "{address: '2001:db8::1', labels: {app: cart}}");
+    let mut fixture =
+        Fixture::new(&format!("{CART}{}{v6}", entry("a", "{address: 10.1.0.1, labels: {app: cart}}")));
+    let seen = |fixture: &Fixture, family| {
+        let part = PartKey::Service(crate::cluster::ServicePartKey { family, ..part("shop", "shop/cart") });
+        let (_, members) = part.observe(&fixture.memo, fixture.mesh());
+        addresses(&fixture.decoded(&members)["EDS outbound|80||cart.shop.svc.cluster.local"])
+    };
+    assert_eq!(seen(&fixture, IpFamily::V4), ["10.1.0.1:8080"]);
+    assert_eq!(seen(&fixture, IpFamily::V6), ["2001:db8::1:8080"]);
+    assert_eq!(seen(&fixture, IpFamily::Dual), ["10.1.0.1:8080", "2001:db8::1:8080"]);
+    // With one family there is nothing to choose, and all proxies share one assignment.
+    fixture.delete(crate::fixture::key(meltemi_names::Kind::WorkloadEntry, "shop/b"));
+    fixture.memo.take_cost();
+    for family in [IpFamily::V4, IpFamily::V6, IpFamily::Dual] {
+        assert_eq!(seen(&fixture, family), ["10.1.0.1:8080"]);
+    }
+    assert_eq!(fixture.memo.take_cost().made("assignment"), 0, "the one of proxies of both families");
+}
+
+#[test]
 fn one_endpoint_remakes_the_assignments_that_hold_it_and_no_other() {
     let other = CART.replace("cart", "other");
     let mut fixture = Fixture::new(&format!(
