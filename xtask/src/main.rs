@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "a command line talks to its terminal")]
 
+mod bench;
 mod ci;
 mod demo;
 mod layers;
@@ -45,6 +46,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measure what a change costs, beside the machine's floor (benches/README.md); `--help` lists what may be set
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Given to `meltemi-bench`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run every check that a change must pass, in order, and say how to mend what fails
     Ci,
     /// `ci`: formatting
@@ -77,6 +85,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<ExitCode> {
         Command::Demo { keep } => return demo::run(workspace, keep),
         Command::Tools => tools::all(workspace),
         Command::Test { arguments } => ci::test(workspace, &arguments),
+        Command::Bench { arguments } => bench::run(workspace, &arguments),
         Command::Ci => ci::all(workspace),
         Command::Fmt => ci::one(workspace, "fmt"),
         Command::Clippy => ci::one(workspace, "clippy"),

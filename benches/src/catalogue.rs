@@ -1,0 +1,154 @@
+//! The names and bodies that all simulated sidecars share, each known once: a sidecar holds a number per resource.
+//!
+//! Knows: resources as encoded. Must not know: who holds what.
+//! Invariant: a number, once given, means the same name or body for ever; a body is decoded once, however many get it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use anyhow::{Context, Result};
+use meltemi_names::TypeUrl;
+use meltemi_proto::meltemi::envelope::Resource;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::learn::learn;
+
+/// How many types a sidecar subscribes to: clusters, endpoints, listeners, routes, virtual hosts, by [`TypeUrl`]'s order.
+pub const KINDS: usize = 5;
+
+/// The names and bodies met so far. Clones by pointer.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue(Arc<RwLock<Known>>);
+
+/// Numbers of a resource: its name's, its body's. Names are counted per type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// Index of the name among those of its type.
+    pub name: u32,
+    /// Index of the body among all; never 0, which a holder may use for none.
+    pub body: u32,
+}
+
+/// What is known, for reading.
+#[derive(Debug)]
+pub struct Known {
+    names: [Names; KINDS],
+    /// By hash of type, name, version and (where the server gives no version) bytes.
+    numbers: HashMap<u128, Numbers>,
+    bodies: Vec<Body>,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    by_number: Vec<Arc<str>>,
+    numbers: HashMap<Arc<str>, u32>,
+}
+
+/// What is known of one body.
+#[derive(Debug, Default)]
+pub struct Body {
+    /// As the server gave it, for a reconnect.
+    pub version: Box<str>,
+    /// The numbers of the names that it makes a sidecar ask for: assignments of a cluster, routes of a listener.
+    pub asks: Box<[u32]>,
+    /// Whether it is a route configuration whose virtual hosts are resources of their own.
+    pub virtual_hosts: bool,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        // Number 0 is nobody's.
+        Self { names: Default::default(), numbers: HashMap::new(), bodies: vec![Body::default()] }
+    }
+}
+
+impl Catalogue {
+    /// The numbers of these resources, in their order; what is new is read and remembered.
+    ///
+    /// # Errors
+    /// When one is not what its type says.
+    pub fn numbers(&self, kind: TypeUrl, resources: &[Resource]) -> Result<Vec<Numbers>> {
+        let hashes: Vec<u128> = resources.iter().map(|resource| hash(kind, resource)).collect();
+        {
+            let known = self.known();
+            let all: Option<Vec<Numbers>> =
+                hashes.iter().map(|hash| known.numbers.get(hash).copied()).collect();
+            if let Some(all) = all {
+                return Ok(all);
+            }
+        }
+        // A panic while writing ends the whole measurement; nothing reads the half after it.
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        resources.iter().zip(hashes).map(|(resource, hash)| known.add(kind, resource, hash)).collect()
+    }
+
+    /// What is known, locked for reading.
+    pub fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// The body of that number.
+    pub fn body(&self, number: u32) -> &Body {
+        // Numbers are given here alone and never taken back.
+        &self.bodies[number as usize]
+    }
+
+    /// The name of that number.
+    pub fn name(&self, kind: TypeUrl, number: u32) -> &str {
+        &self.names[kind as usize].by_number[number as usize]
+    }
+
+    /// The number of that name, if any resource or reference had it.
+    pub fn number(&self, kind: TypeUrl, name: &str) -> Option<u32> {
+        self.names[kind as usize].numbers.get(name).copied()
+    }
+
+    fn add(&mut self, kind: TypeUrl, resource: &Resource, hash: u128) -> Result<Numbers> {
+        if let Some(numbers) = self.numbers.get(&hash) {
+            return Ok(*numbers);
+        }
+        let learnt =
+            learn(kind, &resource.resource).with_context(|| format!("{kind} `{}`", resource.name))?;
+        let asked = match kind {
+            TypeUrl::Cluster => TypeUrl::Endpoint,
+            _ => TypeUrl::Route,
+        };
+        let asks = learnt.names.iter().map(|name| self.names[asked as usize].intern(name)).collect();
+        let body = u32::try_from(self.bodies.len()).context("more bodies than a number can say")?;
+        self.bodies.push(Body {
+            version: resource.version.as_str().into(),
+            asks,
+            virtual_hosts: learnt.virtual_hosts,
+        });
+        let numbers = Numbers { name: self.names[kind as usize].intern(&resource.name), body };
+        self.numbers.insert(hash, numbers);
+        Ok(numbers)
+    }
+}
+
+impl Names {
+    fn intern(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let number = u32::try_from(self.by_number.len()).unwrap_or(u32::MAX);
+        let name: Arc<str> = name.into();
+        self.by_number.push(Arc::clone(&name));
+        self.numbers.insert(name, number);
+        number
+    }
+}
+
+fn hash(kind: TypeUrl, resource: &Resource) -> u128 {
+    let mut hasher = Xxh3::with_seed(kind as u64);
+    hasher.update(resource.name.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(resource.version.as_bytes());
+    if resource.version.is_empty() {
+        // Istiod gives no versions in delta; then the bytes tell bodies apart.
+        hasher.update(&resource.resource);
+    }
+    hasher.digest128()
+}

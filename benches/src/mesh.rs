@@ -1,0 +1,176 @@
+//! A folder of YAML: N services with two pods, a DestinationRule with two subsets and a VirtualService each.
+//!
+//! Knows: Istio's and Kubernetes' YAML, as a user writes it. Must not know: what is made of it.
+//! Invariant: a change is one file replaced at once, as an editor's or a controller's atomic rename does it.
+
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::node::Pod;
+
+/// What a mesh is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Services, spread evenly over the namespaces.
+    pub services: usize,
+    /// Namespaces.
+    pub namespaces: usize,
+    /// How the endpoints are written.
+    pub endpoints: Endpoints,
+}
+
+/// How endpoints are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Endpoints {
+    /// Pods and an EndpointSlice, as Kubernetes has them.
+    Slices,
+    /// A WorkloadEntry for each, as people write them by hand.
+    WorkloadEntries,
+}
+
+/// A mesh in a folder.
+#[derive(Clone, Debug)]
+pub struct Mesh {
+    shape: Shape,
+    folder: PathBuf,
+    /// On the same file system, where no server looks: a file is finished here and renamed into the folder.
+    staging: PathBuf,
+}
+
+/// The two versions of every service.
+pub(crate) const VERSIONS: [&str; 2] = ["v1", "v2"];
+
+/// Files of one mesh that change without anybody reading what changed in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unrelated {
+    /// A ConfigMap and a Deployment of the user's own.
+    Application,
+    /// A label of a pod that no selector names.
+    PodLabel,
+}
+
+impl Mesh {
+    /// Writes the mesh into `folder`, which is made. `staging` must be on the same file system, and not within it.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn write(folder: &Path, staging: &Path, shape: Shape) -> Result<Self> {
+        let mesh = Self::open(folder, staging, shape)?;
+        for number in 0..shape.services {
+            mesh.put(&mesh.file("services", number), &yaml::service(&mesh, number, 0))?;
+            mesh.put(&mesh.file("routing", number), &yaml::virtual_service(&mesh, number, 90))?;
+        }
+        Ok(mesh)
+    }
+
+    /// A mesh that was written before.
+    ///
+    /// # Errors
+    /// When a folder cannot be made.
+    pub fn open(folder: &Path, staging: &Path, shape: Shape) -> Result<Self> {
+        let mesh = Self { shape, folder: folder.to_owned(), staging: staging.to_owned() };
+        std::fs::create_dir_all(staging).with_context(|| format!("making {}", staging.display()))?;
+        for number in 0..shape.namespaces {
+            for part in ["services", "routing"] {
+                let folder = folder.join(part).join(format!("team-{number}"));
+                std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+            }
+        }
+        Ok(mesh)
+    }
+
+    /// A mesh that is nowhere written, for the names of its pods.
+    pub fn named(shape: Shape) -> Self {
+        Self { shape, folder: PathBuf::new(), staging: PathBuf::new() }
+    }
+
+    /// What it is made of.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Gives the first version of a service this share of its requests, in percent.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn weigh(&self, service: usize, percent: usize) -> Result<()> {
+        self.put(&self.file("routing", service), &yaml::virtual_service(self, service, percent))
+    }
+
+    /// Changes what nobody reads; `number` makes it another change each time.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn disturb(&self, what: Unrelated, number: usize) -> Result<()> {
+        match what {
+            Unrelated::Application => {
+                self.put(&self.folder.join("services/application.yaml"), &yaml::application(number))
+            }
+            Unrelated::PodLabel => self.put(&self.file("services", 0), &yaml::service(self, 0, number)),
+        }
+    }
+
+    /// The pods that the sidecars run beside: first those of the services, then as many more that no service has.
+    pub fn pods(&self) -> impl Iterator<Item = Pod> + '_ {
+        let of_services =
+            (0..self.shape.services).flat_map(|service| [self.pod(service, 0), self.pod(service, 1)]);
+        let others = (0..).map(|number| Pod {
+            name: format!("batch-{number}"),
+            namespace: format!("team-{}", number % self.shape.namespaces),
+            ip: address(127, number),
+            labels: BTreeMap::from([("app".to_owned(), "batch".to_owned())]),
+        });
+        of_services.chain(others)
+    }
+
+    pub(crate) fn pod(&self, service: usize, version: usize) -> Pod {
+        let (app, version_name) = (name(service), VERSIONS[version]);
+        Pod {
+            name: format!("{app}-{version_name}"),
+            namespace: self.namespace(service),
+            ip: address(64, service * VERSIONS.len() + version),
+            labels: BTreeMap::from([
+                ("app".to_owned(), app),
+                ("version".to_owned(), version_name.to_owned()),
+            ]),
+        }
+    }
+
+    pub(crate) fn namespace(&self, service: usize) -> String {
+        format!("team-{}", service % self.shape.namespaces)
+    }
+
+    fn file(&self, part: &str, service: usize) -> PathBuf {
+        self.folder.join(part).join(self.namespace(service)).join(format!("{}.yaml", name(service)))
+    }
+
+    fn put(&self, file: &Path, text: &str) -> Result<()> {
+        let staged = self.staging.join("next.yaml");
+        std::fs::write(&staged, text).with_context(|| format!("writing {}", staged.display()))?;
+        std::fs::rename(&staged, file).with_context(|| format!("renaming into {}", file.display()))
+    }
+}
+
+/// The name of a service.
+pub(crate) fn name(service: usize) -> String {
+    format!("service-{service:05}")
+}
+
+/// The address of pod `number` of those that begin at `10.<block>`; 62,500 of them until the next block.
+fn address(block: usize, number: usize) -> String {
+    let (high, low) = (number / 250, number % 250 + 1);
+    format!("10.{}.{}.{low}", block + high / 250, high % 250)
+}
+
+#[cfg(test)]
+mod tests;
