@@ -9,7 +9,7 @@ use crate::field::FieldPath;
 use crate::finding::{Finding, Severity};
 use crate::markers::{Unread, not_yet};
 use crate::validate;
-use crate::value::{Duration, ExportTo, port_or_zero};
+use crate::value::{Duration, ExportTo};
 use crate::virtual_service::Retries;
 
 /// The ConfigMap `istio` (or `istio-<revision>`).
@@ -55,9 +55,8 @@ pub struct MeshConfig {
     pub proxy_listen_port: Port,
     /// Where inbound connections are redirected to.
     pub proxy_inbound_listen_port: Port,
-    /// A forward proxy for applications that want one; none by default.
-    #[serde(deserialize_with = "port_or_zero")]
-    pub proxy_http_port: Option<Port>,
+    /// Not supported yet.
+    pub proxy_http_port: not_yet::MeshSetting,
     /// Mutual TLS wherever both sides can.
     pub enable_auto_mtls: bool,
     /// Whether HTTP/1.1 is sent on as HTTP/2.
@@ -146,7 +145,7 @@ impl Default for MeshConfig {
             default_destination_rule_export_to: vec![ExportTo::All],
             proxy_listen_port: port(15001),
             proxy_inbound_listen_port: port(15006),
-            proxy_http_port: None,
+            proxy_http_port: not_yet::MeshSetting::default(),
             enable_auto_mtls: true,
             h2_upgrade_policy: H2UpgradePolicy::DoNotUpgrade,
             dns_refresh_rate: seconds(60),
