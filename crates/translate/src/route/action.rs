@@ -35,10 +35,16 @@ impl Rule<'_> {
             // Of one destination the weight is not read.
             [only] => ClusterSpecifier::Cluster(self.cluster(&only.destination, clusters)),
             many => {
+                // Envoy takes a sum of 32 bits.
+                let sum: u64 = many.iter().map(|weighted| u64::from(weighted.weight)).sum();
+                let scale = sum / u64::from(u32::MAX) + 1;
                 let weighted: Vec<ClusterWeight> = many
                     .iter()
-                    .filter(|weighted| weighted.weight > 0)
-                    .map(|weighted| self.weighted(weighted, clusters))
+                    .map(|weighted| (weighted, u64::from(weighted.weight) / scale))
+                    .filter(|(_, weight)| *weight > 0)
+                    .map(|(weighted, weight)| {
+                        self.weighted(weighted, u32::try_from(weight).unwrap_or(u32::MAX), clusters)
+                    })
                     .collect();
                 if weighted.is_empty() {
                     // Envoy refuses a choice among nothing, and with it all else that comes in one response.
@@ -101,11 +107,11 @@ impl Rule<'_> {
         Action::Route(action)
     }
 
-    fn weighted(&self, weighted: &HttpDestination, clusters: &mut Clusters) -> ClusterWeight {
+    fn weighted(&self, weighted: &HttpDestination, weight: u32, clusters: &mut Clusters) -> ClusterWeight {
         let change = &weighted.headers;
         ClusterWeight {
             name: self.cluster(&weighted.destination, clusters),
-            weight: u32_value(weighted.weight),
+            weight: u32_value(weight),
             request_headers_to_add: headers::added(&change.request),
             request_headers_to_remove: headers::removed(&change.request),
             response_headers_to_add: headers::added(&change.response),
@@ -175,6 +181,6 @@ pub(super) fn direct_response(response: &DirectResponse) -> Action {
         }),
         watched_directory: None,
     });
-    let status = response.status.code().into();
+    let status = wire::final_status(response.status);
     Action::DirectResponse(DirectResponseAction { status, body, ..DirectResponseAction::default() })
 }

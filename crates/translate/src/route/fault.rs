@@ -61,7 +61,7 @@ fn abort(abort: &Abort) -> Option<FaultAbort> {
             let code = GRPC_CODES.iter().position(|code| code == name)?;
             ErrorType::GrpcStatus(u32::try_from(code).ok()?)
         }
-        (None, Some(status)) => ErrorType::HttpStatus(status.code().into()),
+        (None, Some(status)) => ErrorType::HttpStatus(wire::final_status(status)),
         (None, None) => return None,
     };
     Some(FaultAbort {

@@ -1,6 +1,6 @@
 //! Values of Istio's resources as Envoy writes them.
 
-use meltemi_api::value::{Percent, Regex, StringMatch};
+use meltemi_api::value::{HttpStatus, Percent, Regex, StringMatch};
 use meltemi_proto::envoy::config::core::v3::RuntimeFractionalPercent;
 use meltemi_proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use meltemi_proto::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher};
@@ -12,6 +12,11 @@ pub(super) const NO_TIME: prost_types::Duration = prost_types::Duration { second
 
 pub(super) fn boolean(value: bool) -> BoolValue {
     BoolValue { value }
+}
+
+/// A status that ends a request. Istio's bound is 600, Envoy refuses that one, and with it all else that comes in one response.
+pub(super) fn final_status(status: HttpStatus) -> u32 {
+    u32::from(status.code()).clamp(200, 599)
 }
 
 pub(super) fn share(percent: Percent) -> FractionalPercent {

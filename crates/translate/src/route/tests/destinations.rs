@@ -46,6 +46,18 @@ fn weights_become_weighted_clusters_without_those_of_zero() {
 }
 
 #[test]
+fn weights_beyond_envoys_bound_keep_their_proportion() {
+    let routes = myapp(json!([{"route": [
+        {"destination": {"host": "myapp", "subset": "v1"}, "weight": 4_000_000_000_u32},
+        {"destination": {"host": "myapp", "subset": "v2"}, "weight": 2_000_000_000},
+    ]}]));
+    assert_eq!(
+        routes.route(MYAPP)["route"]["weighted_clusters"]["clusters"],
+        json!([{"name": cluster("v1"), "weight": 2_000_000_000}, {"name": cluster("v2"), "weight": 1_000_000_000}])
+    );
+}
+
+#[test]
 fn of_one_destination_the_weight_is_not_read() {
     for weight in [0, 1, 100] {
         let routes = myapp(

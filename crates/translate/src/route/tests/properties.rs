@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use meltemi_model::Event;
-use meltemi_names::Kind;
+use meltemi_names::{Kind, ObjectKey};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Routes, RoutesKey, aged, caller, decoded, object, virtual_service};
+use super::{
+    Routes, RoutesKey, aged, caller, decoded, destination_rule, mesh_config, object, virtual_service,
+};
 
 const NAMESPACES: [&str; 3] = ["a", "b", "c"];
 
@@ -58,8 +60,43 @@ fn rules() -> impl Strategy<Value = Event> {
     )
 }
 
+fn hashing() -> impl Strategy<Value = Event> {
+    let hash = prop_oneof![
+        Just(json!({})),
+        Just(json!({"loadBalancer": {"consistentHash": {"useSourceIp": true}}}))
+    ];
+    let host = prop_oneof![Just("s0"), Just("s0.a.svc.cluster.local"), Just("*.svc.cluster.local")];
+    (0..3_usize, 0..2_u8, host, hash).prop_map(|(namespace, name, host, policy)| {
+        let spec = json!({"host": host, "trafficPolicy": policy});
+        destination_rule(&format!("{}/d{name}", NAMESPACES[namespace]), spec)
+    })
+}
+
+fn settings() -> impl Strategy<Value = Event> {
+    prop_oneof![Just("ALLOW_ANY"), Just("REGISTRY_ONLY")]
+        .prop_map(|mode| mesh_config(json!({"outboundTrafficPolicy": {"mode": mode}})))
+}
+
+fn deletions() -> impl Strategy<Value = Event> {
+    let kind = prop_oneof![
+        Just((Kind::Service, 's')),
+        Just((Kind::VirtualService, 'v')),
+        Just((Kind::DestinationRule, 'd')),
+    ];
+    (kind, 0..3_usize, 0..3_u8).prop_map(|((kind, letter), namespace, name)| {
+        Event::Delete(ObjectKey::new(kind, NAMESPACES[namespace], format!("{letter}{name}").as_str()))
+    })
+}
+
 fn events() -> impl Strategy<Value = Vec<Event>> {
-    proptest::collection::vec(prop_oneof![services(), rules()], 0..14)
+    let event = prop_oneof![
+        4 => services(),
+        4 => rules(),
+        1 => hashing(),
+        1 => settings(),
+        2 => deletions(),
+    ];
+    proptest::collection::vec(event, 0..20)
 }
 
 fn bytes(routes: &Routes) -> Vec<(String, Vec<u8>)> {

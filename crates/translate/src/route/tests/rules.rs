@@ -254,6 +254,7 @@ fn an_answer_has_its_code_and_body() {
         json!({"status": 200, "body": {"inline_bytes": "/wA="}})
     );
     assert_eq!(answer(json!({"status": 404})), json!({"status": 404}));
+    assert_eq!(answer(json!({"status": 600})), json!({"status": 599}), "Istio takes 600, Envoy does not");
 }
 
 #[test]
