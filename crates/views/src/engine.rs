@@ -221,6 +221,11 @@ impl Engine {
         layers.filter_map(|key| self.groups.get(key)).flat_map(Group::held).collect()
     }
 
+    /// What does not fit together across the objects in force.
+    pub fn findings(&self) -> Vec<meltemi_api::Finding> {
+        Vec::new()
+    }
+
     /// The work counted since the last call.
     pub fn take_cost(&self) -> Cost {
         self.memo.take_cost()

@@ -1,0 +1,142 @@
+//! The command line. Its names are promised: scripts and charts are written against them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::logging::LogFormat;
+use crate::proxy_args::ProxyArgs;
+
+/// A control plane for Envoy service meshes that speaks Istio.
+#[derive(Debug, Parser)]
+#[command(name = "meltemi", version, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve proxies from a folder of YAML.
+    Serve(ServeArgs),
+    /// Check a folder of YAML: errors, warnings, hints, each with its place.
+    Validate(ValidateArgs),
+    /// Print the Envoy configuration that a proxy would get.
+    Translate(TranslateArgs),
+    /// Print a bootstrap with which Envoy connects as that proxy.
+    Bootstrap(BootstrapArgs),
+    /// Show every connected proxy: in sync, sent or rejected, and why.
+    ProxyStatus(ProxyStatusArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// A folder of Istio and Kubernetes YAML; repeat it for more.
+    #[arg(long, required = true, value_name = "DIR", env = "MELTEMI_CONFIG", value_delimiter = ',')]
+    pub(crate) config: Vec<PathBuf>,
+    /// A file with mesh settings (Istio's MeshConfig), beneath a ConfigMap `istio`.
+    #[arg(long, value_name = "FILE", env = "MELTEMI_MESH_CONFIG")]
+    pub(crate) mesh_config: Option<PathBuf>,
+    /// The namespace of objects that name none.
+    #[arg(long, value_name = "NS", env = "MELTEMI_NAMESPACE", default_value = "default")]
+    pub(crate) namespace: String,
+    /// Where state is kept (used by the certificate authority).
+    #[arg(long, value_name = "DIR", env = "MELTEMI_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Where proxies connect, without TLS. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", env = "MELTEMI_XDS_ADDRESS")]
+    pub(crate) xds_address: Option<String>,
+    /// Where proxies connect with TLS.
+    #[arg(long, value_name = "ADDRESS", env = "MELTEMI_SECURE_XDS_ADDRESS")]
+    pub(crate) secure_xds_address: Option<String>,
+    /// Where readiness is asked.
+    #[arg(long, value_name = "ADDRESS", env = "MELTEMI_HTTP_ADDRESS")]
+    pub(crate) http_address: Option<String>,
+    /// Where metrics, version and debug pages are.
+    #[arg(long, value_name = "ADDRESS", env = "MELTEMI_MONITORING_ADDRESS")]
+    pub(crate) monitoring_address: Option<String>,
+    /// Where Kubernetes calls the webhooks.
+    #[arg(long, value_name = "ADDRESS", env = "MELTEMI_WEBHOOK_ADDRESS")]
+    pub(crate) webhook_address: Option<String>,
+    /// Keep what works: a route to what does not exist keeps its last good state until it does.
+    #[arg(long, value_enum, env = "MELTEMI_HOLDS", default_value = "on")]
+    pub(crate) holds: Switch,
+    /// Send routes as virtual hosts to proxies that take them.
+    #[arg(long, value_enum, env = "MELTEMI_VIRTUAL_HOSTS", default_value = "on")]
+    pub(crate) virtual_hosts: Switch,
+    /// How logs are written.
+    #[arg(long, value_enum, env = "MELTEMI_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    /// Folders of YAML.
+    #[arg(required = true, value_name = "DIR")]
+    pub(crate) folders: Vec<PathBuf>,
+    /// The namespace of objects that name none.
+    #[arg(long, value_name = "NS", default_value = "default")]
+    pub(crate) namespace: String,
+    /// How findings are printed.
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: TextOrJson,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TextOrJson {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum YamlOrJson {
+    Yaml,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TranslateArgs {
+    /// A folder of YAML; repeat it for more.
+    #[arg(long, required = true, value_name = "DIR")]
+    pub(crate) config: Vec<PathBuf>,
+    /// A file with mesh settings.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mesh_config: Option<PathBuf>,
+    /// The namespace of objects that name none.
+    #[arg(long, value_name = "NS", default_value = "default")]
+    pub(crate) namespace: String,
+    #[command(flatten)]
+    pub(crate) proxy: ProxyArgs,
+    /// How the configuration is printed.
+    #[arg(short, long, value_enum, default_value = "yaml")]
+    pub(crate) output: YamlOrJson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BootstrapArgs {
+    #[command(flatten)]
+    pub(crate) proxy: ProxyArgs,
+    /// The control plane's xDS address.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15010")]
+    pub(crate) xds_address: String,
+    /// Envoy's own admin address; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub(crate) admin_address: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProxyStatusArgs {
+    /// The control plane's monitoring address.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15014")]
+    pub(crate) server: String,
+    /// How the status is printed.
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: TextOrJson,
+}

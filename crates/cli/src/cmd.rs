@@ -1,0 +1,22 @@
+//! The commands.
+
+mod bootstrap;
+mod proxy_status;
+mod serve;
+mod translate;
+mod validate;
+
+use std::process::ExitCode;
+
+use crate::args::Command;
+
+/// Runs a command.
+pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve::run(args),
+        Command::Validate(args) => validate::run(&args),
+        Command::Translate(args) => translate::run(&args),
+        Command::Bootstrap(args) => bootstrap::run(&args),
+        Command::ProxyStatus(args) => proxy_status::run(&args),
+    }
+}

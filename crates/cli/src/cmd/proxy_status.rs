@@ -1,0 +1,107 @@
+//! `meltemi proxy-status`: a line for each connected proxy.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use meltemi_serve::proxies::{Proxies, ProxyStatus, SyncState};
+
+use crate::args::{ProxyStatusArgs, TextOrJson, YamlOrJson};
+use crate::render;
+
+/// The page that the status comes from.
+const PAGE: &str = "/debug/proxies";
+
+/// Ten thousand proxies with ten types each fit.
+const MOST_BYTES: usize = 64 << 20;
+
+pub(crate) fn run(args: &ProxyStatusArgs) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let body = runtime
+        .block_on(async { tokio::time::timeout(Duration::from_secs(10), fetch(&args.server)).await })
+        .context("no answer within 10 s")
+        .flatten()
+        .with_context(|| {
+            format!("cannot read the status from {}; is `meltemi serve` running with that --monitoring-address?", args.server)
+        })?;
+    let proxies: Proxies = serde_json::from_slice(&body).context("the answer is not a proxy status")?;
+    match args.output {
+        TextOrJson::Json => render::value(&proxies, YamlOrJson::Json)?,
+        TextOrJson::Text => {
+            let types = ["CDS", "EDS", "LDS", "RDS", "VHDS"];
+            let headings: Vec<&str> =
+                ["PROXY", "STREAM", "CONNECTED", "VERSION", "LAG"].into_iter().chain(types).chain(["REJECTED"]).collect();
+            render::table(&headings, proxies.proxies.iter().map(|proxy| row(proxy, &types)))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(proxy: &ProxyStatus, types: &[&str]) -> Vec<String> {
+    let state = |name: &str| {
+        proxy.types.iter().find(|found| found.r#type == name).map_or("-", |found| match found.state {
+            SyncState::Synced => "synced",
+            SyncState::Sent => "sent",
+            SyncState::Rejected => "rejected",
+        })
+    };
+    let rejected: Vec<String> = proxy
+        .types
+        .iter()
+        .filter_map(|found| found.rejected.as_ref())
+        .map(|rejected| {
+            let objects = if rejected.made_from.is_empty() { &rejected.resources } else { &rejected.made_from };
+            format!("{}: {}", objects.join(", "), rejected.reason)
+        })
+        .collect();
+    let mut row = vec![
+        proxy.proxy.clone(),
+        proxy.stream.clone(),
+        duration(proxy.connected_seconds),
+        proxy.version.to_string(),
+        proxy.lag.to_string(),
+    ];
+    row.extend(types.iter().map(|name| state(name).to_owned()));
+    row.push(rejected.join("; "));
+    row
+}
+
+/// Seconds as people say them: `42s`, `3m12s`, `5h01m`.
+fn duration(seconds: f64) -> String {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "no stream lives that long")]
+    let seconds = seconds as u64;
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+async fn fetch(server: &str) -> anyhow::Result<Bytes> {
+    let stream = tokio::net::TcpStream::connect(server).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let request = hyper::Request::get(PAGE).header("host", server).body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    if !response.status().is_success() {
+        bail!("{PAGE} answered {}", response.status());
+    }
+    let body = Limited::new(response.into_body(), MOST_BYTES).collect().await;
+    connection.abort();
+    Ok(body.map_err(|error| anyhow::anyhow!(error))?.to_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::duration;
+
+    #[test]
+    fn durations_read_as_people_say_them() {
+        assert_eq!(duration(0.4), "0s");
+        assert_eq!(duration(192.0), "3m12s");
+        assert_eq!(duration(18_060.0), "5h01m");
+    }
+}

@@ -1,0 +1,56 @@
+//! `meltemi serve`: the control plane.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use meltemi_serve::{Config, Listener};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::{ServeArgs, Switch};
+use crate::logging;
+
+pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    logging::start(args.log_format);
+    for (option, value) in
+        [("--secure-xds-address", &args.secure_xds_address), ("--webhook-address", &args.webhook_address)]
+    {
+        if let Some(address) = value {
+            tracing::warn!("{option} {address}: this version has no such listener yet; nothing listens there");
+        }
+    }
+    // Kubernetes sets this in every pod, and nobody else does.
+    let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    let address = |listener: Listener, written: &Option<String>| -> anyhow::Result<SocketAddr> {
+        match written {
+            Some(text) => meltemi_serve::parse_address(text).map_err(|why| anyhow!("{}: {why}", listener.option())),
+            None => Ok(listener.default_address(in_pod)),
+        }
+    };
+    let config = Config {
+        xds: address(Listener::Xds, &args.xds_address)?,
+        http: address(Listener::Http, &args.http_address)?,
+        monitoring: address(Listener::Monitoring, &args.monitoring_address)?,
+        folders: args.config,
+        mesh_config: args.mesh_config,
+        namespace: args.namespace,
+        holds: args.holds == Switch::On,
+        virtual_hosts: args.virtual_hosts == Switch::On,
+        terminal: std::io::stderr().is_terminal(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+        let running = meltemi_serve::start(config).await?;
+        let stop = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        running.until(stop).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}

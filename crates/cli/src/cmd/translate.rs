@@ -1,0 +1,53 @@
+//! `meltemi translate`: what Envoy would be sent, as protobuf JSON.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use meltemi_catalog::View;
+use meltemi_model::proxy::Proxy;
+use meltemi_names::TypeUrl;
+use meltemi_views::{Engine, Options};
+use meltemi_proto::envoy::config::core::v3::Node;
+use prost::Message;
+use serde_json::{Map, Value};
+
+use crate::args::TranslateArgs;
+use crate::folder::Folder;
+use crate::render;
+
+pub(crate) fn run(args: &TranslateArgs) -> anyhow::Result<ExitCode> {
+    let folder = Folder::read(&args.config, &args.namespace, args.mesh_config.as_deref())?;
+    let node = meltemi_proto::json::from_json("envoy.config.core.v3.Node", &args.proxy.node())?;
+    let node = Node::decode(node.as_slice())?;
+    // Route configurations are shown whole, as a state-of-the-world client has them: that is how people read them.
+    let proxy = Proxy::parse(&node, false)?;
+    let mut engine = Engine::new(Options { virtual_hosts: false, ..Options::default() });
+    engine.apply(folder.events());
+    let id = engine.connect(Arc::new(proxy));
+    render::value(&shown(&engine.view(id))?, args.output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `{clusters, listeners, routes, endpoints}`, each sorted by name.
+fn shown(view: &View) -> anyhow::Result<Value> {
+    let mut all = Map::new();
+    for (name, type_url) in [
+        ("clusters", TypeUrl::Cluster),
+        ("listeners", TypeUrl::Listener),
+        ("routes", TypeUrl::Route),
+        ("endpoints", TypeUrl::Endpoint),
+    ] {
+        let mut resources: Vec<_> = view.all(type_url).map(|live| &live.resource).collect();
+        resources.sort_by(|a, b| a.name().cmp(b.name()));
+        let decoded: anyhow::Result<Vec<Value>> = resources
+            .into_iter()
+            .map(|resource| {
+                meltemi_proto::json::to_json(type_url.as_str(), &resource.body().to_vec())
+                    .with_context(|| format!("{type_url} {}", resource.name()))
+            })
+            .collect();
+        all.insert(name.to_owned(), Value::Array(decoded?));
+    }
+    Ok(Value::Object(all))
+}

@@ -1,0 +1,26 @@
+//! `meltemi`: one binary for the control plane and for looking at what it does.
+//!
+//! Knows: arguments, and how to show what the other crates say. Must not know: rules of the mesh.   Start at [`args`], one file for
+//! each command in `cmd`.
+//! Exit codes: 0 fine, 1 a check failed or work could not be done, 2 wrong use.
+
+mod args;
+mod bootstrap;
+mod cmd;
+mod failure;
+mod folder;
+mod logging;
+mod proxy_args;
+mod render;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = args::Arguments::parse();
+    match cmd::run(arguments.command) {
+        Ok(code) => code,
+        Err(error) => failure::report(&error),
+    }
+}

@@ -1,0 +1,27 @@
+//! What `meltemi serve` is told: one typed tree, no environment switches beside it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Folders of YAML; at least one.
+    pub folders: Vec<PathBuf>,
+    /// Mesh settings beneath the ConfigMap `istio`.
+    pub mesh_config: Option<PathBuf>,
+    /// The namespace of objects that name none.
+    pub namespace: String,
+    /// Where proxies connect without TLS.
+    pub xds: SocketAddr,
+    /// Where readiness is asked.
+    pub http: SocketAddr,
+    /// Where metrics, version and debug pages are.
+    pub monitoring: SocketAddr,
+    /// Keep what works.
+    pub holds: bool,
+    /// Send routes as virtual hosts to proxies that take them.
+    pub virtual_hosts: bool,
+    /// Findings go to standard error as lines `file:line:column: ...` (no terminal), or as a text with the source line (a terminal).
+    pub terminal: bool,
+}

@@ -1,0 +1,69 @@
+//! All findings of now: those of the source, which know their places, and those across objects, which are placed here. New ones are
+//! told on standard error once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use meltemi_api::Finding;
+use meltemi_sources::file::PlaceIndex;
+
+/// The findings in force, and which of them were told.
+#[derive(Debug)]
+pub(crate) struct Findings {
+    source: Arc<[Finding]>,
+    places: PlaceIndex,
+    semantic: Vec<Finding>,
+    told: BTreeSet<Finding>,
+    terminal: bool,
+}
+
+impl Findings {
+    /// For a terminal, with the source line; else a line each.
+    pub(crate) fn new(terminal: bool) -> Self {
+        Self {
+            source: Arc::default(),
+            places: PlaceIndex::default(),
+            semantic: Vec::new(),
+            told: BTreeSet::new(),
+            terminal,
+        }
+    }
+
+    /// The source's findings are now these.
+    pub(crate) fn replace(&mut self, findings: Arc<[Finding]>, places: PlaceIndex) {
+        self.source = findings;
+        self.places = places;
+    }
+
+    /// The findings across objects are now these.
+    pub(crate) fn semantic(&mut self, findings: Vec<Finding>) {
+        self.semantic = findings;
+    }
+
+    /// All of them, placed, sorted.
+    pub(crate) fn all(&self) -> BTreeSet<Finding> {
+        let placed = self.semantic.iter().cloned().map(|finding| self.places.locate(finding));
+        self.source.iter().cloned().chain(placed).collect()
+    }
+
+    /// Tells those that are new. One that is gone is told again when it comes back.
+    #[allow(clippy::print_stderr, reason = "findings are promised on standard error, one a line")]
+    pub(crate) fn say(&mut self) {
+        let now = self.all();
+        for finding in now.difference(&self.told) {
+            if self.terminal {
+                eprint!("{}", finding.render(source_line(finding).as_deref()));
+            } else {
+                eprintln!("{finding}");
+            }
+        }
+        self.told = now;
+    }
+}
+
+/// The line of the file that a finding points to, as the file is now; none if it cannot be read.
+pub fn source_line(finding: &Finding) -> Option<String> {
+    let place = finding.place.as_ref()?;
+    let text = std::fs::read_to_string(&*place.file).ok()?;
+    text.lines().nth(place.line.checked_sub(1)? as usize).map(str::to_owned)
+}

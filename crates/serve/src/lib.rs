@@ -1,0 +1,22 @@
+//! Wires sources, engine and streams: listeners, debug pages, metrics. No rules of the mesh.
+//!
+//! Knows: every other crate's interface. Must not know: what a resource of the user means.   Start at [`run`] and [`Config`];
+//! `mesh` is the one task that writes, `streams` the registry of those who read.
+//! Invariant: nobody is served before the first whole snapshot; every listener's address, purpose and authentication is in `ports`.
+
+mod config;
+mod findings;
+mod listen;
+mod mesh;
+mod metrics;
+mod pages;
+mod ports;
+pub mod proxies;
+mod streams;
+mod wire;
+
+pub use config::Config;
+pub use findings::source_line;
+pub use ports::{Listener, parse as parse_address};
+pub use streams::{Stream, Streams};
+pub use wire::{Failure, Running, start};

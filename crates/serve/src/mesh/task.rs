@@ -1,0 +1,160 @@
+//! The loop around the engine. It decides nothing: the debounce says when, the engine says what.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use meltemi_catalog::{Generation, View};
+use meltemi_model::debounce::{Debounce, Patience, Verdict};
+use meltemi_model::{Event, reference};
+use meltemi_sources::file::{Batch, FolderSource};
+use meltemi_views::{Applied, Engine, Options, ProxyId};
+use tokio::sync::{mpsc, watch};
+
+use crate::findings::Findings;
+use crate::metrics::Metrics;
+use crate::streams::{Connect, Departures};
+
+/// What the task is given.
+pub(crate) struct Mesh {
+    pub(crate) options: Options,
+    pub(crate) first: Batch,
+    pub(crate) source: FolderSource,
+    pub(crate) connects: mpsc::Receiver<Connect>,
+    pub(crate) departures: Arc<Departures>,
+    pub(crate) ready: watch::Sender<bool>,
+    pub(crate) generation: watch::Sender<Generation>,
+    pub(crate) findings: Findings,
+    pub(crate) metrics: Metrics,
+}
+
+/// Starts the task; it ends when nobody can connect any more.
+pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let Mesh { options, first, source, connects, departures, ready, generation, findings, metrics } = mesh;
+        let mut writer = Writer {
+            engine: Engine::new(options),
+            debounce: Debounce::new(Patience::default()),
+            pending: Vec::new(),
+            views: HashMap::new(),
+            generation,
+            findings,
+            metrics,
+        };
+        writer.findings.replace(first.findings, first.places);
+        writer.publish(first.events);
+        ready.send_replace(true);
+        writer.run(source, connects, &departures).await;
+    })
+}
+
+struct Writer {
+    engine: Engine,
+    debounce: Debounce,
+    /// Events that wait for what they refer to.
+    pending: Vec<Event>,
+    views: HashMap<ProxyId, watch::Sender<View>>,
+    generation: watch::Sender<Generation>,
+    findings: Findings,
+    metrics: Metrics,
+}
+
+impl Writer {
+    async fn run(
+        &mut self,
+        mut source: FolderSource,
+        mut connects: mpsc::Receiver<Connect>,
+        departures: &Departures,
+    ) {
+        let mut sources_live = true;
+        loop {
+            let deadline = self.debounce.deadline();
+            tokio::select! {
+                batch = source.next(), if sources_live => match batch {
+                    Some(batch) => self.take(batch),
+                    // What is in force stays in force.
+                    None => sources_live = false,
+                },
+                connect = connects.recv() => match connect {
+                    Some(connect) => self.connect(connect),
+                    None => return,
+                },
+                () = departures.notify.notified() => {
+                    for proxy in departures.take() {
+                        self.views.remove(&proxy);
+                        self.engine.disconnect(proxy);
+                    }
+                    self.metrics.layers(self.engine.layer_count());
+                }
+                () = until(deadline), if deadline.is_some() => {
+                    if self.debounce.on_tick(Instant::now()) {
+                        let pending = std::mem::take(&mut self.pending);
+                        self.publish(pending);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Publishes a batch at once, or lets it wait for what it refers to.
+    fn take(&mut self, batch: Batch) {
+        self.findings.replace(batch.findings, batch.places);
+        if batch.events.is_empty() {
+            self.findings.say();
+            return;
+        }
+        self.pending.extend(batch.events);
+        // On a copy, which shares all but the change.
+        let mut tried = self.engine.store().clone();
+        let changes = tried.apply(self.pending.iter().cloned());
+        let verdict = reference::judge(self.engine.mesh(), tried.mesh(), &changes);
+        if verdict == Verdict::Dangling {
+            tracing::debug!("a change refers to what is not there yet; it waits");
+        }
+        if self.debounce.on_change(verdict, Instant::now()) {
+            let pending = std::mem::take(&mut self.pending);
+            self.publish(pending);
+        }
+    }
+
+    fn publish(&mut self, events: Vec<Event>) {
+        let started = Instant::now();
+        let Applied { generation, changes, proxies } = self.engine.apply(events);
+        for proxy in &proxies {
+            if let Some(sender) = self.views.get(proxy) {
+                sender.send_replace(self.engine.view(*proxy));
+            }
+        }
+        self.generation.send_replace(generation);
+        let cost = self.engine.take_cost();
+        self.metrics.published(started.elapsed(), generation, &cost);
+        tracing::debug!(
+            generation = generation.0,
+            entries = changes.entries().count(),
+            proxies = proxies.len(),
+            micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            "published"
+        );
+        self.findings.semantic(self.engine.findings());
+        self.findings.say();
+    }
+
+    fn connect(&mut self, connect: Connect) {
+        let id = self.engine.connect(connect.proxy);
+        let (sender, receiver) = watch::channel(self.engine.view(id));
+        self.metrics.layers(self.engine.layer_count());
+        if connect.reply.send((id, receiver)).is_err() {
+            // The client went away while it was let in.
+            self.engine.disconnect(id);
+        } else {
+            self.views.insert(id, sender);
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,74 @@
+//! The pages: readiness, metrics, version, the state of the proxies.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use meltemi_catalog::Generation;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use crate::proxies::{Proxies, proxies};
+use crate::streams::Streams;
+
+/// What the pages show.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) ready: watch::Receiver<bool>,
+    pub(crate) generation: watch::Receiver<Generation>,
+    pub(crate) streams: Arc<Streams>,
+    pub(crate) registry: Registry,
+}
+
+/// The pages of the HTTP address.
+pub(crate) fn http(shown: Arc<Shown>) -> Router {
+    Router::new().route("/ready", get(ready)).with_state(shown)
+}
+
+/// The pages of the monitoring address.
+pub(crate) fn monitoring(shown: Arc<Shown>) -> Router {
+    Router::new()
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/version", get(version))
+        .route("/debug/proxies", get(debug_proxies))
+        .with_state(shown)
+}
+
+async fn ready(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
+    if *shown.ready.borrow() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the first snapshot is not there yet\n")
+    }
+}
+
+/// Three parts by `-`, as `istioctl version` reads them: version, revision, status.
+async fn version() -> &'static str {
+    concat!(env!("CARGO_PKG_VERSION"), "-meltemi-Clean")
+}
+
+async fn metrics(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &shown.registry) {
+        Ok(()) => (
+            StatusCode::OK,
+            [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+            text,
+        ),
+        Err(error) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
+            format!("metrics cannot be written: {error}\n"),
+        ),
+    }
+}
+
+async fn debug_proxies(State(shown): State<Arc<Shown>>) -> Json<Proxies> {
+    let generation = *shown.generation.borrow();
+    Json(proxies(&shown.streams, generation, Instant::now()))
+}

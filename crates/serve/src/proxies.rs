@@ -1,0 +1,122 @@
+//! The state of every proxy for people and tools: what `meltemi proxy-status` shows. The schema is stable: fields are added, never
+//! changed.
+
+use std::time::Instant;
+
+use meltemi_catalog::Generation;
+use meltemi_xds::{StreamStatus, TypeStatus};
+use serde::{Deserialize, Serialize};
+
+use crate::streams::{Stream, Streams};
+
+/// All proxies connected to this replica.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Proxies {
+    /// The state of the mesh that is served now.
+    pub generation: u64,
+    /// One for each stream; a proxy that restarts hot may have two.
+    pub proxies: Vec<ProxyStatus>,
+}
+
+/// One stream of one proxy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxyStatus {
+    /// `name.namespace`.
+    pub proxy: String,
+    /// `delta` or `sotw`.
+    pub stream: String,
+    /// For how long it has been connected, in seconds.
+    pub connected_seconds: f64,
+    /// The generation whose effects it has acknowledged, all of them.
+    pub version: u64,
+    /// How many generations that is behind what is served.
+    pub lag: u64,
+    /// The types that it subscribed to, in push order.
+    pub types: Vec<TypeState>,
+}
+
+/// One type on one stream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TypeState {
+    /// `CDS`, `EDS`, ...
+    pub r#type: String,
+    /// In sync, sent or rejected.
+    pub state: SyncState,
+    /// How many resources it may have.
+    pub resources: usize,
+    /// The generation of the last accepted response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acked: Option<u64>,
+    /// What it refused, if it refuses something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<Rejection>,
+}
+
+/// Where a type stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum SyncState {
+    /// All was sent and accepted.
+    Synced,
+    /// Something is on its way, or waits for something that is.
+    Sent,
+    /// Something was refused; the proxy keeps its last good state of it.
+    Rejected,
+}
+
+/// What a proxy refused.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rejection {
+    /// The proxy's words.
+    pub reason: String,
+    /// The resources, or the first of them.
+    pub resources: Vec<String>,
+    /// The objects that these were made from.
+    pub made_from: Vec<String>,
+}
+
+/// The state of all streams now.
+pub fn proxies(streams: &Streams, generation: Generation, now: Instant) -> Proxies {
+    Proxies {
+        generation: generation.0,
+        proxies: streams.all().iter().map(|stream| proxy(stream, now)).collect(),
+    }
+}
+
+fn proxy(stream: &Stream, now: Instant) -> ProxyStatus {
+    let status: StreamStatus = stream.handle.status();
+    let since = status.since.map_or(0.0, |since| now.saturating_duration_since(since).as_secs_f64());
+    ProxyStatus {
+        proxy: stream.proxy.id.to_string(),
+        stream: status.form.as_str().to_owned(),
+        connected_seconds: since,
+        version: status.watermark.0,
+        lag: status.served.0.saturating_sub(status.watermark.0),
+        types: status.types.iter().map(type_state).collect(),
+    }
+}
+
+fn type_state(status: &TypeStatus) -> TypeState {
+    let state = if status.error.is_some() || !status.aside.is_empty() {
+        SyncState::Rejected
+    } else if status.in_sync() {
+        SyncState::Synced
+    } else {
+        SyncState::Sent
+    };
+    TypeState {
+        r#type: status.type_url.short().to_owned(),
+        state,
+        resources: status.subscribed,
+        acked: status.acked.map(|generation| generation.0),
+        rejected: status.error.as_ref().map(|error| Rejection {
+            reason: error.message.clone(),
+            resources: error.resources.iter().map(|(name, _)| name.to_string()).collect(),
+            made_from: error.origins.iter().map(ToString::to_string).collect(),
+        }),
+    }
+}

@@ -1,0 +1,145 @@
+//! The live streams: who is connected, served from what, and how far each has come. The only registry of clients.
+//!
+//! Invariant: an entry lives exactly as long as its stream; its view is sent to it and to nobody else.
+
+use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
+
+use dashmap::DashMap;
+use futures::future::BoxFuture;
+use meltemi_catalog::{Generation, View};
+use meltemi_model::proxy::Proxy;
+use meltemi_proto::envoy::config::core::v3::Node;
+use meltemi_views::ProxyId;
+use meltemi_xds::{Connection, Directory, Form, Peer, Refusal, StreamHandle, Watcher};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tonic::Status;
+
+/// A live stream.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    /// Who is on it.
+    pub proxy: Arc<Proxy>,
+    /// Its state.
+    pub handle: Arc<StreamHandle>,
+}
+
+/// Asks the mesh's task to serve a proxy.
+#[derive(Debug)]
+pub(crate) struct Connect {
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) reply: oneshot::Sender<(ProxyId, watch::Receiver<View>)>,
+}
+
+/// The proxies that left since the mesh's task last looked: at most as many as are connected.
+#[derive(Debug, Default)]
+pub(crate) struct Departures {
+    gone: Mutex<Vec<ProxyId>>,
+    pub(crate) notify: Notify,
+}
+
+impl Departures {
+    fn leave(&self, proxy: ProxyId) {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner).push(proxy);
+        self.notify.notify_one();
+    }
+
+    pub(crate) fn take(&self) -> Vec<ProxyId> {
+        std::mem::take(&mut self.gone.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Every live stream, by its number.
+#[derive(Debug)]
+pub struct Streams {
+    live: DashMap<u64, Stream>,
+    connects: mpsc::Sender<Connect>,
+    departures: Arc<Departures>,
+    ready: watch::Receiver<bool>,
+}
+
+impl Streams {
+    pub(crate) fn new(
+        connects: mpsc::Sender<Connect>,
+        departures: Arc<Departures>,
+        ready: watch::Receiver<bool>,
+    ) -> Arc<Self> {
+        Arc::new(Self { live: DashMap::new(), connects, departures, ready })
+    }
+
+    /// All live streams, by proxy and then by age.
+    pub fn all(&self) -> Vec<Stream> {
+        let mut all: Vec<Stream> = self.live.iter().map(|entry| entry.value().clone()).collect();
+        all.sort_by(|a, b| (&a.proxy.id, a.handle.id()).cmp(&(&b.proxy.id, b.handle.id())));
+        all
+    }
+}
+
+/// The registry as the discovery server asks it.
+#[derive(Debug, Clone)]
+pub(crate) struct Registry(pub(crate) Arc<Streams>);
+
+impl Directory for Registry {
+    fn connect(
+        &self,
+        node: Node,
+        peer: Peer,
+        stream: Arc<StreamHandle>,
+    ) -> BoxFuture<'static, Result<Connection, Status>> {
+        let streams = Arc::clone(&self.0);
+        Box::pin(async move {
+            let proxy = Proxy::parse(&node, peer.form == Form::Delta)
+                .map_err(|error| Status::invalid_argument(error.to_string()))?;
+            let proxy = Arc::new(proxy);
+            // Nobody is served from half a mesh: an answer before the first snapshot would take working routes away.
+            let mut ready = streams.ready.clone();
+            ready
+                .wait_for(|ready| *ready)
+                .await
+                .map_err(|_| Status::unavailable("the control plane is stopping; connect to another replica"))?;
+            let (reply, answer) = oneshot::channel();
+            let stopping = || Status::unavailable("the control plane is stopping; connect to another replica");
+            let connect = Connect { proxy: Arc::clone(&proxy), reply };
+            streams.connects.send(connect).await.map_err(|_| stopping())?;
+            let (id, views) = answer.await.map_err(|_| stopping())?;
+            tracing::info!(proxy = %proxy.id, stream = stream.id(), form = peer.form.as_str(), "proxy connected");
+            streams.live.insert(stream.id(), Stream { proxy: Arc::clone(&proxy), handle: Arc::clone(&stream) });
+            let watcher = Box::new(Departure { id, stream: stream.id(), proxy, streams: Arc::clone(&streams) });
+            Ok(Connection { views, watcher, max_age: None })
+        })
+    }
+}
+
+/// Takes a stream out of the registry when it ends.
+struct Departure {
+    id: ProxyId,
+    stream: u64,
+    proxy: Arc<Proxy>,
+    streams: Arc<Streams>,
+}
+
+impl Watcher for Departure {
+    fn refused(&mut self, refusal: &Refusal) {
+        let names: Vec<&str> = refusal.resources.iter().map(|(name, _)| name.as_str()).collect();
+        let origins: Vec<String> = refusal.origins.iter().map(ToString::to_string).collect();
+        tracing::warn!(
+            proxy = %self.proxy.id,
+            r#type = refusal.type_url.short(),
+            alone = refusal.alone,
+            resources = names.join(", "),
+            made_from = origins.join(", "),
+            "the proxy refused a response and keeps its last good state: {}",
+            refusal.message
+        );
+    }
+
+    fn progressed(&mut self, _watermark: Generation) {}
+}
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        self.streams.live.remove(&self.stream);
+        self.streams.departures.leave(self.id);
+        tracing::info!(proxy = %self.proxy.id, stream = self.stream, "proxy gone");
+    }
+}

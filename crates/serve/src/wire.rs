@@ -1,0 +1,178 @@
+//! The only file that sees all crates: starts what there is and joins it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use meltemi_catalog::Generation;
+use meltemi_sources::file::{Error as FolderError, FolderSource};
+use meltemi_views::Options;
+use meltemi_xds::{DiscoveryServer, Settings};
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::findings::Findings;
+use crate::metrics::Metrics;
+use crate::pages::{self, Shown};
+use crate::ports::Listener;
+use crate::streams::{Departures, Registry as StreamRegistry, Streams};
+use crate::{listen, mesh};
+
+/// How many proxies may wait to be let in before further ones wait at their sockets.
+const WAITING_CONNECTS: usize = 1024;
+
+/// Why serving did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// An address cannot be had.
+    #[error("cannot listen on {address}: {source}; set {} to another address (port 0 takes a free one)", listener.option())]
+    Bind {
+        /// Which listener.
+        listener: Listener,
+        /// Which address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The configuration cannot be read.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// A listener broke.
+    #[error("{} ended: {reason}", listener.name())]
+    Serve {
+        /// Which listener.
+        listener: Listener,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A running control plane.
+#[derive(Debug)]
+pub struct Running {
+    /// Where proxies connect.
+    pub xds: SocketAddr,
+    /// Where readiness is asked.
+    pub http: SocketAddr,
+    /// Where metrics, version and debug pages are.
+    pub monitoring: SocketAddr,
+    /// The live streams.
+    pub streams: Arc<Streams>,
+    /// The state of the mesh that is served.
+    pub generation: watch::Receiver<Generation>,
+    drain: watch::Sender<bool>,
+    tasks: JoinSet<Result<(), Failure>>,
+}
+
+/// Binds the listeners, reads the configuration, and serves.
+///
+/// # Errors
+/// When an address is taken or the configuration cannot be read at all. A bad file is a finding, not an error.
+pub async fn start(config: Config) -> Result<Running, Failure> {
+    // Addresses first: who cannot listen need not read.
+    let (xds_socket, xds) = listen::bind(Listener::Xds, config.xds).await?;
+    let (http_socket, http) = listen::bind(Listener::Http, config.http).await?;
+    let (monitoring_socket, monitoring) = listen::bind(Listener::Monitoring, config.monitoring).await?;
+
+    let (first, source) =
+        FolderSource::start(&config.folders, &config.namespace, config.mesh_config.as_deref()).await?;
+    let (drain, drained) = watch::channel(false);
+    let (ready, is_ready) = watch::channel(false);
+    let (generation_sender, generation) = watch::channel(Generation(0));
+    let (connect_sender, connects) = mpsc::channel(WAITING_CONNECTS);
+    let departures = Arc::new(Departures::default());
+    let streams = Streams::new(connect_sender, Arc::clone(&departures), is_ready.clone());
+
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    let stream_metrics = meltemi_xds::Metrics::default();
+    stream_metrics.register(&mut registry);
+
+    let writer = mesh::spawn(mesh::Mesh {
+        options: Options { holds: config.holds, virtual_hosts: config.virtual_hosts, ..Options::default() },
+        first,
+        source,
+        connects,
+        departures,
+        ready,
+        generation: generation_sender,
+        findings: Findings::new(config.terminal),
+        metrics,
+    });
+
+    let directory = Arc::new(StreamRegistry(Arc::clone(&streams)));
+    let discovery =
+        DiscoveryServer::new(directory, Settings::default(), stream_metrics, drained.clone(), u64::from(std::process::id()));
+    let shown = Arc::new(Shown {
+        ready: is_ready,
+        generation: generation.clone(),
+        streams: Arc::clone(&streams),
+        registry,
+    });
+
+    let mut tasks = JoinSet::new();
+    let stopped = |drained: &watch::Receiver<bool>| {
+        let mut drained = drained.clone();
+        async move {
+            let _ = drained.wait_for(|drained| *drained).await;
+        }
+    };
+    let stop = stopped(&drained);
+    tasks.spawn(async move {
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(xds_socket);
+        tonic::transport::Server::builder()
+            .add_service(discovery)
+            .serve_with_incoming_shutdown(incoming, stop)
+            .await
+            .map_err(|error| Failure::Serve { listener: Listener::Xds, reason: error.to_string() })
+    });
+    for (listener, socket, router) in [
+        (Listener::Http, http_socket, pages::http(Arc::clone(&shown))),
+        (Listener::Monitoring, monitoring_socket, pages::monitoring(shown)),
+    ] {
+        let stop = stopped(&drained);
+        tasks.spawn(async move {
+            axum::serve(socket, router)
+                .with_graceful_shutdown(stop)
+                .await
+                .map_err(|error| Failure::Serve { listener, reason: error.to_string() })
+        });
+    }
+    tasks.spawn(writer.map(|ended| {
+        ended.map_err(|error| Failure::Serve { listener: Listener::Xds, reason: error.to_string() })
+    }));
+    Ok(Running { xds, http, monitoring, streams, generation, drain, tasks })
+}
+
+impl Running {
+    /// Serves until `stop` is done, then drains: streams end after the response under way, and proxies go elsewhere.
+    ///
+    /// # Errors
+    /// When a listener breaks before.
+    pub async fn until(mut self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+        let broken = tokio::select! {
+            () = stop => None,
+            ended = self.tasks.join_next() => ended,
+        };
+        if let Some(ended) = broken {
+            return match ended {
+                Ok(result) => result,
+                Err(error) => Err(Failure::Serve { listener: Listener::Xds, reason: error.to_string() }),
+            };
+        }
+        tracing::info!("draining");
+        self.drain.send_replace(true);
+        // The writer ends when the registry does; the registry is held by the pages and the streams.
+        drop(self.streams);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN_LIMIT, all).await.is_err() {
+            tracing::warn!("some connections did not end in time and are cut");
+        }
+        Ok(())
+    }
+}
+
+/// Streams end after the response under way; a client that reads nothing is not waited for longer. Istio's grace is 10 s, too.
+const DRAIN_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);

@@ -1,0 +1,91 @@
+//! What a change costs, counted: which answers were made again, and what differs in the views.
+
+use meltemi_catalog::{Generation, View};
+use meltemi_names::TypeUrl;
+use meltemi_tests::mesh::{engine, large, route, sidecar, upserts};
+use meltemi_views::{Engine, Options, ProxyId};
+
+/// The names that changed in a view after `position`, by type.
+fn sent(before: &View, after: &View) -> Vec<String> {
+    let position = before.position();
+    assert!(after.continues(&position), "a change must not move a proxy to other layers");
+    TypeUrl::ALL
+        .into_iter()
+        .flat_map(|type_url| after.changes_since(type_url, &position).collect::<Vec<(Generation, _)>>())
+        .map(|(_, change)| format!("{} {}", change.resource().type_url(), change.resource().name()))
+        .collect()
+}
+
+fn mesh(services: usize) -> (Engine, ProxyId) {
+    let mut engine = engine(Options::default(), &large(services));
+    let client = engine.connect(sidecar("client.shop", &[("app", "client")]));
+    engine.take_cost();
+    (engine, client)
+}
+
+#[test]
+fn one_weight_remakes_one_virtual_host_body_and_nothing_else() {
+    let (mut engine, client) = mesh(1_000);
+    // Proxies of other namespaces see the same services under other names; the body is shared.
+    for namespace in ["a", "b", "c"] {
+        engine.connect(sidecar(&format!("x.{namespace}"), &[]));
+    }
+    engine.take_cost();
+    let before = engine.view(client);
+    engine.apply(upserts(&route(17, 50)));
+    let cost = engine.take_cost();
+    assert_eq!(cost.changed("virtual host body"), 1, "{cost:?}");
+    assert_eq!(cost.made("cluster") + cost.made("assignment") + cost.made("listener"), 0, "{cost:?}");
+    assert_eq!(cost.made("route configuration"), 0, "{cost:?}");
+    assert!(cost.made.keys().all(|name| !name.starts_with("part")), "no set is made again: {cost:?}");
+    assert_eq!(sent(&before, &engine.view(client)), ["VHDS 80/s17.shop.svc.cluster.local"]);
+}
+
+#[test]
+fn one_endpoint_remakes_the_assignments_that_hold_it_and_no_other() {
+    let (mut engine, client) = mesh(1_000);
+    let before = engine.view(client);
+    engine.apply(upserts(
+        "{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: s17-v2, namespace: shop}, spec: {address: 10.200.0.1, labels: {app: s17, version: v2}}}",
+    ));
+    let cost = engine.take_cost();
+    assert_eq!(cost.changed("assignment"), 2, "the service's and subset v2's: {cost:?}");
+    assert_eq!(cost.made("cluster") + cost.made("listener") + cost.made("virtual host body"), 0, "{cost:?}");
+    assert_eq!(
+        sent(&before, &engine.view(client)),
+        ["EDS outbound|80|v2|s17.shop.svc.cluster.local", "EDS outbound|80||s17.shop.svc.cluster.local"]
+    );
+}
+
+#[test]
+fn an_unrelated_object_remakes_nothing() {
+    let (mut engine, client) = mesh(100);
+    let before = engine.view(client);
+    engine.apply(upserts(
+        "{apiVersion: v1, kind: Pod, metadata: {name: alone, namespace: shop, labels: {app: nobody}}, spec: {containers: []}, status: {phase: Running, podIP: 10.250.0.1}}",
+    ));
+    let cost = engine.take_cost();
+    assert!(cost.changed.is_empty(), "{cost:?}");
+    assert!(sent(&before, &engine.view(client)).is_empty());
+}
+
+#[test]
+fn a_label_that_no_rule_reads_makes_no_layer() {
+    let (mut engine, _) = mesh(10);
+    let layers = engine.layer_count();
+    for index in 0..50 {
+        engine.connect(sidecar(&format!("client-{index}.shop"), &[("app", "client"), ("build", &index.to_string())]));
+    }
+    assert_eq!(engine.layer_count(), layers);
+}
+
+#[test]
+fn a_weight_change_reads_as_much_in_a_small_mesh_as_in_a_large_one() {
+    let entries = |services: usize| {
+        let (mut engine, _) = mesh(services);
+        engine.apply(upserts(&route(17, 50)));
+        engine.take_cost().entries_read
+    };
+    let (small, large) = (entries(100), entries(2_000));
+    assert!(small > 0 && large <= small * 6 / 5, "{small} entries at 100 services, {large} at 2,000");
+}
