@@ -22,6 +22,12 @@ fn one_weight_change_costs_the_same_in_a_mesh_a_hundred_times_as_large() {
     let (small_bytes, small_entries) = one_weight(100);
     let (large_bytes, large_entries) = one_weight(10_000);
     assert!(small_bytes > 0 && small_entries > 0);
-    assert!(large_bytes * 5 <= small_bytes * 6, "{small_bytes} bytes at 100 services, {large_bytes} at 10,000");
-    assert!(large_entries * 5 <= small_entries * 6, "{small_entries} entries at 100 services, {large_entries} at 10,000");
+    assert!(
+        large_bytes * 5 <= small_bytes * 6,
+        "{small_bytes} bytes at 100 services, {large_bytes} at 10,000"
+    );
+    assert!(
+        large_entries * 5 <= small_entries * 6,
+        "{small_entries} entries at 100 services, {large_entries} at 10,000"
+    );
 }

@@ -74,7 +74,10 @@ fn a_label_that_no_rule_reads_makes_no_layer() {
     let (mut engine, _) = mesh(10);
     let layers = engine.layer_count();
     for index in 0..50 {
-        engine.connect(sidecar(&format!("client-{index}.shop"), &[("app", "client"), ("build", &index.to_string())]));
+        engine.connect(sidecar(
+            &format!("client-{index}.shop"),
+            &[("app", "client"), ("build", &index.to_string())],
+        ));
     }
     assert_eq!(engine.layer_count(), layers);
 }

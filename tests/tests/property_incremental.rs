@@ -23,13 +23,19 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "{name: http, port: 80}, {name: grpc, port: 9000}",
                 "{port: 7000}",
             ][variant % 4];
-            let ip = ["", "clusterIP: None, ", "clusterIP: 10.0.1.NAME, "][variant % 3].replace("NAME", &name.to_string());
-            let export = if variant % 5 == 0 { ", annotations: {networking.istio.io/exportTo: '.'}" } else { "" };
-            format!("{{apiVersion: v1, kind: Service, metadata: {{name: s{name}, namespace: {namespace}{export}}}, spec: {{{ip}selector: {{app: a{name}}}, ports: [{port}]}}}}")
+            let ip = ["", "clusterIP: None, ", "clusterIP: 10.0.1.NAME, "][variant % 3]
+                .replace("NAME", &name.to_string());
+            let export =
+                if variant % 5 == 0 { ", annotations: {networking.istio.io/exportTo: '.'}" } else { "" };
+            format!(
+                "{{apiVersion: v1, kind: Service, metadata: {{name: s{name}, namespace: {namespace}{export}}}, spec: {{{ip}selector: {{app: a{name}}}, ports: [{port}]}}}}"
+            )
         }
         1 => format!(
             "{{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {{name: w{name}-{}, namespace: {namespace}}}, spec: {{address: 10.1.{name}.{}, labels: {{app: a{name}, version: v{}}}}}}}",
-            variant % 2, variant + 1, variant % 3
+            variant % 2,
+            variant + 1,
+            variant % 3
         ),
         2 => {
             let policy = [
@@ -45,11 +51,18 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 1 => (other, format!("s{name}.{namespace}.svc.cluster.local")),
                 _ => (namespace, format!("*.{namespace}.svc.cluster.local")),
             };
-            format!("{{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {{name: d{name}, namespace: {at}}}, spec: {{host: '{host}', subsets: [{}]{policy}}}}}", subsets.join(", "))
+            format!(
+                "{{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {{name: d{name}, namespace: {at}}}, spec: {{host: '{host}', subsets: [{}]{policy}}}}}",
+                subsets.join(", ")
+            )
         }
         3 => {
-            let host = [format!("s{name}"), format!("s{name}.{namespace}.svc.cluster.local"), "*.svc.cluster.local".into(), "outside.example.com".into()]
-                [variant % 4]
+            let host = [
+                format!("s{name}"),
+                format!("s{name}.{namespace}.svc.cluster.local"),
+                "*.svc.cluster.local".into(),
+                "outside.example.com".into(),
+            ][variant % 4]
                 .clone();
             let matches = [
                 "",
@@ -58,20 +71,38 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "match: [{uri: {prefix: /a}, sourceNamespace: web}], ",
             ][variant / 2 % 4];
             let export = if variant % 7 == 0 { ", exportTo: ['.']" } else { "" };
-            format!("{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: r{name}, namespace: {namespace}}}, spec: {{hosts: ['{host}']{export}, http: [{{{matches}route: [{{destination: {{host: s{name}, subset: v0}}, weight: {}}}, {{destination: {{host: s{name}, subset: v1}}, weight: {}}}]}}, {{route: [{{destination: {{host: s{name}}}}}]}}]}}}}", 10 + variant, 90 - variant)
+            format!(
+                "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: r{name}, namespace: {namespace}}}, spec: {{hosts: ['{host}']{export}, http: [{{{matches}route: [{{destination: {{host: s{name}, subset: v0}}, weight: {}}}, {{destination: {{host: s{name}, subset: v1}}, weight: {}}}]}}, {{route: [{{destination: {{host: s{name}}}}}]}}]}}}}",
+                10 + variant,
+                90 - variant
+            )
         }
         4 => format!(
             "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: e{name}, namespace: {namespace}, labels: {{kubernetes.io/service-name: s{name}}}}}, addressType: IPv4, ports: [{{name: http, port: 8080}}], endpoints: [{{addresses: [10.2.{name}.{}], conditions: {{ready: {}}}, targetRef: {{kind: Pod, name: p{name}, namespace: {namespace}}}}}]}}",
-            variant + 1, variant % 2 == 0
+            variant + 1,
+            variant % 2 == 0
         ),
         5 => format!(
             "{{apiVersion: v1, kind: Pod, metadata: {{name: p{name}, namespace: {namespace}, labels: {{app: a{name}, version: v{}, noise: n{variant}}}}}, spec: {{nodeName: node{}, containers: []}}, status: {{phase: Running, podIP: 10.2.{name}.{}, podIPs: [{{ip: 10.2.{name}.{}}}]}}}}",
-            variant % 3, variant % 2, variant + 1, variant + 1
+            variant % 3,
+            variant % 2,
+            variant + 1,
+            variant + 1
         ),
-        6 => format!("{{apiVersion: v1, kind: Node, metadata: {{name: node{}, labels: {{topology.kubernetes.io/region: r{variant}}}}}}}", name % 2),
+        6 => format!(
+            "{{apiVersion: v1, kind: Node, metadata: {{name: node{}, labels: {{topology.kubernetes.io/region: r{variant}}}}}}}",
+            name % 2
+        ),
         _ => {
-            let mesh = ["", "accessLogFile: /dev/stdout", "outboundTrafficPolicy: {mode: REGISTRY_ONLY}", "defaultDestinationRuleExportTo: ['.']"][variant % 4];
-            format!("{{apiVersion: v1, kind: ConfigMap, metadata: {{name: istio, namespace: istio-system}}, data: {{mesh: \"{mesh}\"}}}}")
+            let mesh = [
+                "",
+                "accessLogFile: /dev/stdout",
+                "outboundTrafficPolicy: {mode: REGISTRY_ONLY}",
+                "defaultDestinationRuleExportTo: ['.']",
+            ][variant % 4];
+            format!(
+                "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: istio, namespace: istio-system}}, data: {{mesh: \"{mesh}\"}}}}"
+            )
         }
     }
 }

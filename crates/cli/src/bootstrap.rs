@@ -23,7 +23,8 @@ pub(crate) fn address(text: &str) -> Result<(String, u16), String> {
 /// The whole bootstrap. Delta ADS, since Envoy then takes single virtual hosts; no fetch has a time limit, since the control plane
 /// always answers, and Envoy waits for it (Istio's bootstrap does the same).
 pub(crate) fn bootstrap(node: &Value, addresses: &Addresses) -> Value {
-    let socket = |(host, port): &(String, u16)| json!({"socket_address": {"address": host, "port_value": port}});
+    let socket =
+        |(host, port): &(String, u16)| json!({"socket_address": {"address": host, "port_value": port}});
     let over_ads = json!({"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"});
     json!({
         "node": node,

@@ -15,7 +15,11 @@ pub(crate) struct Folder {
 
 impl Folder {
     /// Reads folders, and finds what does not fit together in them.
-    pub(crate) fn read(folders: &[PathBuf], namespace: &str, mesh_config: Option<&Path>) -> anyhow::Result<Self> {
+    pub(crate) fn read(
+        folders: &[PathBuf],
+        namespace: &str,
+        mesh_config: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let batch = load(folders, namespace, mesh_config)?;
         let mut engine = Engine::new(Options::default());
         engine.apply(batch.events.iter().cloned());

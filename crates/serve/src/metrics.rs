@@ -36,10 +36,26 @@ impl Metrics {
             Unit::Seconds,
             metrics.publish.clone(),
         );
-        registry.register("generation", "State of the mesh that is served (unstable)", metrics.generation.clone());
-        registry.register("layers", "Sets of resources that proxies share (unstable)", metrics.layers.clone());
-        registry.register("answers_made", "Answers of translation that were made (unstable)", metrics.answers.clone());
-        registry.register("entries_read", "Entries of the mesh read for that (unstable)", metrics.entries.clone());
+        registry.register(
+            "generation",
+            "State of the mesh that is served (unstable)",
+            metrics.generation.clone(),
+        );
+        registry.register(
+            "layers",
+            "Sets of resources that proxies share (unstable)",
+            metrics.layers.clone(),
+        );
+        registry.register(
+            "answers_made",
+            "Answers of translation that were made (unstable)",
+            metrics.answers.clone(),
+        );
+        registry.register(
+            "entries_read",
+            "Entries of the mesh read for that (unstable)",
+            metrics.entries.clone(),
+        );
         metrics
     }
 

@@ -93,18 +93,21 @@ impl Directory for Registry {
             let proxy = Arc::new(proxy);
             // Nobody is served from half a mesh: an answer before the first snapshot would take working routes away.
             let mut ready = streams.ready.clone();
-            ready
-                .wait_for(|ready| *ready)
-                .await
-                .map_err(|_| Status::unavailable("the control plane is stopping; connect to another replica"))?;
+            ready.wait_for(|ready| *ready).await.map_err(|_| {
+                Status::unavailable("the control plane is stopping; connect to another replica")
+            })?;
             let (reply, answer) = oneshot::channel();
-            let stopping = || Status::unavailable("the control plane is stopping; connect to another replica");
+            let stopping =
+                || Status::unavailable("the control plane is stopping; connect to another replica");
             let connect = Connect { proxy: Arc::clone(&proxy), reply };
             streams.connects.send(connect).await.map_err(|_| stopping())?;
             let (id, views) = answer.await.map_err(|_| stopping())?;
             tracing::info!(proxy = %proxy.id, stream = stream.id(), form = peer.form.as_str(), "proxy connected");
-            streams.live.insert(stream.id(), Stream { proxy: Arc::clone(&proxy), handle: Arc::clone(&stream) });
-            let watcher = Box::new(Departure { id, stream: stream.id(), proxy, streams: Arc::clone(&streams) });
+            streams
+                .live
+                .insert(stream.id(), Stream { proxy: Arc::clone(&proxy), handle: Arc::clone(&stream) });
+            let watcher =
+                Box::new(Departure { id, stream: stream.id(), proxy, streams: Arc::clone(&streams) });
             Ok(Connection { views, watcher, max_age: None })
         })
     }

@@ -103,8 +103,13 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     });
 
     let directory = Arc::new(StreamRegistry(Arc::clone(&streams)));
-    let discovery =
-        DiscoveryServer::new(directory, Settings::default(), stream_metrics, drained.clone(), u64::from(std::process::id()));
+    let discovery = DiscoveryServer::new(
+        directory,
+        Settings::default(),
+        stream_metrics,
+        drained.clone(),
+        u64::from(std::process::id()),
+    );
     let shown = Arc::new(Shown {
         ready: is_ready,
         generation: generation.clone(),

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use meltemi_api::Finding;
 use meltemi_catalog::{Generation, View};
 use meltemi_memo::{Cost, Memo, NodeId};
 use meltemi_model::proxy::Proxy;
 use meltemi_model::{ChangeSet, Event, Mesh, Store};
+use meltemi_names::{Kind, ObjectKey};
+use meltemi_translate::finding::FindingsOf;
 use meltemi_translate::key::LayerKey;
 use meltemi_translate::layer::LayersOf;
 
@@ -62,6 +65,8 @@ pub struct Engine {
     subscribers: HashMap<NodeId, Vec<Subscriber>>,
     proxies: BTreeMap<ProxyId, Connected>,
     next_proxy: u64,
+    /// The observed findings of each object that can have some.
+    findings: BTreeMap<ObjectKey, NodeId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +119,7 @@ impl Engine {
             subscribers: HashMap::new(),
             proxies: BTreeMap::new(),
             next_proxy: 0,
+            findings: BTreeMap::new(),
         }
     }
 
@@ -173,6 +179,7 @@ impl Engine {
         for proxy in &moved {
             self.relocate(*proxy);
         }
+        self.follow_findings(&changes);
         self.memo.sweep();
         let proxies = self
             .proxies
@@ -221,9 +228,10 @@ impl Engine {
         layers.filter_map(|key| self.groups.get(key)).flat_map(Group::held).collect()
     }
 
-    /// What does not fit together across the objects in force.
-    pub fn findings(&self) -> Vec<meltemi_api::Finding> {
-        Vec::new()
+    /// What does not fit together across the objects in force, object by object.
+    pub fn findings(&self) -> Vec<Finding> {
+        let answers = self.findings.values().filter_map(|node| self.memo.answer::<FindingsOf>(*node));
+        answers.flat_map(|findings| findings.to_vec()).collect()
     }
 
     /// The work counted since the last call.
@@ -234,6 +242,27 @@ impl Engine {
     /// How many layers are kept.
     pub fn layer_count(&self) -> usize {
         self.groups.len()
+    }
+
+    /// Observes the findings of objects that came, and lets go of those that went.
+    fn follow_findings(&mut self, changes: &ChangeSet) {
+        for key in changes.objects() {
+            if !matches!(key.kind, Kind::Service | Kind::VirtualService | Kind::DestinationRule) {
+                continue;
+            }
+            match (self.store.mesh().object(key), self.findings.contains_key(key)) {
+                (Some(_), false) => {
+                    let (node, _) = self.memo.observe(FindingsOf(key.clone()), self.store.mesh());
+                    self.findings.insert(key.clone(), node);
+                }
+                (None, true) => {
+                    if let Some(node) = self.findings.remove(key) {
+                        self.memo.release(node);
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 
     fn relocate(&mut self, id: ProxyId) {

@@ -25,15 +25,21 @@ pub(crate) fn run(args: &ProxyStatusArgs) -> anyhow::Result<ExitCode> {
         .context("no answer within 10 s")
         .flatten()
         .with_context(|| {
-            format!("cannot read the status from {}; is `meltemi serve` running with that --monitoring-address?", args.server)
+            format!(
+                "cannot read the status from {}; is `meltemi serve` running with that --monitoring-address?",
+                args.server
+            )
         })?;
     let proxies: Proxies = serde_json::from_slice(&body).context("the answer is not a proxy status")?;
     match args.output {
         TextOrJson::Json => render::value(&proxies, YamlOrJson::Json)?,
         TextOrJson::Text => {
             let types = ["CDS", "EDS", "LDS", "RDS", "VHDS"];
-            let headings: Vec<&str> =
-                ["PROXY", "STREAM", "CONNECTED", "VERSION", "LAG"].into_iter().chain(types).chain(["REJECTED"]).collect();
+            let headings: Vec<&str> = ["PROXY", "STREAM", "CONNECTED", "VERSION", "LAG"]
+                .into_iter()
+                .chain(types)
+                .chain(["REJECTED"])
+                .collect();
             render::table(&headings, proxies.proxies.iter().map(|proxy| row(proxy, &types)))?;
         }
     }
@@ -53,7 +59,8 @@ fn row(proxy: &ProxyStatus, types: &[&str]) -> Vec<String> {
         .iter()
         .filter_map(|found| found.rejected.as_ref())
         .map(|rejected| {
-            let objects = if rejected.made_from.is_empty() { &rejected.resources } else { &rejected.made_from };
+            let objects =
+                if rejected.made_from.is_empty() { &rejected.resources } else { &rejected.made_from };
             format!("{}: {}", objects.join(", "), rejected.reason)
         })
         .collect();

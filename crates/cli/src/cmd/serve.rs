@@ -17,14 +17,18 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         [("--secure-xds-address", &args.secure_xds_address), ("--webhook-address", &args.webhook_address)]
     {
         if let Some(address) = value {
-            tracing::warn!("{option} {address}: this version has no such listener yet; nothing listens there");
+            tracing::warn!(
+                "{option} {address}: this version has no such listener yet; nothing listens there"
+            );
         }
     }
     // Kubernetes sets this in every pod, and nobody else does.
     let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     let address = |listener: Listener, written: &Option<String>| -> anyhow::Result<SocketAddr> {
         match written {
-            Some(text) => meltemi_serve::parse_address(text).map_err(|why| anyhow!("{}: {why}", listener.option())),
+            Some(text) => {
+                meltemi_serve::parse_address(text).map_err(|why| anyhow!("{}: {why}", listener.option()))
+            }
             None => Ok(listener.default_address(in_pod)),
         }
     };

@@ -7,8 +7,8 @@ use anyhow::Context;
 use meltemi_catalog::View;
 use meltemi_model::proxy::Proxy;
 use meltemi_names::TypeUrl;
-use meltemi_views::{Engine, Options};
 use meltemi_proto::envoy::config::core::v3::Node;
+use meltemi_views::{Engine, Options};
 use prost::Message;
 use serde_json::{Map, Value};
 

@@ -31,7 +31,8 @@ pub(crate) struct Mesh {
 /// Starts the task; it ends when nobody can connect any more.
 pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
-        let Mesh { options, first, source, connects, departures, ready, generation, findings, metrics } = mesh;
+        let Mesh { options, first, source, connects, departures, ready, generation, findings, metrics } =
+            mesh;
         let mut writer = Writer {
             engine: Engine::new(options),
             debounce: Debounce::new(Patience::default()),
