@@ -17,8 +17,8 @@ use super::name;
 use super::scan::{self, BEFORE, FILES, FileId, Found, Listing, Root};
 
 /// How long a file must be away to be gone. Vim, and `git checkout`, delete a file and make it anew: microseconds, on a busy machine
-/// milliseconds.
-pub(super) const GRACE: Duration = Duration::from_millis(100);
+/// many milliseconds. Nobody waits for a deletion.
+pub(super) const GRACE: Duration = Duration::from_millis(200);
 
 /// A file that is met without a notice and changed so recently may be in the middle of being written: whoever writes will be heard.
 const YOUNG: Duration = Duration::from_millis(50);

@@ -111,6 +111,10 @@ pub(super) struct Merge {
     /// Which files may still hold an object in a part that cannot be read; never empty.
     keepers: BTreeMap<ObjectKey, BTreeSet<FileId>>,
     told: BTreeMap<ObjectKey, Told>,
+    /// The files that have findings of their own.
+    speaking: BTreeSet<FileId>,
+    /// Kept up, so that a change costs what it touches and not a count of everything.
+    status: Status,
     places: PlaceIndex,
     findings: BTreeMap<ObjectKey, Vec<Finding>>,
     settings: Settings,
@@ -139,6 +143,8 @@ impl Merge {
             claims: BTreeMap::new(),
             keepers: BTreeMap::new(),
             told: BTreeMap::new(),
+            speaking: BTreeSet::new(),
+            status: Status::default(),
             places: PlaceIndex::default(),
             findings: BTreeMap::new(),
             settings: Settings::default(),
@@ -170,6 +176,13 @@ impl Merge {
             self.keepers.entry(key.clone()).or_default().insert(id.clone());
             self.stirred.insert(key.clone());
         }
+        if !content.findings.is_empty() {
+            self.speaking.insert(id.clone());
+        }
+        self.status.documents += content.claims.len();
+        for (kind, count) in &content.skipped {
+            *self.status.skipped.entry(kind.clone()).or_default() += count;
+        }
         self.files.insert(id.clone(), content);
         self.is_changed = true;
     }
@@ -181,6 +194,14 @@ impl Merge {
 
     fn withdraw(&mut self, id: &FileId) -> Option<Content> {
         let content = self.files.remove(id)?;
+        self.speaking.remove(id);
+        self.status.documents -= content.claims.len();
+        for (kind, count) in &content.skipped {
+            if let Some(all) = self.status.skipped.get_mut(kind) {
+                *all -= count;
+            }
+        }
+        self.status.skipped.retain(|_, count| *count > 0);
         for (index, claim) in content.claims.iter().enumerate() {
             if let Some(claims) = self.claims.get_mut(&claim.key) {
                 claims.remove(&(id.clone(), index));
@@ -241,18 +262,7 @@ impl Merge {
 
     /// A batch without a change.
     pub(super) fn nothing(&self, at: SystemTime) -> Batch {
-        let mut skipped = BTreeMap::new();
-        for (kind, count) in self.files.values().flat_map(|content| &content.skipped) {
-            *skipped.entry(kind.clone()).or_default() += count;
-        }
-        let status = Status {
-            files: self.files.len(),
-            documents: self.files.values().map(|content| content.claims.len()).sum(),
-            objects: self.told.values().filter(|told| told.in_force.is_some()).count(),
-            rejected: self.told.values().filter(|told| told.refused.is_some()).count(),
-            skipped,
-            at: Some(at),
-        };
+        let status = Status { files: self.files.len(), at: Some(at), ..self.status.clone() };
         Batch { events: Vec::new(), findings: Arc::clone(&self.last), places: self.places.clone(), status }
     }
 
@@ -293,7 +303,9 @@ impl Merge {
         }
         self.say(key, Vec::new());
         self.places.0.remove(key);
-        self.told.remove(key).map(|_| Event::Delete(key.clone()))
+        self.told.remove(key)?;
+        self.count(&before, &Told::default());
+        Some(Event::Delete(key.clone()))
     }
 
     fn tell(&mut self, key: &ObjectKey, before: &Told, now: Told) -> Option<Event> {
@@ -305,8 +317,15 @@ impl Merge {
             (None, Some(object)) => Event::Upsert(Arc::clone(object)),
             (None, None) => return None,
         };
+        self.count(before, &now);
         self.told.insert(key.clone(), now);
         Some(event)
+    }
+
+    fn count(&mut self, before: &Told, now: &Told) {
+        let Status { objects, rejected, .. } = &mut self.status;
+        *objects = *objects + usize::from(now.in_force.is_some()) - usize::from(before.in_force.is_some());
+        *rejected = *rejected + usize::from(now.refused.is_some()) - usize::from(before.refused.is_some());
     }
 
     fn say(&mut self, key: &ObjectKey, findings: Vec<Finding>) {
@@ -319,9 +338,10 @@ impl Merge {
 
     fn all_findings(&self, mut all: Vec<Finding>) -> Vec<Finding> {
         all.extend(self.settings.findings.iter().cloned());
-        all.extend(self.files.values().flat_map(|content| content.findings.iter().cloned()));
+        let speaking = self.speaking.iter().filter_map(|id| self.files.get(id));
+        all.extend(speaking.flat_map(|content| content.findings.iter().cloned()));
         all.extend(self.findings.values().flatten().cloned());
-        all.extend(findings::of_skipped(self.files.values().flat_map(|content| &content.skipped)));
+        all.extend(findings::of_skipped(&self.status.skipped));
         all.sort();
         all
     }

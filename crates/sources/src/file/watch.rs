@@ -68,6 +68,13 @@ impl FolderSource {
     }
 }
 
+#[cfg(test)]
+impl FolderSource {
+    pub(super) fn task_for_test(&self) -> tokio::task::AbortHandle {
+        self.task.abort_handle()
+    }
+}
+
 impl Drop for FolderSource {
     fn drop(&mut self) {
         self.task.abort();

@@ -125,11 +125,7 @@ pub(super) fn of_kept(key: &ObjectKey, cause: Option<&Finding>) -> Finding {
 }
 
 /// The one finding about everything that is none of the mesh's.
-pub(super) fn of_skipped<'a>(counts: impl Iterator<Item = (&'a String, &'a usize)>) -> Option<Finding> {
-    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-    for (kind, count) in counts {
-        *kinds.entry(kind).or_default() += count;
-    }
+pub(super) fn of_skipped(kinds: &BTreeMap<String, usize>) -> Option<Finding> {
     let total: usize = kinds.values().sum();
     let list: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     (total > 0).then(|| {

@@ -244,6 +244,7 @@ proptest! {
             };
             prop_assert_eq!(places(&state.places), places(&whole.places));
             prop_assert_eq!((state.status.files, state.status.documents), (whole.status.files, whole.status.documents));
+            prop_assert_eq!((state.status.objects, state.status.rejected), (good.len(), expected.len()));
             // What is in force of a refused object is the one thing that only history knows.
             let plain = |batch: &Batch| -> Vec<String> {
                 batch.findings.iter().map(|finding| format!("{:?} {} {:?}", finding.place, finding.message, finding.key)).collect()
