@@ -12,12 +12,27 @@ use crate::layer::{Change, Generation, Layer, LayerId, Live};
 #[derive(Clone, Debug, Default)]
 pub struct View {
     layers: SmallVec<[Arc<Layer>; 2]>,
+    left: Option<Arc<View>>,
 }
 
 impl View {
     /// A view of these layers.
     pub fn new(layers: impl IntoIterator<Item = Arc<Layer>>) -> Self {
-        Self { layers: layers.into_iter().collect() }
+        Self { layers: layers.into_iter().collect(), left: None }
+    }
+
+    /// States which view the client was served from until now, when this one has other layers: the client can then be told
+    /// what differs, and need not come back with its versions. Only in the first view after the move, since it keeps the old
+    /// layers alive.
+    #[must_use]
+    pub fn coming_from(mut self, left: View) -> Self {
+        self.left = Some(Arc::new(View { left: None, ..left }));
+        self
+    }
+
+    /// The view that the client was served from before it was moved to this one.
+    pub fn left(&self) -> Option<&View> {
+        self.left.as_deref()
     }
 
     /// The layers.

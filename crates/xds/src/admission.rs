@@ -87,3 +87,52 @@ impl Drop for Permit {
 fn bytes_of(permit: &OwnedSemaphorePermit) -> i64 {
     i64::try_from(permit.num_permits() * UNIT).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::Admission;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn who_came_first_goes_first_and_room_is_given_back() {
+        let metrics = Metrics::default();
+        let admission = Admission::new(10 << 10, metrics.clone());
+        let first = admission.acquire(8 << 10).now_or_never().flatten().expect("room");
+        let mut large = admission.acquire(6 << 10);
+        assert!((&mut large).now_or_never().is_none(), "not beside the first");
+        let mut small = admission.acquire(1 << 10);
+        assert!((&mut small).now_or_never().is_none(), "there is room, but it is not its turn");
+        assert_eq!((metrics.waiting_answers.get(), metrics.admitted_bytes.get()), (2, 8 << 10));
+        drop(first);
+        let large = large.now_or_never().flatten().expect("its turn");
+        let small = small.now_or_never().flatten().expect("fits beside it");
+        assert_eq!((metrics.waiting_answers.get(), metrics.admitted_bytes.get()), (0, 7 << 10));
+        drop((large, small));
+        assert_eq!(metrics.admitted_bytes.get(), 0);
+    }
+
+    #[test]
+    fn an_answer_larger_than_all_room_goes_alone() {
+        let admission = Admission::new(1 << 10, Metrics::default());
+        let permit = admission.acquire(usize::MAX).now_or_never().flatten().expect("all of it");
+        assert!(admission.acquire(1).now_or_never().is_none());
+        drop(permit);
+        assert!(admission.acquire(1).now_or_never().is_some());
+    }
+
+    #[test]
+    fn who_goes_away_while_waiting_leaves_the_line() {
+        let metrics = Metrics::default();
+        let admission = Admission::new(1 << 10, metrics.clone());
+        let held = admission.acquire(1).now_or_never().flatten().expect("room");
+        let mut gone = admission.acquire(1);
+        let mut next = admission.acquire(1);
+        assert!((&mut gone).now_or_never().is_none() && (&mut next).now_or_never().is_none());
+        drop(gone);
+        drop(held);
+        assert!(next.now_or_never().is_some());
+        assert_eq!(metrics.waiting_answers.get(), 0);
+    }
+}

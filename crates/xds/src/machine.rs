@@ -6,25 +6,30 @@
 //! Start at [`Machine::receive`] and [`Machine::next`]; `order.rs` says what waits, `nack.rs` what follows a refusal.
 //! Invariant: what the client has is the view at the stream's position, except the names that a [`Watch`] lists.
 
+mod absorb;
+mod answer;
 mod compose;
 mod delta;
+mod progress;
 mod sotw;
+mod unknown;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use meltemi_catalog::{Change, Generation, Position, ResourceName, View};
-use meltemi_names::{TypeUrl, Version};
+use meltemi_catalog::{Generation, Position, ResourceName, View};
+use meltemi_names::TypeUrl;
 
+use self::answer::present_version;
+use self::progress::Expected;
+use self::unknown::Unknown;
 use crate::form::Form;
 use crate::limits::Limits;
 use crate::metrics::Tally;
-use crate::missing::missing;
-use crate::nack::Outcome;
-use crate::request::{ErrorDetail, Names, Request, Subject};
-use crate::response::{Assembly, Response};
+use crate::request::{Names, Request, Subject};
+use crate::response::Response;
 use crate::status::{Refusal, StreamStatus, TypeStatus};
-use crate::watch::{Answered, Due, Watch};
+use crate::watch::Watch;
 
 /// Why a stream must end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,17 +99,13 @@ pub struct Machine {
     pub(crate) clusters_expected: bool,
     /// The client holds something from another stream.
     pub(crate) returning: bool,
+    /// What it will ask for next.
+    expected: Expected,
     nonce: u64,
     admitted: bool,
     tally: Tally,
     refusals: Vec<Refusal>,
     errors: BTreeMap<TypeUrl, Refusal>,
-}
-
-/// A type that is not served.
-#[derive(Debug, Default)]
-struct Unknown {
-    answer: bool,
 }
 
 impl Machine {
@@ -125,6 +126,7 @@ impl Machine {
             touched: BTreeSet::new(),
             clusters_expected: false,
             returning: false,
+            expected: Expected::default(),
             nonce: 0,
             admitted: false,
             tally: Tally::default(),
@@ -192,7 +194,7 @@ impl Machine {
         if let Some(response) = self.answer_unknown(view) {
             return Ok(Next::Send(response));
         }
-        self.advance();
+        self.advance(now);
         Ok(Next::Idle { until: self.wait_ends(view, now) })
     }
 
@@ -233,7 +235,11 @@ impl Machine {
                 subscribed: watch.subscription.count(watch.type_url, view),
                 sent_nonce: (watch.last_nonce > 0).then(|| self.nonce_text(watch.last_nonce)),
                 acked_nonce: (watch.acked_nonce > 0).then(|| self.nonce_text(watch.acked_nonce)),
-                due: if watch.start { view.count(watch.type_url) } else { watch.due.len() },
+                due: if watch.start {
+                    view.count(watch.type_url)
+                } else {
+                    watch.due.values().filter(|due| !due.drains).count()
+                },
                 unanswered: watch.flights.len(),
                 aside: watch.aside.keys().cloned().collect(),
                 sent_at: watch.sent_at,
@@ -265,288 +271,6 @@ impl Machine {
         Generation(self.covered_generation.0 + 1)
     }
 
-    /// Notes what changed between where the stream stands and `view`.
-    fn absorb(&mut self, view: &View) -> Result<(), Close> {
-        let position = view.position();
-        let Some(covered) = self.covered.replace(position) else {
-            self.covered_generation = view.generation();
-            return Ok(());
-        };
-        if self.covered.as_ref() == Some(&covered) {
-            return Ok(());
-        }
-        if !view.continues(&covered) {
-            return self.moved(view);
-        }
-        let since = self.since();
-        let mut orphans = BTreeSet::new();
-        for type_url in TypeUrl::ALL {
-            if self.watch(type_url).is_none_or(|watch| watch.start) {
-                continue;
-            }
-            for (_, change) in view.changes_since(type_url, &covered) {
-                self.note(type_url, change, since, view, &mut orphans);
-            }
-        }
-        self.covered_generation = self.covered_generation.max(view.generation());
-        Ok(())
-    }
-
-    /// One change of the view.
-    fn note(
-        &mut self,
-        type_url: TypeUrl,
-        change: &Change,
-        since: Generation,
-        view: &View,
-        orphans: &mut BTreeSet<ResourceName>,
-    ) {
-        let resource = change.resource();
-        let name = resource.name();
-        let of_subscribed_parent = type_url != TypeUrl::VirtualHost
-            || resource.parent().is_none_or(|parent| {
-                self.watch(TypeUrl::Route).is_some_and(|routes| routes.subscription.covers(parent.as_str()))
-            });
-        let Some(watch) = self.watch_mut(type_url) else { return };
-        let wanted =
-            watch.subscription.named(name.as_str()) || (watch.subscription.wildcard && of_subscribed_parent);
-        match change {
-            Change::Put(_) => {
-                watch.subscription.appeared(name.as_str());
-                if !wanted {
-                    return;
-                }
-                let same = watch.aside.get(name).is_some_and(|aside| aside.version == resource.version());
-                if !same {
-                    let aside = watch.aside.remove(name);
-                    let since = aside.map_or(since, |aside| aside.since.min(since));
-                    watch.mark(name.clone(), Due::changed(since));
-                }
-            }
-            Change::Removed(_) => {
-                watch.subscription.vanished(name);
-                if type_url == TypeUrl::Cluster {
-                    orphans.extend(compose::endpoints_of(resource.needs()));
-                }
-                watch.aside.remove(name);
-                if !wanted {
-                    return;
-                }
-                // An assignment that goes together with its cluster: nothing to tell, the client will unsubscribe.
-                // Unless it was asked for, or its cluster was just sent: a cluster that warms must not do so for ever.
-                if type_url == TypeUrl::Endpoint && orphans.contains(name) {
-                    if watch.due.get(name).is_some_and(|due| !due.asked) {
-                        watch.due.remove(name);
-                    }
-                    return;
-                }
-                let parent = resource.parent().cloned();
-                let drains = parent
-                    .as_ref()
-                    .is_some_and(|parent| view.find(TypeUrl::Route, parent.as_str()).is_none());
-                watch.mark(name.clone(), Due { parent, drains, ..Due::changed(since) });
-            }
-        }
-    }
-
-    /// The view is not a later state of the one that the stream stands at. State of the world knows what it sent, and
-    /// named subscriptions can be answered anew; what a delta client holds by wildcard only it can say.
-    fn moved(&mut self, view: &View) -> Result<(), Close> {
-        let since = self.since();
-        let forgotten = self.form == Form::Delta
-            && self.watches.iter().flatten().any(|watch| {
-                watch.subscription.wildcard && !watch.start && (watch.answered || !watch.known.is_empty())
-            });
-        if forgotten {
-            return Err(Close::new(
-                CloseCode::Unavailable,
-                "this proxy is served from another view now, or was too far behind; reconnect with \
-                 initial_resource_versions, what is in force stays"
-                    .to_owned(),
-            ));
-        }
-        for watch in self.watches.iter_mut().flatten() {
-            watch.aside.clear();
-            watch.batches.clear();
-            if watch.start {
-                continue;
-            }
-            watch.subscription.moved(watch.type_url, view);
-            if watch.subscription.wildcard || watch.subscription.is_all() {
-                for live in view.all(watch.type_url) {
-                    let name = live.resource.name();
-                    let same =
-                        watch.have.get(name).is_some_and(|have| have.version() == live.resource.version());
-                    if !same {
-                        watch.mark(name.clone(), Due::changed(since));
-                    }
-                }
-            }
-            let named: Vec<ResourceName> = watch.subscription.names().cloned().collect();
-            let held: Vec<ResourceName> = watch
-                .have
-                .keys()
-                .filter(|name| view.find(watch.type_url, name.as_str()).is_none())
-                .cloned()
-                .collect();
-            for name in named.into_iter().chain(held) {
-                watch.mark(name, Due::changed(since));
-            }
-        }
-        self.covered_generation = view.generation();
-        Ok(())
-    }
-
-    /// Ends the waits whose time is up.
-    fn end_waits(&mut self, now: Instant) {
-        let limit = self.limits.ack_wait;
-        let endpoints_settled = self
-            .watch(TypeUrl::Endpoint)
-            .is_none_or(|watch| watch.due.is_empty() && watch.flights.is_empty());
-        for watch in self.watches.iter_mut().flatten() {
-            for flight in watch.flights.iter_mut().filter(|flight| !flight.overdue) {
-                if now >= flight.sent + limit {
-                    flight.overdue = true;
-                    watch.stuck = true;
-                    self.tally.of(watch.type_url).waits_ended += 1;
-                } else if watch.type_url == TypeUrl::Cluster && watch.stuck && endpoints_settled {
-                    // Envoy acknowledges no CDS while any cluster warms. This client is known to wait for a stuck one; it
-                    // has the assignments of the new ones, and must not pay the whole wait again at each step.
-                    flight.overdue = true;
-                }
-            }
-        }
-    }
-
-    /// When the next wait ends, if something waits for it.
-    fn wait_ends(&self, view: &View, now: Instant) -> Option<Instant> {
-        let waiting = self.watches.iter().flatten().any(|watch| watch.start || !watch.due.is_empty());
-        if !waiting {
-            return None;
-        }
-        let flights = self
-            .watches
-            .iter()
-            .flatten()
-            .flat_map(|watch| watch.open())
-            .map(|flight| flight.sent + self.limits.ack_wait);
-        let early = self.early_until(view).filter(|until| *until > now);
-        let expected = self.clusters_expected_until().filter(|until| *until > now);
-        flights.chain(early).chain(expected).min()
-    }
-
-    /// Virtual hosts of route configurations that were subscribed since: sent unasked, since Envoy asks for virtual hosts
-    /// once per stream.
-    fn look_through_virtual_hosts(&mut self, view: &View) {
-        if self.new_parents.is_empty() {
-            return;
-        }
-        let parents = std::mem::take(&mut self.new_parents);
-        let since = self.since();
-        let Some(watch) = self.watch_mut(TypeUrl::VirtualHost) else { return };
-        if !watch.subscription.wildcard || watch.start {
-            return;
-        }
-        for live in view.all(TypeUrl::VirtualHost) {
-            let resource = &live.resource;
-            if !resource.parent().is_some_and(|parent| parents.contains(parent)) {
-                continue;
-            }
-            let known = watch.known.remove(resource.name());
-            if known != Some(resource.version()) {
-                let fresh = known.is_none();
-                watch.mark(resource.name().clone(), Due { fresh, ..Due::changed(since) });
-            }
-        }
-        // What a returning client said counts for the routes that it asks for at once; later it may have dropped them.
-        watch.known.clear();
-    }
-
-    /// Advances the watermark.
-    fn advance(&mut self) {
-        let unsettled = self.watches.iter().flatten().filter_map(|watch| watch.unsettled_since(true)).min();
-        let reached = match unsettled {
-            Some(since) => Generation(since.0.saturating_sub(1)).min(self.covered_generation),
-            None => self.covered_generation,
-        };
-        self.watermark = self.watermark.max(reached);
-    }
-
-    /// Takes the answer to an earlier response; false if the nonce is none of this stream's last.
-    fn answered(
-        &mut self,
-        type_url: TypeUrl,
-        nonce: &str,
-        error: Option<ErrorDetail>,
-        view: &View,
-        now: Instant,
-    ) -> Answered {
-        let nonce = self.nonce_of(nonce);
-        let Some(watch) = self.watches[type_url as usize].as_deref_mut() else { return Answered::Stale };
-        let answered = nonce.map_or(Answered::Stale, |nonce| watch.answered_by(nonce));
-        match answered {
-            Answered::Before => {}
-            Answered::Stale => self.tally.of(type_url).stale += 1,
-            Answered::Flight(position) => {
-                let Some(flight) = watch.take(position) else { return Answered::Stale };
-                match error {
-                    None => {
-                        watch.apply(&flight);
-                        self.tally.of(type_url).acks += 1;
-                        watch.acked = Some(flight.generation);
-                        watch.acked_nonce = flight.nonce;
-                        watch.acked_at = Some(now);
-                        if flight.entries.iter().any(|entry| entry.version.is_some()) {
-                            watch.accepted();
-                        }
-                        watch.try_again();
-                        if watch.aside.is_empty() && watch.batches.is_empty() {
-                            self.errors.remove(&type_url);
-                        }
-                    }
-                    Some(error) => self.refused(type_url, flight.entries, error, view, now),
-                }
-            }
-        }
-        answered
-    }
-
-    fn refused(
-        &mut self,
-        type_url: TypeUrl,
-        entries: Vec<crate::watch::Entry>,
-        error: ErrorDetail,
-        view: &View,
-        now: Instant,
-    ) {
-        self.tally.of(type_url).nacks += 1;
-        let Some(watch) = self.watches[type_url as usize].as_deref_mut() else { return };
-        let refused: Vec<(ResourceName, Version)> =
-            entries.iter().filter_map(|entry| Some((entry.name.clone(), entry.version?))).collect();
-        let outcome = watch.refuse(entries, |name| present_version(type_url, name, view));
-        watch.try_again();
-        let origins = refused
-            .iter()
-            .take(Refusal::NAMES)
-            .filter_map(|(name, version)| {
-                view.find(type_url, name.as_str()).filter(|live| live.resource.version() == *version)
-            })
-            .flat_map(|live| live.resource.origin().iter().cloned())
-            .collect();
-        let refusal = Refusal {
-            type_url,
-            alone: outcome == Outcome::Alone,
-            count: refused.len(),
-            resources: refused.into_iter().take(Refusal::NAMES).collect(),
-            origins,
-            code: error.code,
-            message: error.message,
-            at: now,
-        };
-        self.errors.insert(type_url, refusal.clone());
-        self.refusals.push(refusal);
-    }
-
     /// Holds the bounds on what one client may make the stream keep.
     fn bound(&self, type_url: TypeUrl) -> Result<(), Close> {
         let kept = self.watch(type_url).map_or(0, |watch| watch.subscription.kept());
@@ -559,32 +283,6 @@ impl Machine {
         Ok(())
     }
 
-    /// A type that is not served gets an empty answer, not an error: a newer client asks for more than we know.
-    fn unknown(&mut self, type_url: String, nonce: &str) -> Result<(), Close> {
-        let types = self.unknown.len() + self.watches.iter().flatten().count();
-        if !self.unknown.contains_key(&type_url) && types >= self.limits.types {
-            return Err(Close::new(
-                CloseCode::ResourceExhausted,
-                format!("more than {} resource types on one stream", self.limits.types),
-            ));
-        }
-        self.tally.unknown_requests += 1;
-        let is_new = !self.unknown.contains_key(&type_url);
-        let unknown = self.unknown.entry(type_url).or_default();
-        unknown.answer |= is_new || nonce.is_empty();
-        Ok(())
-    }
-
-    fn answer_unknown(&mut self, view: &View) -> Option<Response> {
-        let type_url =
-            self.unknown.iter().find(|(_, unknown)| unknown.answer).map(|(text, _)| text.clone())?;
-        self.unknown.get_mut(&type_url)?.answer = false;
-        self.nonce += 1;
-        let nonce = self.nonce_text(self.nonce);
-        let assembly = Assembly::new(self.form, 0);
-        Some(assembly.finish(None, &type_url, &view.generation().0.to_string(), nonce, false))
-    }
-
     fn nonce_text(&self, nonce: u64) -> String {
         format!("{:x}-{nonce}", self.salt)
     }
@@ -592,14 +290,6 @@ impl Machine {
     fn nonce_of(&self, text: &str) -> Option<u64> {
         let (salt, nonce) = text.split_once('-')?;
         (u64::from_str_radix(salt, 16).ok()? == self.salt).then(|| nonce.parse().ok())?
-    }
-}
-
-/// The version of what a request for that name would be answered with.
-fn present_version(type_url: TypeUrl, name: &ResourceName, view: &View) -> Option<Version> {
-    match view.find(type_url, name.as_str()) {
-        Some(live) => Some(live.resource.version()),
-        None => missing(type_url, name).map(|resource| resource.version()),
     }
 }
 

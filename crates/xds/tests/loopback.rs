@@ -76,7 +76,7 @@ impl Directory for OneView {
         let connection = Connection {
             views: self.views.clone(),
             watcher: Box::new(Reporter(self.events.clone())),
-            max_age: None,
+            max_age: (node.id == "old").then_some(std::time::Duration::from_millis(1)),
         };
         Box::pin(async move { Ok(connection) })
     }
@@ -274,4 +274,83 @@ async fn a_drain_ends_streams_kindly_and_refuses_new_ones() {
     let request = tonic::Request::new(tokio_stream::iter([first(TypeUrl::Cluster)]));
     let status = client.streaming(request, DELTA.parse().unwrap(), codec).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_request_of_16_mib_is_taken_and_a_larger_one_is_refused() {
+    let rig = rig(&[(TypeUrl::Cluster, "a", "a1")]).await;
+    let (sender, mut responses) = rig.delta().await;
+    let mut request = first(TypeUrl::Cluster);
+    // About 1,000 bytes each.
+    let filler = |len: usize| (0..len / 1_000).map(|n| (format!("{n:0>974}"), "v".repeat(20))).collect();
+    request.initial_resource_versions = filler(16_500_000);
+    let size = prost::Message::encoded_len(&request);
+    assert!((16_000_000..=16 << 20).contains(&size), "{size}");
+    sender.send(request).await.unwrap();
+    let response = responses.message().await.unwrap().expect("an answer");
+    assert_eq!(response.resources.len(), 1);
+
+    let (sender, mut responses) = rig.delta().await;
+    let mut request = first(TypeUrl::Cluster);
+    request.initial_resource_versions = filler(17_500_000);
+    assert!(prost::Message::encoded_len(&request) > 16 << 20);
+    sender.send(request).await.unwrap();
+    let status = responses.message().await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{status}");
+}
+
+#[tokio::test]
+async fn a_stream_of_age_ends_kindly() {
+    let mut rig = rig(&[(TypeUrl::Cluster, "a", "a1")]).await;
+    let (sender, mut responses) = rig.delta().await;
+    sender.send(DeltaDiscoveryRequest { node: node("old"), ..first(TypeUrl::Cluster) }).await.unwrap();
+    while let Some(response) = responses.message().await.unwrap() {
+        sender.send(ack(&response)).await.unwrap();
+    }
+    while let Some(event) = rig.events.recv().await {
+        if let Event::Ended(reason) = event {
+            assert_eq!(reason, Ended::Aged);
+            return;
+        }
+    }
+    panic!("told that it ended");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_skips_what_it_missed_and_nothing_queues() {
+    let body = |n: usize| format!("{n:06} {}", "x".repeat(60_000));
+    let mut rig = rig(&[]).await;
+    let start: Vec<(String, String)> = (0..100).map(|n| (format!("c{n}"), body(0))).collect();
+    let put: Vec<(TypeUrl, &str, &str)> =
+        start.iter().map(|(name, body)| (TypeUrl::Endpoint, name.as_str(), body.as_str())).collect();
+    rig.put(&put);
+    let (sender, mut responses) = rig.delta().await;
+    let mut request = first(TypeUrl::Endpoint);
+    request.resource_names_subscribe = vec!["*".into()];
+    sender.send(request).await.unwrap();
+    let handle = loop {
+        if let Some(handle) = rig.directory.handles.lock().unwrap().first().cloned() {
+            break handle;
+        }
+        tokio::task::yield_now().await;
+    };
+    // The first answer, 6 MB, is larger than the windows of the connection: it is not read yet.
+    for n in 1..=200 {
+        let changed = body(n);
+        rig.put(&[(TypeUrl::Endpoint, "c0", &changed)]);
+        tokio::task::yield_now().await;
+    }
+    assert!(handle.status().types[0].unanswered <= 2, "{:?}", handle.status());
+    let response = responses.message().await.unwrap().expect("the first answer");
+    assert_eq!(response.resources.len(), 100);
+    let mut versions = 0;
+    loop {
+        let response = responses.message().await.unwrap().expect("what it missed");
+        assert_eq!(response.resources.len(), 1);
+        versions += 1;
+        if response.resources[0].resource.as_ref().unwrap().value.starts_with(b"000200") {
+            break;
+        }
+    }
+    assert!(versions <= 3, "{versions} of 200 versions were sent");
 }

@@ -138,7 +138,7 @@ impl Machine {
     }
 
     /// Whether the client asked for that resource: a virtual host by asking for its route configuration.
-    fn covers(&self, type_url: TypeUrl, resource: &Resource) -> bool {
+    pub(super) fn covers(&self, type_url: TypeUrl, resource: &Resource) -> bool {
         let Some(watch) = self.watch(type_url) else { return false };
         if watch.subscription.named(resource.name().as_str()) {
             return true;

@@ -9,6 +9,7 @@ use meltemi_catalog::{Generation, ResourceName, View};
 use meltemi_names::{TypeUrl, Version};
 
 use super::{Machine, legacy_wildcard, present_version};
+use crate::missing::missing;
 use crate::request::ErrorDetail;
 use crate::watch::{Due, Watch};
 
@@ -87,7 +88,19 @@ impl Machine {
                 let held = versions.contains_key(name.as_str());
                 match present_version(type_url, &name, view) {
                     Some(version) if holds(&name, version) => {}
-                    _ => watch.mark(name, Due { fresh: !held, ..Due::asked(since) }),
+                    _ => {
+                        // What it holds and the view has no more is told only if something still needs it.
+                        let lost = held && trusted && !touched.contains(&name);
+                        let due = if lost
+                            && view.find(type_url, name.as_str()).is_none()
+                            && missing(type_url, &name).is_some()
+                        {
+                            Due::changed(since)
+                        } else {
+                            Due { fresh: !held, ..Due::asked(since) }
+                        };
+                        watch.mark(name, due);
+                    }
                 }
             }
         } else {
@@ -165,7 +178,9 @@ impl Machine {
             // Asked for again means that the client may have dropped it: it is sent again, whatever it was sent before.
             let name = watch.subscription.add(type_url, &name, view);
             watch.aside.remove(&name);
-            watch.mark(name.clone(), Due::asked(since));
+            // It lacks what made the resource as it is, whenever that was.
+            let made = view.find(type_url, name.as_str()).map_or(since, |live| live.generation.min(since));
+            watch.mark(name.clone(), Due::asked(made));
             if type_url == TypeUrl::Route {
                 parents.push(name);
             }

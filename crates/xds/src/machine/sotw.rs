@@ -96,7 +96,9 @@ impl Machine {
                     && !watch.subscription.names().any(|kept| kept.as_str() == *name))
             {
                 let name = watch.subscription.add(type_url, name, view);
-                watch.mark(name, Due::asked(since));
+                let made =
+                    view.find(type_url, name.as_str()).map_or(since, |live| live.generation.min(since));
+                watch.mark(name, Due::asked(made));
             }
         }
         let mut dropped: Vec<ResourceName> =

@@ -227,7 +227,7 @@ impl Bench {
         .expect("an answer in order");
     }
 
-    fn decode(&self, response: &Response) -> Said {
+    pub(super) fn decode(&self, response: &Response) -> Said {
         let bytes = response.segments().concat();
         assert_eq!(bytes.len(), response.len(), "the length is what the frame says");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -304,3 +304,52 @@ fn a_stream_behind_the_oldest_tombstone_is_closed() {
     b.layer = edit.finish().expect("a change");
     assert!(b.next().is_err());
 }
+
+#[test]
+fn a_client_moved_to_another_view_is_told_what_differs_if_the_view_says_where_it_was() {
+    let mut b = Bench::delta();
+    b.put(&[(LDS, "same", "s1"), (LDS, "gone", "g1"), (LDS, "other", "o1"), (LDS, "late", "l1")]);
+    b.subscribe(LDS, &[]);
+    let said = b.expect(LDS);
+    b.ack(&said);
+    // It has not been sent this when it is moved.
+    b.change(&[(LDS, "late", "l2", &[])], &[(LDS, "other")]);
+    let left = b.view();
+    b.layer = meltemi_catalog::Layer::empty();
+    b.put(&[(LDS, "new", "n1")]);
+    b.put(&[(LDS, "same", "s1"), (LDS, "late", "l2")]);
+    let view = b.view().coming_from(left);
+    let now = b.now;
+    let crate::Next::Send(response) = b.machine.next(&view, now).expect("not closed") else {
+        panic!("something differs")
+    };
+    let said = b.decode(&response);
+    assert_eq!(
+        (said.names(), said.removed.clone()),
+        (vec!["late", "new"], vec!["gone".to_owned(), "other".to_owned()])
+    );
+    b.ack(&said);
+    b.silent();
+    b.put(&[(LDS, "same", "s2")]);
+    assert_eq!(b.expect(LDS).names(), ["same"]);
+}
+
+#[test]
+fn a_returning_client_whose_listener_drains_keeps_its_routes() {
+    let mut b = Bench::delta();
+    b.put(&[(LDS, "other", "o1")]);
+    b.returns(LDS, &[], &[("other", "o1")]);
+    b.returns(RDS, &["80"], &[("80", "gone from the view")]);
+    b.expect(LDS);
+    assert_eq!(b.expect(RDS).names(), Vec::<&str>::new(), "answered, but not emptied");
+}
+
+#[test]
+fn a_returning_client_whose_cluster_lost_its_assignment_is_told_that_it_is_empty() {
+    let mut b = Bench::delta();
+    b.change(&[(CDS, "a", "a1", &[(EDS, "e")])], &[]);
+    b.returns(CDS, &[], &[("a", "a1")]);
+    b.returns(EDS, &["e"], &[("e", "gone from the view")]);
+    b.expect(CDS);
+    assert_eq!(b.expect(EDS).bodies(), ["\n\u{1}e"]);
+}

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use meltemi_catalog::{Layer, View};
+use meltemi_catalog::{Generation, Layer, View};
 use meltemi_names::TypeUrl;
 use meltemi_proto::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ use super::envoy::{self, Envoy, Out};
 use super::mesh::{Edit, HOSTS, Host, Mesh, ROUTES, SERVICES, Service, Spelling, expected, successor};
 use crate::form::Form;
 use crate::limits::Limits;
-use crate::machine::{Machine, Next};
+use crate::machine::{Close, CloseCode, Machine, Next};
 use crate::request::Request;
 
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ enum Op {
     Answer(u8),
     Wait(u16),
     Cut,
+    /// The same mesh, served from another layer from now on.
+    Move,
 }
 
 /// A server, a client, and the two ways between them.
@@ -37,6 +39,8 @@ struct Rig {
     spelling: Spelling,
     mesh: Mesh,
     layer: Layer,
+    /// Where clients were before the last batch, if that moved them.
+    left: Option<View>,
     machine: Machine,
     client: Envoy,
     now: Instant,
@@ -51,6 +55,7 @@ impl Rig {
             spelling,
             mesh: Mesh::default(),
             layer: Layer::empty(),
+            left: None,
             machine: Machine::new(form(spelling), Limits::default(), 1),
             client: Envoy::new(spelling != Spelling::Sotw, spelling == Spelling::DeltaHosts),
             now: Instant::now(),
@@ -63,7 +68,22 @@ impl Rig {
     }
 
     fn view(&self) -> View {
-        View::new([Arc::new(self.layer.clone())])
+        let view = View::new([Arc::new(self.layer.clone())]);
+        match &self.left {
+            Some(left) => view.coming_from(left.clone()),
+            None => view,
+        }
+    }
+
+    fn move_layers(&mut self) {
+        self.left = Some(self.view());
+        let mut edit = Layer::empty().edit(Generation(self.layer.generation().0 + 1));
+        for resource in self.mesh.resources(self.spelling).into_values() {
+            edit.put(Arc::new(resource));
+        }
+        if let Some(layer) = edit.finish() {
+            self.layer = layer;
+        }
     }
 
     fn change(&mut self, edits: &[Edit]) {
@@ -76,13 +96,21 @@ impl Rig {
 
     fn publish(&mut self, mesh: Mesh) {
         self.layer = successor(&self.layer, &self.mesh, &mesh, self.spelling);
+        self.left = None;
         self.mesh = mesh;
     }
 
     fn pump(&mut self) -> bool {
         let view = self.view();
         loop {
-            match self.machine.next(&view, self.now).expect("one history") {
+            let next = match self.machine.next(&view, self.now) {
+                Ok(next) => next,
+                Err(close) => {
+                    self.closed(&close);
+                    return true;
+                }
+            };
+            match next {
                 Next::Send(response) => {
                     self.down.push_back(response.segments().concat());
                     return true;
@@ -111,8 +139,16 @@ impl Rig {
             Some(Out::Sotw(message)) => Request::sotw(message, &limits),
         };
         let request = request.expect("in bounds");
-        self.machine.receive(request, &self.view(), self.now).expect("in order");
+        if let Err(close) = self.machine.receive(request, &self.view(), self.now) {
+            self.closed(&close);
+        }
         true
+    }
+
+    /// Only a client that was moved and missed where from is closed, and comes back.
+    fn closed(&mut self, close: &Close) {
+        assert_eq!(close.code, CloseCode::Unavailable, "{close}");
+        self.cut();
     }
 
     fn cut(&mut self) {
@@ -137,6 +173,7 @@ impl Rig {
             }
             Op::Wait(millis) => self.now += Duration::from_millis(u64::from(*millis)),
             Op::Cut => self.cut(),
+            Op::Move => self.move_layers(),
         }
     }
 
@@ -213,6 +250,7 @@ fn ops(hardship: bool) -> impl Strategy<Value = Vec<Op>> {
         4 => (1..4_u8).prop_map(Op::Answer),
         1 => wait.prop_map(Op::Wait),
         1 => Just(Op::Cut),
+        1 => Just(Op::Move),
     ];
     prop::collection::vec(op, 1..60)
 }

@@ -100,3 +100,45 @@ fn a_tally_counts_what_went_out_once() {
     assert!(counts.bytes > 100);
     assert_eq!(b.machine.take_tally().get(CDS).responses, 0);
 }
+
+#[test]
+fn a_new_listener_is_in_force_when_its_routes_and_virtual_hosts_are() {
+    let mut b = Bench::delta();
+    b.change(&[(LDS, "l", "l1", &[(RDS, "80")]), (RDS, "80", "80", &[]), (VHDS, "80/a", "a1", &[])], &[]);
+    b.subscribe(LDS, &[]);
+    b.settle();
+    assert_eq!(b.machine.watermark(), Generation(0), "it will ask for its routes");
+    b.subscribe(RDS, &["80"]);
+    b.settle();
+    assert_eq!(b.machine.watermark(), Generation(0), "it will ask for virtual hosts");
+    b.subscribe(VHDS, &[]);
+    b.settle();
+    assert_eq!(b.machine.watermark(), Generation(1));
+
+    b.change(&[(LDS, "m", "m1", &[(RDS, "90")]), (RDS, "90", "90", &[]), (VHDS, "90/a", "a1", &[])], &[]);
+    b.settle();
+    assert_eq!(b.machine.watermark(), Generation(1));
+    b.subscribe(RDS, &["90"]);
+    let routes = b.expect(RDS);
+    b.ack(&routes);
+    let hosts = b.expect(VHDS);
+    b.silent();
+    assert_eq!(b.machine.watermark(), Generation(1));
+    b.ack(&hosts);
+    b.silent();
+    assert_eq!(b.machine.watermark(), Generation(2));
+}
+
+#[test]
+fn a_client_that_never_asks_for_the_routes_of_a_listener_does_not_hold_the_watermark() {
+    let mut b = Bench::delta();
+    b.change(&[(LDS, "l", "l1", &[(RDS, "80")])], &[]);
+    b.subscribe(LDS, &[]);
+    b.settle();
+    let crate::Next::Idle { until: Some(until) } = b.next().expect("open") else {
+        panic!("a time to look again")
+    };
+    b.now = until;
+    b.silent();
+    assert_eq!(b.machine.watermark(), Generation(1));
+}

@@ -1,0 +1,41 @@
+//! Types that are not served: an empty answer, not an error, since a newer client asks for more than we know.
+
+use meltemi_catalog::View;
+
+use super::{Close, CloseCode, Machine};
+use crate::response::{Assembly, Response};
+
+/// A type that is not served.
+#[derive(Debug, Default)]
+pub(super) struct Unknown {
+    answer: bool,
+}
+
+impl Machine {
+    /// Takes a request for such a type.
+    pub(super) fn unknown(&mut self, type_url: String, nonce: &str) -> Result<(), Close> {
+        let types = self.unknown.len() + self.watches.iter().flatten().count();
+        if !self.unknown.contains_key(&type_url) && types >= self.limits.types {
+            return Err(Close::new(
+                CloseCode::ResourceExhausted,
+                format!("more than {} resource types on one stream", self.limits.types),
+            ));
+        }
+        self.tally.unknown_requests += 1;
+        let is_new = !self.unknown.contains_key(&type_url);
+        let unknown = self.unknown.entry(type_url).or_default();
+        unknown.answer |= is_new || nonce.is_empty();
+        Ok(())
+    }
+
+    /// The answer that one of them still has to get.
+    pub(super) fn answer_unknown(&mut self, view: &View) -> Option<Response> {
+        let type_url =
+            self.unknown.iter().find(|(_, unknown)| unknown.answer).map(|(text, _)| text.clone())?;
+        self.unknown.get_mut(&type_url)?.answer = false;
+        self.nonce += 1;
+        let nonce = self.nonce_text(self.nonce);
+        let assembly = Assembly::new(self.form, 0);
+        Some(assembly.finish(None, &type_url, &view.generation().0.to_string(), nonce, false))
+    }
+}
