@@ -60,6 +60,7 @@ pub(crate) fn run(workspace: &Workspace, keep: bool) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
         // What is dropped here kills its processes and removes its files.
         tokio::select! {
             outcome = play(workspace, keep) => outcome.map(|()| ExitCode::SUCCESS),
@@ -69,6 +70,7 @@ pub(crate) fn run(workspace: &Workspace, keep: bool) -> Result<ExitCode> {
                 Ok(ExitCode::from(130))
             }
             _ = terminate.recv() => Ok(ExitCode::from(143)),
+            _ = hang_up.recv() => Ok(ExitCode::from(129)),
         }
     })
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use meltemi_api::Finding;
 use meltemi_sources::file::PlaceIndex;
 
+use crate::file::source_line;
+
 /// The findings in force, and which of them were told.
 #[derive(Debug)]
 pub(crate) struct Findings {
@@ -59,11 +61,4 @@ impl Findings {
         }
         self.told = now;
     }
-}
-
-/// The line of the file that a finding points to, as the file is now; none if it cannot be read.
-pub fn source_line(finding: &Finding) -> Option<String> {
-    let place = finding.place.as_ref()?;
-    let text = std::fs::read_to_string(&*place.file).ok()?;
-    text.lines().nth(place.line.checked_sub(1)? as usize).map(str::to_owned)
 }

@@ -5,6 +5,7 @@
 //! Invariant: nobody is served before the first whole snapshot; every listener's address, purpose and authentication is in `ports`.
 
 mod config;
+mod file;
 mod findings;
 mod listen;
 mod mesh;
@@ -16,7 +17,7 @@ mod streams;
 mod wire;
 
 pub use config::Config;
-pub use findings::source_line;
+pub use file::source_line;
 pub use ports::{Listener, parse as parse_address};
 pub use streams::{Stream, Streams};
 pub use wire::{Failure, Running, start};

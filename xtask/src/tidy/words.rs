@@ -47,7 +47,7 @@ pub(super) fn code(file: &Path, text: &str) -> Vec<String> {
             }
         }
         if is_product(file) && !is_door(file) && !is_comment(line) {
-            for word in WORLD.iter().filter(|word| line.contains(**word)) {
+            for word in WORLD.iter().filter(|word| has_word(line, word)) {
                 faults.push(format!(
                     "{}:{number}: `{word}`: only files named {} touch the world",
                     file.display(),
@@ -75,6 +75,13 @@ pub(super) fn hosts(file: &Path, text: &str) -> Vec<String> {
 
 fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
     (1..).zip(text.lines())
+}
+
+/// Whether `word` stands in the line and no longer name begins with it.
+fn has_word(line: &str, word: &str) -> bool {
+    line.split(word)
+        .skip(1)
+        .any(|rest| !rest.starts_with(|letter: char| letter.is_alphanumeric() || letter == '_'))
 }
 
 fn is_comment(line: &str) -> bool {
@@ -112,6 +119,14 @@ mod tests {
         assert_eq!(code(Path::new("crates/api/src/kind.rs"), READ).len(), 1);
         assert_eq!(code(Path::new("crates/sources/src/file/watch.rs"), READ), Vec::<String>::new());
         assert_eq!(code(Path::new("crates/testkit/src/envoy.rs"), READ), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_longer_name_is_another_word() {
+        let stream = concat!("wrappers::Tcp", "ListenerStream::new(socket)");
+        assert_eq!(code(Path::new("crates/serve/src/wire.rs"), stream), Vec::<String>::new());
+        let listener = concat!("Tcp", "Listener::bind(address)");
+        assert_eq!(code(Path::new("crates/serve/src/wire.rs"), listener).len(), 1);
     }
 
     #[test]

@@ -1,27 +1,20 @@
 //! `meltemi proxy-status`: a line for each connected proxy.
 
+mod client;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
+use anyhow::Context;
 use meltemi_serve::proxies::{Proxies, ProxyStatus, SyncState};
 
 use crate::args::{ProxyStatusArgs, TextOrJson, YamlOrJson};
 use crate::render;
 
-/// The page that the status comes from.
-const PAGE: &str = "/debug/proxies";
-
-/// Ten thousand proxies with ten types each fit.
-const MOST_BYTES: usize = 64 << 20;
-
 pub(crate) fn run(args: &ProxyStatusArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let body = runtime
-        .block_on(async { tokio::time::timeout(Duration::from_secs(10), fetch(&args.server)).await })
+        .block_on(async { tokio::time::timeout(Duration::from_secs(10), client::fetch(&args.server)).await })
         .context("no answer within 10 s")
         .flatten()
         .with_context(|| {
@@ -85,20 +78,6 @@ fn duration(seconds: f64) -> String {
         60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
         _ => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
     }
-}
-
-async fn fetch(server: &str) -> anyhow::Result<Bytes> {
-    let stream = tokio::net::TcpStream::connect(server).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let request = hyper::Request::get(PAGE).header("host", server).body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
-    if !response.status().is_success() {
-        bail!("{PAGE} answered {}", response.status());
-    }
-    let body = Limited::new(response.into_body(), MOST_BYTES).collect().await;
-    connection.abort();
-    Ok(body.map_err(|error| anyhow::anyhow!(error))?.to_bytes())
 }
 
 #[cfg(test)]

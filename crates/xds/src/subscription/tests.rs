@@ -1,3 +1,5 @@
+//! What a client is subscribed to, request by request.
+
 use std::sync::Arc;
 
 use meltemi_catalog::{Body, Generation, Layer, Resource, View};

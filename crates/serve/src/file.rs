@@ -1,0 +1,10 @@
+//! Reads a user's file once more, to show the line that a finding is about.
+
+use meltemi_api::Finding;
+
+/// The line of the file that a finding points to, as the file is now; none if it cannot be read.
+pub fn source_line(finding: &Finding) -> Option<String> {
+    let place = finding.place.as_ref()?;
+    let text = std::fs::read_to_string(&*place.file).ok()?;
+    text.lines().nth(place.line.checked_sub(1)? as usize).map(str::to_owned)
+}
