@@ -4,7 +4,7 @@
 //! (time enters as an argument), what a resource contains. It keeps no view: where the stream stands is a [`Position`],
 //! and what differs from that is kept by name. So a client that lags keeps nothing old alive, and skips what it missed.
 //! Start at [`Machine::receive`] and [`Machine::next`]; `order.rs` says what waits, `nack.rs` what follows a refusal.
-//! Invariant: what the client has is the view at the stream's position, except the names that a [`Watch`] lists.
+//! Invariant: what the client has is the view at the stream's position, except the names that a watch (`watch.rs`) lists.
 
 mod absorb;
 mod answer;

@@ -194,3 +194,34 @@ fn large_first_answers_wait_for_a_permit_and_later_ones_do_not() {
     let Next::Send(response) = b.next().expect("open") else { panic!("a change does not queue") };
     assert!(!response.first);
 }
+
+#[test]
+fn a_settled_stream_of_a_large_mesh_is_some_kilobytes() {
+    let mut b = Bench::delta();
+    let names: Vec<String> = (0..3_000).map(|n| format!("outbound|80||service-{n}.default")).collect();
+    let put: Vec<_> = names
+        .iter()
+        .flat_map(|name| [(CDS, name.as_str(), name.as_str()), (EDS, name.as_str(), name.as_str())])
+        .chain([(LDS, "l", "l"), (RDS, "80", "80"), (VHDS, "80/a", "a")])
+        .collect();
+    b.put(&put);
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    b.subscribe(CDS, &[]);
+    b.subscribe(EDS, &all);
+    b.subscribe(LDS, &[]);
+    b.subscribe(RDS, &["80"]);
+    b.subscribe(VHDS, &[]);
+    b.settle();
+    let watches = [CDS, EDS, LDS, RDS, VHDS].map(|type_url| b.machine.watch(type_url).expect("asked"));
+    for watch in watches {
+        let names = watch.subscription.kept()
+            + watch.due.len()
+            + watch.flights.len()
+            + watch.aside.len()
+            + watch.known.len()
+            + watch.have.len();
+        assert_eq!(names, usize::from(watch.type_url == RDS), "{}", watch.type_url);
+    }
+    let bytes = size_of::<crate::Machine>() + watches.len() * size_of::<crate::watch::Watch>();
+    assert!(bytes < 4_000, "{bytes}");
+}
