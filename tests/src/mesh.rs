@@ -77,7 +77,7 @@ apiVersion: v1
 kind: Service
 metadata: {{name: s{index}, namespace: shop}}
 spec:
-  clusterIP: 10.10{high}.{low}.1
+  clusterIP: 10.{}.{low}.1
   selector: {{app: s{index}}}
   ports: [{{name: http, port: 80, targetPort: 8080}}]
 ---
@@ -88,6 +88,7 @@ spec:
   host: s{index}
   subsets: [{{name: v1, labels: {{version: v1}}}}, {{name: v2, labels: {{version: v2}}}}]
 {}{}",
+        100 + high,
         workload("v1", 1),
         workload("v2", 2)
     )

@@ -78,6 +78,9 @@ pub struct Proxy {
     pub locality: Locality,
     /// Accepts HTTP/1.0 (metadata `HTTP10` = "1").
     pub http10: bool,
+    /// Logs every request on standard output where the mesh's settings ask for no log (metadata `MELTEMI_ACCESS_LOG` = "true", which
+    /// `meltemi bootstrap` writes, so that a person who tries a proxy sees what it does).
+    pub access_log: bool,
     /// Takes virtual hosts as resources of their own: an Envoy on a delta stream.
     pub takes_virtual_hosts: bool,
 }
@@ -153,6 +156,7 @@ impl Proxy {
             node_name: metadata.text("NODE_NAME").filter(|name| !name.is_empty()).map(Arc::from),
             locality,
             http10: metadata.text("HTTP10") == Some("1"),
+            access_log: metadata.text("MELTEMI_ACCESS_LOG") == Some("true"),
             takes_virtual_hosts: delta && node.user_agent_name == "envoy",
         })
     }

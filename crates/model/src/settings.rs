@@ -9,7 +9,8 @@ use crate::entry::{Entry, IndexKey};
 use crate::mesh::Mesh;
 use crate::read::{Read, filed, object};
 
-/// The settings in force. Ask for the one field that is needed ([`Setting`]) where a change of another should cost nothing.
+/// The settings in force. Where a change of a field that is not read should cost nothing, a question that answers just the fields that
+/// are read stands between.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settings;
 

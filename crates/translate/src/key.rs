@@ -43,6 +43,8 @@ pub struct OutboundKey {
     pub node: Option<Arc<str>>,
     /// HTTP/1.0 is accepted.
     pub http10: bool,
+    /// It logs even where the mesh's settings do not ask for it.
+    pub access_log: bool,
     /// Routes go out as virtual hosts.
     pub virtual_hosts: bool,
 }

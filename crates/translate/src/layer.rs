@@ -48,6 +48,7 @@ impl Question for LayersOf {
             locality: None,
             node: if *read.ask(workload::AnyNodeLocal) { workload.node.clone() } else { None },
             http10: proxy.http10,
+            access_log: proxy.access_log,
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
         })];
         // Without redirection nothing reaches the proxy that was not sent to it by name (Istio: no inbound in mode NONE).
@@ -57,6 +58,7 @@ impl Question for LayersOf {
                 ports: workload.ports.clone(),
                 interception: proxy.interception,
                 family: proxy.family(),
+                access_log: proxy.access_log,
             }));
         }
         layers
@@ -84,6 +86,7 @@ impl Question for PartsOf {
                         family: key.family,
                         selectors: Arc::clone(&key.selectors),
                         http10: key.http10,
+                        access_log: key.access_log,
                     }),
                     PartKey::Routes(RoutesKey {
                         namespace: key.namespace.clone(),

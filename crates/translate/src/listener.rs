@@ -47,6 +47,8 @@ pub struct ListenersKey {
     pub selectors: Arc<[Selector]>,
     /// HTTP/1.0 is accepted.
     pub http10: bool,
+    /// As in [`crate::key::OutboundKey`].
+    pub access_log: bool,
 }
 
 impl Question for ListenersKey {
@@ -74,9 +76,15 @@ impl Question for ListenersKey {
                 }
             }
         }
-        let outbound = listeners.into_iter().map(|listener| policy::applied(read, self, listener));
-        let redirected =
-            ListenerKey::VirtualOutbound { family: self.family, interception: self.interception };
+        let outbound = listeners
+            .into_iter()
+            .map(|listener| OutboundListener { access_log: self.access_log, ..listener })
+            .map(|listener| policy::applied(read, self, listener));
+        let redirected = ListenerKey::VirtualOutbound {
+            family: self.family,
+            interception: self.interception,
+            access_log: self.access_log,
+        };
         let all = outbound.map(ListenerKey::Outbound).chain((!bound).then_some(redirected));
         all.map(ResourceKey::Listener).collect()
     }
@@ -93,6 +101,8 @@ pub enum ListenerKey {
         family: IpFamily,
         /// How traffic reaches it.
         interception: Interception,
+        /// As in [`crate::key::OutboundKey`].
+        access_log: bool,
     },
     /// Takes what iptables redirects to the workload, `virtualInbound`.
     VirtualInbound(InboundKey),
@@ -106,8 +116,8 @@ impl Question for ListenerKey {
     fn answer(&self, read: &Read<'_>) -> Made {
         Some(match self {
             Self::Outbound(listener) => listener.make(read),
-            Self::VirtualOutbound { family, interception } => {
-                outbound::virtual_outbound(read, *family, *interception)
+            Self::VirtualOutbound { family, interception, access_log } => {
+                outbound::virtual_outbound(read, *family, *interception, *access_log)
             }
             Self::VirtualInbound(key) => inbound::virtual_inbound(read, key),
         })
@@ -125,6 +135,8 @@ pub struct InboundKey {
     pub interception: Interception,
     /// Which addresses the workload has.
     pub family: IpFamily,
+    /// As in [`crate::key::OutboundKey`].
+    pub access_log: bool,
 }
 
 /// The inbound listener and clusters.

@@ -53,11 +53,13 @@ const JSON: [(&str, &str); 24] = [
     ("upstream_transport_failure_reason", "%UPSTREAM_TRANSPORT_FAILURE_REASON%"),
 ];
 
-/// The file logger that the settings ask for; none while `accessLogFile` is empty.
-pub(crate) fn of(mesh: &MeshConfig) -> Option<AccessLog> {
-    if mesh.access_log_file.is_empty() {
-        return None;
-    }
+/// The file logger that the settings ask for; while `accessLogFile` is empty, one to standard output if `anyway`, else none.
+pub(crate) fn of(mesh: &MeshConfig, anyway: bool) -> Option<AccessLog> {
+    let path = match mesh.access_log_file.as_str() {
+        "" if anyway => "/dev/stdout",
+        "" => return None,
+        path => path,
+    };
     let written = mesh.access_log_format.as_str();
     let format = match mesh.access_log_encoding {
         AccessLogEncoding::Text => {
@@ -74,7 +76,7 @@ pub(crate) fn of(mesh: &MeshConfig) -> Option<AccessLog> {
         AccessLogEncoding::Json => Format::JsonFormat(written_json(written).unwrap_or_else(default_json)),
     };
     let file = FileAccessLog {
-        path: mesh.access_log_file.clone(),
+        path: path.to_owned(),
         access_log_format: Some(AccessLogFormat::LogFormat(SubstitutionFormatString {
             format: Some(format),
             ..SubstitutionFormatString::default()

@@ -36,7 +36,7 @@ use crate::wrap::u32_value;
 const MODE: Mode = Mode::Disable;
 
 pub(super) fn virtual_inbound(read: &Read<'_>, key: &InboundKey) -> Arc<Resource> {
-    let settings = read.ask(SettingsOfListeners);
+    let settings = read.ask(SettingsOfListeners { access_log: key.access_log });
     let name = "virtualInbound";
     let to_itself = to_cluster(BLACK_HOLE, &settings.access_log);
     let passthrough = Target::passthrough();

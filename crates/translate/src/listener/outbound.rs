@@ -28,7 +28,7 @@ const HANDSHAKE_TIMEOUT_SECONDS: i64 = 15;
 
 impl OutboundListener {
     pub(super) fn make(&self, read: &Read<'_>) -> Arc<Resource> {
-        let settings = read.ask(SettingsOfListeners);
+        let settings = read.ask(SettingsOfListeners { access_log: self.access_log });
         let name = self.bind.listener_name(self.port);
         let mut needs = Needs::default();
         let tcp = self.tcp.as_ref().map(|backend| needs.chain_to(backend, None, &settings));
@@ -131,8 +131,9 @@ pub(super) fn virtual_outbound(
     read: &Read<'_>,
     family: IpFamily,
     interception: Interception,
+    access_log: bool,
 ) -> Arc<Resource> {
-    let settings = read.ask(SettingsOfListeners);
+    let settings = read.ask(SettingsOfListeners { access_log });
     let name = "virtualOutbound";
     let log = &settings.access_log;
     let mut message = Listener {

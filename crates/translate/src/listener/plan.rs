@@ -36,6 +36,8 @@ pub struct OutboundListener {
     pub tls: Arc<[Backend]>,
     /// The service that gets everything else.
     pub tcp: Option<Backend>,
+    /// As in [`crate::key::OutboundKey`].
+    pub access_log: bool,
 }
 
 /// What happens to HTTP at a listener.
@@ -94,6 +96,7 @@ impl HeadlessPort {
             http: self.http.clone(),
             tls: Arc::default(),
             tcp: Some(self.backend.clone()),
+            access_log: false,
         }
     }
 }
@@ -150,7 +153,7 @@ impl Question for OutboundPlan {
             Some(viewer) => read.ask(VisibleServices(viewer.clone())),
             None => read.ask(PublicServices),
         };
-        let settings = read.ask(SettingsOfListeners);
+        let settings = read.ask(SettingsOfListeners::of_mesh());
         let mut drafts: BTreeMap<(Bind, Port), Draft> = BTreeMap::new();
         let mut plan = Plan::default();
         for key in services.iter() {
@@ -277,7 +280,14 @@ impl Draft {
         if bind.is_bound() && self.tcp.is_none() {
             self.tcp = self.tls.first().cloned();
         }
-        OutboundListener { bind, port, http: self.http, tls: self.tls.into(), tcp: self.tcp }
+        OutboundListener {
+            bind,
+            port,
+            http: self.http,
+            tls: self.tls.into(),
+            tcp: self.tcp,
+            access_log: false,
+        }
     }
 }
 

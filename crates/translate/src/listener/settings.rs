@@ -14,7 +14,17 @@ use crate::wrap::duration;
 
 /// Asks for the [`ListenerSettings`] in force.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct SettingsOfListeners;
+pub(crate) struct SettingsOfListeners {
+    /// Logs go to standard output where the mesh's settings ask for none.
+    pub(crate) access_log: bool,
+}
+
+impl SettingsOfListeners {
+    /// As the mesh's settings are.
+    pub(crate) fn of_mesh() -> Self {
+        Self { access_log: false }
+    }
+}
 
 /// The settings that listeners read.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +50,7 @@ impl Question for SettingsOfListeners {
 
     fn answer(&self, read: &Read<'_>) -> ListenerSettings {
         let mesh = settings(read);
-        let access_log: Vec<AccessLog> = access_log::of(&mesh).into_iter().collect();
+        let access_log: Vec<AccessLog> = access_log::of(&mesh, self.access_log).into_iter().collect();
         let listener_log = if mesh.disable_envoy_listener_log { &[][..] } else { &access_log[..] };
         ListenerSettings {
             listener_log: listener_log.iter().map(access_log::without_chain).collect(),

@@ -63,6 +63,7 @@ impl Bench {
             node_name: None,
             locality: Locality::default(),
             http10: false,
+            access_log: false,
             takes_virtual_hosts: true,
         };
         let (_, workload) = self.0.memo.observe(Workload(Arc::new(proxy)), self.0.mesh());
@@ -71,6 +72,7 @@ impl Bench {
             ports: Arc::clone(&workload.ports),
             interception: Interception::Redirect,
             family: IpFamily::V4,
+            access_log: false,
         };
         let mut listeners = self.listeners(PartKey::Inbound(InboundPartKey(key)));
         assert_eq!(listeners.len(), 1, "one inbound listener");
@@ -85,6 +87,7 @@ fn redirected() -> ListenersKey {
         family: IpFamily::V4,
         selectors: Arc::default(),
         http10: false,
+        access_log: false,
     }
 }
 

@@ -59,6 +59,7 @@ fn every_cluster_and_route_that_a_listener_needs_is_made() {
                 node_name: None,
                 locality: Locality::default(),
                 http10: false,
+                access_log: false,
                 takes_virtual_hosts: true,
             });
             assert_eq!(proxy.family(), family);

@@ -312,3 +312,18 @@ fn a_callers_rules_decide_how_long_its_connections_live() {
         assert_eq!(other.get(absent), None, "{absent}");
     }
 }
+
+#[test]
+fn a_proxy_that_asks_for_a_log_logs_where_the_mesh_does_not_say_how() {
+    let path = |key: ListenersKey, settings: &str| {
+        let bench = Bench::of(&[service("a", None, HTTP), settings.to_owned()].concat());
+        let listener = json(&bench.outbound(key)["0.0.0.0_80"]);
+        let manager = &listener["filter_chains"][0]["filters"][0]["typed_config"];
+        manager["access_log"][0]["typed_config"]["path"].as_str().map(str::to_owned)
+    };
+    let asking = || ListenersKey { access_log: true, ..redirected() };
+    let file = "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system}, data: {mesh: 'accessLogFile: /tmp/log'}}\n";
+    assert_eq!(path(redirected(), ""), None);
+    assert_eq!(path(asking(), "").as_deref(), Some("/dev/stdout"));
+    assert_eq!(path(asking(), file).as_deref(), Some("/tmp/log"));
+}
