@@ -86,7 +86,10 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             }
         }
         Spec::ConfigMap(_) => {
-            keys.insert(IndexKey::Settings);
+            // Clusters are full of ConfigMaps; only this one holds the mesh's settings.
+            if meta.key.name.as_str() == "istio" {
+                keys.insert(IndexKey::Settings);
+            }
         }
         Spec::Node | Spec::Namespace => {}
     }

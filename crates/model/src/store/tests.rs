@@ -94,6 +94,16 @@ fn a_refused_object_keeps_its_last_good_and_can_be_deleted() {
 }
 
 #[test]
+fn only_the_config_map_istio_holds_settings() {
+    let filed = |name: &str| {
+        let mut store = Store::new();
+        store.apply(upserts(&format!("{{apiVersion: v1, kind: ConfigMap, metadata: {{name: {name}, namespace: a}}, data: {{mesh: ''}}}}")));
+        store.mesh().filed(&IndexKey::Settings).count()
+    };
+    assert_eq!((filed("istio"), filed("kube-root-ca.crt")), (1, 0));
+}
+
+#[test]
 fn a_clone_is_another_store() {
     let mut store = Store::new();
     store.apply(upserts(SERVICE));
