@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::workspace::Workspace;
-use crate::{layers, process, tidy, tools};
+use crate::{bench, layers, process, tidy, tools};
 
 /// One check.
 pub(crate) struct Step {
@@ -79,6 +79,12 @@ pub(crate) const STEPS: &[Step] = &[
         fix: "run the one that failed alone: `cargo xtask test -p PACKAGE NAME`",
         run: |workspace| test(workspace, &[]),
     },
+    Step {
+        name: "bench --smoke",
+        about: "what a change costs, counted",
+        fix: "a count above is not as promised: benches/README.md says what each one is",
+        run: |workspace| bench::run(workspace, &[bench::SMOKE.to_owned()]),
+    },
 ];
 
 const INSTALL_RUST: &str = "install Rust with rustup";
@@ -114,7 +120,7 @@ pub(crate) fn all(workspace: &Workspace) -> Result<()> {
     }
     eprintln!();
     for (name, seconds, fine) in report {
-        eprintln!("{:<8} {seconds:>7.1} s  {}", name, if fine { "ok" } else { "FAILED" });
+        eprintln!("{:<14} {seconds:>7.1} s  {}", name, if fine { "ok" } else { "FAILED" });
     }
     if !failed.is_empty() {
         bail!("failed: {}; each runs alone as `cargo xtask NAME`", failed.join(", "));

@@ -1,6 +1,6 @@
 //! Wires sources, engine and streams: listeners, debug pages, metrics. No rules of the mesh.
 //!
-//! Knows: every other crate's interface. Must not know: what a resource of the user means.   Start at [`run`] and [`Config`];
+//! Knows: every other crate's interface. Must not know: what a resource of the user means.   Start at [`start`] and [`Config`];
 //! `mesh` is the one task that writes, `streams` the registry of those who read.
 //! Invariant: nobody is served before the first whole snapshot; every listener's address, purpose and authentication is in `ports`.
 
