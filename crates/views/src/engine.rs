@@ -173,8 +173,9 @@ impl Engine {
                 self.options.tombstones,
                 &mut subscriptions,
             ) {
-                changed.insert(key);
+                changed.insert(key.clone());
             }
+            self.forget_unused(&key);
         }
         for proxy in &moved {
             self.relocate(*proxy);
@@ -294,12 +295,18 @@ impl Engine {
         for key in layers {
             let Some(group) = self.groups.get_mut(key) else { continue };
             group.proxies -= 1;
-            if group.proxies == 0
-                && let Some(mut group) = self.groups.remove(key)
-            {
-                let mut subscriptions = ForGroup { key, subscribers: &mut self.subscribers };
-                group.release(&self.memo, &mut subscriptions);
-            }
+            self.forget_unused(key);
+        }
+    }
+
+    /// Drops a layer that nobody is served from, unless it holds something back: a proxy that restarts must find its last good again.
+    fn forget_unused(&mut self, key: &LayerKey) {
+        let unused = |group: &Group| group.proxies == 0 && !group.holds.is_holding();
+        if self.groups.get(key).is_some_and(unused)
+            && let Some(mut group) = self.groups.remove(key)
+        {
+            let mut subscriptions = ForGroup { key, subscribers: &mut self.subscribers };
+            group.release(&self.memo, &mut subscriptions);
         }
     }
 }

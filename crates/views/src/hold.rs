@@ -85,6 +85,11 @@ impl Holds {
         self.drop_unneeded(edit);
     }
 
+    /// Whether anything in force differs from the targets.
+    pub(crate) fn is_holding(&self) -> bool {
+        !self.waiting.is_empty() || !self.lingering.is_empty()
+    }
+
     /// Whether the assignment of that name is there only because a route in force needs its cluster.
     pub(crate) fn lingers(&self, assignment: &ResourceName) -> bool {
         self.lingering_endpoints.contains(assignment)
