@@ -1,5 +1,7 @@
 //! Holds through the whole engine: from YAML to what is served.
 
+#![allow(clippy::unwrap_used, reason = "a test's helper may panic as the test may")]
+
 use meltemi_catalog::View;
 use meltemi_model::Event;
 use meltemi_names::{Kind, ObjectKey, TypeUrl};

@@ -123,7 +123,11 @@ impl Writer {
         let Applied { generation, changes, proxies } = self.engine.apply(events);
         for proxy in &proxies {
             if let Some(sender) = self.views.get(proxy) {
-                sender.send_replace(self.engine.view(*proxy));
+                let view = self.engine.view(*proxy);
+                let left = sender.borrow().clone();
+                // A proxy whose labels or ports changed is served from other layers now; its stream is told what differs.
+                let moved = !view.continues(&left.position());
+                sender.send_replace(if moved { view.coming_from(left) } else { view });
             }
         }
         self.generation.send_replace(generation);
