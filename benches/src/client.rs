@@ -18,6 +18,7 @@ use meltemi_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use meltemi_proto::meltemi::envelope::DeltaDiscoveryResponse;
 use prost::Message;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::frames::{self, Frames, HEAD};
 use crate::meter::Meter;
@@ -78,6 +79,8 @@ pub(crate) struct Session<'a> {
     /// An answer whose acknowledgement is on its way to the socket.
     unrecorded: Option<(Brought, usize)>,
     is_settled: bool,
+    /// The turn to open, given back when the server has taken the stream.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 enum Answers {
@@ -93,6 +96,7 @@ impl<'a> Session<'a> {
         index: usize,
         address: SocketAddr,
         (sender, wire): (SendRequest<Bytes>, Option<Wire>),
+        turn: OwnedSemaphorePermit,
     ) -> Result<Self> {
         let mut wire = wire;
         let mut ready = sender.ready();
@@ -121,6 +125,7 @@ impl<'a> Session<'a> {
             frames: Frames::default(),
             unrecorded: None,
             is_settled: false,
+            turn: Some(turn),
         };
         session.send(&first)?;
         Ok(session)
@@ -172,6 +177,7 @@ impl<'a> Session<'a> {
             Answers::Head(response) => {
                 let response = ready!(Pin::new(response).poll(cx)).context("the stream broke")?;
                 self.answers = Answers::Body { body: head(response)?, has_ended: false };
+                self.turn = None;
             }
             Answers::Body { body, has_ended: false } => match ready!(body.poll_data(cx)) {
                 Some(chunk) => {

@@ -19,9 +19,9 @@ use crate::client::{Session, connect};
 use crate::meter::Meter;
 use crate::sidecar::Sidecar;
 
-/// Connections that are being opened at one time: below a listener's usual backlog, beyond which the kernel makes one
-/// wait for a second.
-const OPENING: usize = 512;
+/// Streams that are being opened at one time, until the server has taken each: below the smallest usual backlog of a listener
+/// (128), beyond which the kernel drops connections that the client believes to be open, and resets them later.
+const OPENING: usize = 100;
 
 /// The sidecars.
 #[derive(Debug)]
@@ -145,19 +145,16 @@ impl Berth {
         loop {
             let cuts = *self.cut.borrow_and_update();
             let meter = Arc::clone(&self.meter);
-            let mut session = {
-                let permit = self.opening.acquire().await?;
-                let link = match self.target.connections {
-                    0 => {
-                        let (sender, wire) = connect(self.target.address, self.index).await?;
-                        (sender, Some(wire))
-                    }
-                    count => (self.share(self.index % count, cuts).await?, None),
-                };
-                let session = Session::open(sidecar, &meter, self.index, self.target.address, link).await?;
-                drop(permit);
-                session
+            let turn = Arc::clone(&self.opening).acquire_owned().await?;
+            let link = match self.target.connections {
+                0 => {
+                    let (sender, wire) = connect(self.target.address, self.index).await?;
+                    (sender, Some(wire))
+                }
+                count => (self.share(self.index % count, cuts).await?, None),
             };
+            let mut session =
+                Session::open(sidecar, &meter, self.index, self.target.address, link, turn).await?;
             tokio::select! {
                 biased;
                 failure = session.run() => return Err(failure),

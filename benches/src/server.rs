@@ -111,7 +111,10 @@ impl Server {
         let log = Arc::clone(log);
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                keep(&log, line);
+                // Thousands of sidecars come and go, and each is a line.
+                if !line.contains("\"level\":\"INFO\"") {
+                    keep(&log, line);
+                }
             }
         });
         let mut ticks = interval(ASK);
