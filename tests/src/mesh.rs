@@ -33,8 +33,13 @@ pub fn sidecar(id: &str, labels: &[(&str, &str)]) -> Arc<Proxy> {
 }
 
 /// A proxy; `delta` says which spelling of the protocol it speaks.
-#[allow(clippy::expect_used, reason = "the node is well formed by construction")]
 pub fn proxy(id: &str, labels: &[(&str, &str)], interception: &str, delta: bool) -> Arc<Proxy> {
+    proxy_at("10.9.9.9", id, labels, interception, delta)
+}
+
+/// A proxy with that address.
+#[allow(clippy::expect_used, reason = "the node is well formed by construction")]
+pub fn proxy_at(ip: &str, id: &str, labels: &[(&str, &str)], interception: &str, delta: bool) -> Arc<Proxy> {
     let namespace = id.rsplit('.').next().unwrap_or_default();
     let text = |text: &str| Value { kind: Some(value::Kind::StringValue(text.to_owned())) };
     let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), text(value))).collect();
@@ -45,7 +50,7 @@ pub fn proxy(id: &str, labels: &[(&str, &str)], interception: &str, delta: bool)
         ("LABELS".to_owned(), labels),
     ];
     let node = Node {
-        id: format!("sidecar~10.9.9.9~{id}~{namespace}.svc.cluster.local"),
+        id: format!("sidecar~{ip}~{id}~{namespace}.svc.cluster.local"),
         user_agent_name: "envoy".to_owned(),
         metadata: Some(Struct { fields: fields.into() }),
         ..Node::default()
