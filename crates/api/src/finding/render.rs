@@ -16,7 +16,8 @@ impl std::fmt::Display for Finding {
             write!(f, "; in force: {}", clean(in_force))?;
         }
         if let Some(hint) = &self.hint {
-            write!(f, "; hint: {}", clean(hint))?;
+            // Lines to paste stay one line here; a terminal shows them as they are.
+            write!(f, "; hint: {}", clean(&hint.replace('\n', "\\n")))?;
         }
         Ok(())
     }
@@ -45,7 +46,11 @@ impl Finding {
             let _ = writeln!(text, "  in force: {}", clean(in_force));
         }
         if let Some(hint) = &self.hint {
-            let _ = writeln!(text, "  hint: {}", clean(hint));
+            let mut lines = hint.lines();
+            let _ = writeln!(text, "  hint: {}", clean(lines.next().unwrap_or_default()));
+            for line in lines {
+                let _ = writeln!(text, "    {}", clean(line));
+            }
         }
         text
     }
@@ -107,6 +112,13 @@ mod tests {
              subset `v3` [no-such-subset]; in force: this destination answers 503; hint: add `v3` to \
              DestinationRule shop/reviews"
         );
+    }
+
+    #[test]
+    fn lines_to_paste_stand_below_each_other_on_a_terminal_only() {
+        let finding = Finding::info("x", "y").hint("add\nkind: A\n  b: c");
+        assert_eq!(finding.render(None), "info: y [x]\n  hint: add\n    kind: A\n      b: c\n");
+        assert_eq!(finding.to_string(), "info: y [x]; hint: add\\nkind: A\\n  b: c");
     }
 
     #[test]
