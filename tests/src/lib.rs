@@ -1,8 +1,9 @@
-//! What the tests that cross crates share: meshes from YAML, proxies, and what an engine serves, in comparable form.
+//! What the tests that cross crates share: meshes from YAML, proxies, what an engine serves in comparable form, a control plane.
 //!
-//! Start in `tests/`: `property_*` (incremental equals scratch), `cost_*` (what a change remakes), `feature_*` (YAML to decoded xDS),
-//! `golden` (readable cases, each accepted by Envoy), `live_*` (real Envoys).
+//! Start in `tests/`: `property_*` (incremental equals scratch), `cost_*` (what a change remakes), `feature` (YAML to decoded xDS over
+//! gRPC), `golden` (readable cases, each accepted by Envoy), `live_*` (real Envoys).
 
+pub mod control_plane;
 pub mod golden;
 pub mod mesh;
 pub mod served;

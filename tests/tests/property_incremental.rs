@@ -25,8 +25,11 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
             ][variant % 4];
             let ip = ["", "clusterIP: None, ", "clusterIP: 10.0.1.NAME, "][variant % 3]
                 .replace("NAME", &name.to_string());
-            let export =
-                if variant.is_multiple_of(5) { ", annotations: {networking.istio.io/exportTo: '.'}" } else { "" };
+            let export = if variant.is_multiple_of(5) {
+                ", annotations: {networking.istio.io/exportTo: '.'}"
+            } else {
+                ""
+            };
             format!(
                 "{{apiVersion: v1, kind: Service, metadata: {{name: s{name}, namespace: {namespace}{export}}}, spec: {{{ip}selector: {{app: a{name}}}, ports: [{port}]}}}}"
             )

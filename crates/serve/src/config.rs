@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use meltemi_model::debounce::Patience;
+
 /// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -22,6 +24,8 @@ pub struct Config {
     pub holds: bool,
     /// Send routes as virtual hosts to proxies that take them.
     pub virtual_hosts: bool,
+    /// How long a change waits for what it refers to.
+    pub patience: Patience,
     /// Findings go to standard error as lines `file:line:column: ...` (no terminal), or as a text with the source line (a terminal).
     pub terminal: bool,
 }

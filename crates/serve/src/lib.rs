@@ -18,6 +18,8 @@ mod wire;
 
 pub use config::Config;
 pub use file::source_line;
+#[doc(no_inline)]
+pub use meltemi_model::debounce::Patience;
 pub use ports::{Listener, parse as parse_address};
 pub use streams::{Stream, Streams};
 pub use wire::{Failure, Running, start};

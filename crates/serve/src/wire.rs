@@ -62,6 +62,8 @@ pub struct Running {
     pub streams: Arc<Streams>,
     /// The state of the mesh that is served.
     pub generation: watch::Receiver<Generation>,
+    /// How many changes were read and wait for what they refer to ([`Config::patience`]).
+    pub waiting: watch::Receiver<usize>,
     drain: watch::Sender<bool>,
     tasks: JoinSet<Result<(), Failure>>,
 }
@@ -76,11 +78,10 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     let (http_socket, http) = listen::bind(Listener::Http, config.http).await?;
     let (monitoring_socket, monitoring) = listen::bind(Listener::Monitoring, config.monitoring).await?;
 
-    let (first, source) =
-        FolderSource::start(&config.folders, &config.namespace, config.mesh_config.as_deref()).await?;
     let (drain, drained) = watch::channel(false);
     let (ready, is_ready) = watch::channel(false);
     let (generation_sender, generation) = watch::channel(Generation(0));
+    let (waiting_sender, waiting) = watch::channel(0);
     let (connect_sender, connects) = mpsc::channel(WAITING_CONNECTS);
     let departures = Arc::new(Departures::default());
     let streams = Streams::new(connect_sender, Arc::clone(&departures), is_ready.clone());
@@ -90,33 +91,6 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     let stream_metrics = meltemi_xds::Metrics::default();
     stream_metrics.register(&mut registry);
 
-    let writer = mesh::spawn(mesh::Mesh {
-        options: Options { holds: config.holds, virtual_hosts: config.virtual_hosts, ..Options::default() },
-        first,
-        source,
-        connects,
-        departures,
-        ready,
-        generation: generation_sender,
-        findings: Findings::new(config.terminal),
-        metrics,
-    });
-
-    let directory = Arc::new(StreamRegistry(Arc::clone(&streams)));
-    let discovery = DiscoveryServer::new(
-        directory,
-        Settings::default(),
-        stream_metrics,
-        drained.clone(),
-        u64::from(std::process::id()),
-    );
-    let shown = Arc::new(Shown {
-        ready: is_ready,
-        generation: generation.clone(),
-        streams: Arc::clone(&streams),
-        registry,
-    });
-
     let mut tasks = JoinSet::new();
     let stopped = |drained: &watch::Receiver<bool>| {
         let mut drained = drained.clone();
@@ -124,15 +98,13 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
             let _ = drained.wait_for(|drained| *drained).await;
         }
     };
-    let stop = stopped(&drained);
-    tasks.spawn(async move {
-        let incoming = tokio_stream::wrappers::TcpListenerStream::new(xds_socket);
-        tonic::transport::Server::builder()
-            .add_service(discovery)
-            .serve_with_incoming_shutdown(incoming, stop)
-            .await
-            .map_err(|error| Failure::Serve { listener: Listener::Xds, reason: error.to_string() })
+    let shown = Arc::new(Shown {
+        ready: is_ready,
+        generation: generation.clone(),
+        streams: Arc::clone(&streams),
+        registry,
     });
+    // Before the configuration is read: a probe of a large mesh's start hears that it is not ready, instead of nothing.
     for (listener, socket, router) in [
         (Listener::Http, http_socket, pages::http(Arc::clone(&shown))),
         (Listener::Monitoring, monitoring_socket, pages::monitoring(shown)),
@@ -145,10 +117,44 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
                 .map_err(|error| Failure::Serve { listener, reason: error.to_string() })
         });
     }
+
+    let (first, source) =
+        FolderSource::start(&config.folders, &config.namespace, config.mesh_config.as_deref()).await?;
+    let writer = mesh::spawn(mesh::Mesh {
+        options: Options { holds: config.holds, virtual_hosts: config.virtual_hosts, ..Options::default() },
+        patience: config.patience,
+        first,
+        source,
+        connects,
+        departures,
+        ready,
+        generation: generation_sender,
+        waiting: waiting_sender,
+        findings: Findings::new(config.terminal),
+        metrics,
+    });
+
+    let directory = Arc::new(StreamRegistry(Arc::clone(&streams)));
+    let discovery = DiscoveryServer::new(
+        directory,
+        Settings::default(),
+        stream_metrics,
+        drained.clone(),
+        u64::from(std::process::id()),
+    );
+    let stop = stopped(&drained);
+    tasks.spawn(async move {
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(xds_socket);
+        tonic::transport::Server::builder()
+            .add_service(discovery)
+            .serve_with_incoming_shutdown(incoming, stop)
+            .await
+            .map_err(|error| Failure::Serve { listener: Listener::Xds, reason: error.to_string() })
+    });
     tasks.spawn(writer.map(|ended| {
         ended.map_err(|error| Failure::Serve { listener: Listener::Xds, reason: error.to_string() })
     }));
-    Ok(Running { xds, http, monitoring, streams, generation, drain, tasks })
+    Ok(Running { xds, http, monitoring, streams, generation, waiting, drain, tasks })
 }
 
 impl Running {

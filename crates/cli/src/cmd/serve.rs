@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use meltemi_serve::{Config, Listener};
+use meltemi_serve::{Config, Listener, Patience};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{ServeArgs, Switch};
@@ -41,6 +41,7 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         namespace: args.namespace,
         holds: args.holds == Switch::On,
         virtual_hosts: args.virtual_hosts == Switch::On,
+        patience: Patience::default(),
         terminal: std::io::stderr().is_terminal(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

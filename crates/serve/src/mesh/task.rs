@@ -18,12 +18,15 @@ use crate::streams::{Connect, Departures};
 /// What the task is given.
 pub(crate) struct Mesh {
     pub(crate) options: Options,
+    pub(crate) patience: Patience,
     pub(crate) first: Batch,
     pub(crate) source: FolderSource,
     pub(crate) connects: mpsc::Receiver<Connect>,
     pub(crate) departures: Arc<Departures>,
     pub(crate) ready: watch::Sender<bool>,
     pub(crate) generation: watch::Sender<Generation>,
+    /// How many events wait for what they refer to.
+    pub(crate) waiting: watch::Sender<usize>,
     pub(crate) findings: Findings,
     pub(crate) metrics: Metrics,
 }
@@ -31,14 +34,26 @@ pub(crate) struct Mesh {
 /// Starts the task; it ends when nobody can connect any more.
 pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
-        let Mesh { options, first, source, connects, departures, ready, generation, findings, metrics } =
-            mesh;
+        let Mesh {
+            options,
+            patience,
+            first,
+            source,
+            connects,
+            departures,
+            ready,
+            generation,
+            waiting,
+            findings,
+            metrics,
+        } = mesh;
         let mut writer = Writer {
             engine: Engine::new(options),
-            debounce: Debounce::new(Patience::default()),
+            debounce: Debounce::new(patience),
             pending: Vec::new(),
             views: HashMap::new(),
             generation,
+            waiting,
             findings,
             metrics,
         };
@@ -56,6 +71,7 @@ struct Writer {
     pending: Vec<Event>,
     views: HashMap<ProxyId, watch::Sender<View>>,
     generation: watch::Sender<Generation>,
+    waiting: watch::Sender<usize>,
     findings: Findings,
     metrics: Metrics,
 }
@@ -115,6 +131,8 @@ impl Writer {
         if self.debounce.on_change(verdict, Instant::now()) {
             let pending = std::mem::take(&mut self.pending);
             self.publish(pending);
+        } else {
+            self.waiting.send_replace(self.pending.len());
         }
     }
 
@@ -130,6 +148,7 @@ impl Writer {
                 sender.send_replace(if moved { view.coming_from(left) } else { view });
             }
         }
+        self.waiting.send_replace(self.pending.len());
         self.generation.send_replace(generation);
         let cost = self.engine.take_cost();
         self.metrics.published(started.elapsed(), generation, &cost);
