@@ -22,7 +22,7 @@ fn every_case_is_served_as_expected() -> anyhow::Result<()> {
     }
     assert!(
         failed.is_empty(),
-        "{}\n{} of the cases differ; if the new text is right, this rewrites them:\n\n    UPDATE=1 cargo xtask test -p meltemi-tests --test golden\n",
+        "{}\ncases that differ: {}; if the new text is right, this rewrites them:\n\n    UPDATE=1 cargo xtask test -p meltemi-tests --test golden\n",
         failed.concat(),
         failed.len()
     );

@@ -138,12 +138,64 @@ fn follow(value: &Value, place: &str, path: Option<&str>, shown: &mut BTreeMap<S
         }
         Value::Array(list) => {
             for (index, value) in list.iter().enumerate() {
-                let name = value["name"].as_str().map_or_else(|| index.to_string(), str::to_owned);
-                if matches(step, &name) || step == index.to_string() {
-                    follow(value, &format!("{place}/{name}"), rest, shown);
+                let index = index.to_string();
+                let name = value["name"].as_str().unwrap_or(&index);
+                if matches(step, name) || step == index {
+                    // Several elements may have one name, such as the inbound chains of a port.
+                    let is_alone = list.iter().filter(|other| other["name"] == name).count() < 2;
+                    let called = if is_alone { name.to_owned() } else { format!("{name} ({index})") };
+                    follow(value, &format!("{place}/{called}"), rest, shown);
                 }
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
+    use super::{Show, UsualOf};
+
+    fn cut(paths: &[&str]) -> anyhow::Result<Value> {
+        let all = [
+            (
+                "plain".to_owned(),
+                json!({"timeout": "0s", "chains": [{"name": "a", "port": 1}, {"name": "a", "port": 2}]}),
+            ),
+            ("short".to_owned(), json!({"timeout": "2s", "hosts": [{"name": "b", "port": 3}]})),
+            ("without".to_owned(), json!({"hosts": []})),
+        ];
+        let fields = json!({"timeout": "0s"}).as_object().cloned().unwrap_or_default();
+        let usual = UsualOf { fields, ..UsualOf::default() };
+        let show = Show { paths: paths.iter().map(|path| (*path).to_owned()).collect(), whole: false };
+        Ok(json!(show.cut(&BTreeMap::from(all), &usual)?))
+    }
+
+    #[test]
+    fn a_usual_field_a_changed_one_and_a_missing_one_look_different() -> anyhow::Result<()> {
+        let shown = cut(&["plain/timeout,hosts", "short/timeout,hosts", "without"])?;
+        assert_eq!(shown["plain"], json!({"usual": "timeout"}));
+        assert_eq!(shown["short"], json!({"timeout": "2s", "hosts": [{"name": "b", "port": 3}]}));
+        assert_eq!(shown["without"], json!({"hosts": []}));
+        Ok(())
+    }
+
+    #[test]
+    fn elements_of_one_name_are_shown_apart() -> anyhow::Result<()> {
+        assert_eq!(
+            cut(&["*/chains/a/port", "short/hosts/b/port"])?,
+            json!({"plain/chains/a (0)/port": 1, "plain/chains/a (1)/port": 2, "short/hosts/b/port": 3})
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_path_that_leads_nowhere_is_an_error() {
+        assert!(cut(&["plain/chains/b"]).is_err());
+        assert!(cut(&["nobody"]).is_err());
     }
 }
