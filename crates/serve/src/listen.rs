@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::ports::Listener;
 use crate::wire::Failure;
@@ -13,8 +13,20 @@ pub(crate) async fn bind(
     address: SocketAddr,
 ) -> Result<(TcpListener, SocketAddr), Failure> {
     let failed = |source| Failure::Bind { listener, address, source };
-    let socket = TcpListener::bind(address).await.map_err(failed)?;
+    let socket = open(address).map_err(failed)?;
     let bound = socket.local_addr().map_err(failed)?;
     tracing::info!(address = %bound, "{} listens", listener.name());
     Ok((socket, bound))
+}
+
+/// How many connections may wait to be taken: all proxies of a mesh come back at once when a replica restarts, and a connection that
+/// finds no place is reset. The kernel's own bound (net.core.somaxconn, 4096 by default) caps it.
+const BACKLOG: u32 = 4096;
+
+fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As the standard library does: a restart must not wait for the last run's connections to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
