@@ -5,5 +5,6 @@
 
 pub mod control_plane;
 pub mod golden;
+pub mod live;
 pub mod mesh;
 pub mod served;

@@ -83,21 +83,31 @@ pub struct Rejection {
 pub fn proxies(streams: &Streams, generation: Generation, now: Instant) -> Proxies {
     Proxies {
         generation: generation.0,
-        proxies: streams.all().iter().map(|stream| proxy(stream, now)).collect(),
+        proxies: streams.all().iter().map(|stream| proxy(stream, generation, now)).collect(),
     }
 }
 
-fn proxy(stream: &Stream, now: Instant) -> ProxyStatus {
+/// The view is looked at after `generation` was: views are handed out before their generation is told, so that a proxy without lag has
+/// acknowledged all that this generation means for it, which may be nothing.
+fn proxy(stream: &Stream, generation: Generation, now: Instant) -> ProxyStatus {
+    let latest = stream.views.borrow().generation();
     let status: StreamStatus = stream.handle.status();
+    let version = in_force(status.watermark, latest, generation);
     let since = status.since.map_or(0.0, |since| now.saturating_duration_since(since).as_secs_f64());
     ProxyStatus {
         proxy: stream.proxy.id.to_string(),
         stream: status.form.as_str().to_owned(),
         connected_seconds: since,
-        version: status.watermark.0,
-        lag: status.served.0.saturating_sub(status.watermark.0),
+        version: version.0,
+        lag: generation.0.saturating_sub(version.0),
         types: status.types.iter().map(type_state).collect(),
     }
+}
+
+/// The generation whose effects a proxy has acknowledged, all of them: `watermark`, or all there is when it has acknowledged the `latest`
+/// state of its view, since later generations changed nothing for it.
+fn in_force(watermark: Generation, latest: Generation, generation: Generation) -> Generation {
+    if watermark >= latest { watermark.max(generation) } else { watermark }
 }
 
 fn type_state(status: &TypeStatus) -> TypeState {
@@ -118,5 +128,23 @@ fn type_state(status: &TypeStatus) -> TypeState {
             resources: error.resources.iter().map(|(name, _)| name.to_string()).collect(),
             made_from: error.origins.iter().map(ToString::to_string).collect(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_that_a_generation_does_not_touch_has_it_in_force() {
+        let force = |watermark, latest, generation| {
+            in_force(Generation(watermark), Generation(latest), Generation(generation)).0
+        };
+        assert_eq!(force(3, 3, 7), 7);
+        assert_eq!(force(7, 7, 7), 7);
+        // Its view has changed, and it has not acknowledged that, whether or not its stream knows already.
+        assert_eq!(force(3, 7, 7), 3);
+        // The view may be newer than the generation that was asked about.
+        assert_eq!(force(8, 8, 7), 8);
     }
 }

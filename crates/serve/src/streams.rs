@@ -22,6 +22,8 @@ pub struct Stream {
     pub proxy: Arc<Proxy>,
     /// Its state.
     pub handle: Arc<StreamHandle>,
+    /// What it is served from. The stream itself may not have looked at the latest yet.
+    pub(crate) views: watch::Receiver<View>,
 }
 
 /// Asks the mesh's task to serve a proxy.
@@ -103,9 +105,9 @@ impl Directory for Registry {
             streams.connects.send(connect).await.map_err(|_| stopping())?;
             let (id, views) = answer.await.map_err(|_| stopping())?;
             tracing::info!(proxy = %proxy.id, stream = stream.id(), form = peer.form.as_str(), "proxy connected");
-            streams
-                .live
-                .insert(stream.id(), Stream { proxy: Arc::clone(&proxy), handle: Arc::clone(&stream) });
+            let live =
+                Stream { proxy: Arc::clone(&proxy), handle: Arc::clone(&stream), views: views.clone() };
+            streams.live.insert(stream.id(), live);
             let watcher =
                 Box::new(Departure { id, stream: stream.id(), proxy, streams: Arc::clone(&streams) });
             Ok(Connection { views, watcher, max_age: None })
