@@ -5,6 +5,7 @@ mod matching;
 
 use meltemi_names::{Host, Port};
 
+pub(crate) use action::GRPC_STATUS;
 pub use action::{
     Abort, Body, Delay, DerivePort, DirectResponse, Fault, HeaderChange, HeaderOperations, Mirror, Redirect,
     RegexRewrite, Retries, Rewrite, UriRewrite,

@@ -4,28 +4,7 @@ use super::{Report, older_spelling};
 use crate::decode::reader::nearest;
 use crate::field::FieldPath;
 use crate::finding::Finding;
-use crate::virtual_service::{Abort, Delay, Fault};
-
-/// The codes of gRPC by name (grpc: doc/statuscodes.md); `OK` is no fault.
-pub(crate) const GRPC_STATUS: &[&str] = &[
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
+use crate::virtual_service::{Abort, Delay, Fault, GRPC_STATUS};
 
 pub(super) fn check(fault: &Fault, path: &FieldPath, report: &mut Report) {
     if fault.delay.is_none() && fault.abort.is_none() {

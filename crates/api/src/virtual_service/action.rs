@@ -192,7 +192,34 @@ impl Abort {
     pub fn share(&self) -> Percent {
         self.percentage.unwrap_or(Percent::NONE)
     }
+
+    /// The number of `grpcStatus`; none if there is none of that name.
+    pub fn grpc_code(&self) -> Option<u32> {
+        let name = self.grpc_status.as_deref()?;
+        GRPC_STATUS.iter().position(|code| *code == name).and_then(|code| u32::try_from(code).ok())
+    }
 }
+
+/// The codes of gRPC by name, in the order of their numbers (grpc: doc/statuscodes.md); `OK` is no fault.
+pub(crate) const GRPC_STATUS: &[&str] = &[
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
 
 /// A copy of the request, whose answer nobody sees.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]

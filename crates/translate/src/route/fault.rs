@@ -15,27 +15,6 @@ use crate::wrap::duration;
 /// The HTTP filter that makes them; it stands without any in each HTTP connection manager.
 pub(super) const FILTER: &str = "envoy.filters.http.fault";
 
-/// gRPC's status codes in the order of their numbers (google/rpc/code.proto).
-const GRPC_CODES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
 /// The fault filter's settings for a route; none if there is no fault in them.
 pub(super) fn config(fault: &Fault) -> Option<Any> {
     let config = HttpFault {
@@ -57,10 +36,7 @@ fn delay(delay: &Delay) -> Option<FaultDelay> {
 
 fn abort(abort: &Abort) -> Option<FaultAbort> {
     let error_type = match (&abort.grpc_status, abort.http_status) {
-        (Some(name), _) => {
-            let code = GRPC_CODES.iter().position(|code| code == name)?;
-            ErrorType::GrpcStatus(u32::try_from(code).ok()?)
-        }
+        (Some(_), _) => ErrorType::GrpcStatus(abort.grpc_code()?),
         (None, Some(status)) => ErrorType::HttpStatus(wire::final_status(status)),
         (None, None) => return None,
     };
