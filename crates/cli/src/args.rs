@@ -1,9 +1,11 @@
 //! The command line. Its names are promised: scripts and charts are written against them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::host_port::HostPort;
 use crate::logging::LogFormat;
 use crate::proxy_args::ProxyArgs;
 
@@ -44,20 +46,20 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DIR", env = "MELTEMI_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// Where proxies connect, without TLS. Port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS", env = "MELTEMI_XDS_ADDRESS")]
-    pub(crate) xds_address: Option<String>,
+    #[arg(long, value_name = "ADDRESS", env = "MELTEMI_XDS_ADDRESS", value_parser = meltemi_serve::parse_address)]
+    pub(crate) xds_address: Option<SocketAddr>,
     /// Where proxies connect with TLS.
-    #[arg(long, value_name = "ADDRESS", env = "MELTEMI_SECURE_XDS_ADDRESS")]
-    pub(crate) secure_xds_address: Option<String>,
+    #[arg(long, value_name = "ADDRESS", env = "MELTEMI_SECURE_XDS_ADDRESS", value_parser = meltemi_serve::parse_address)]
+    pub(crate) secure_xds_address: Option<SocketAddr>,
     /// Where readiness is asked.
-    #[arg(long, value_name = "ADDRESS", env = "MELTEMI_HTTP_ADDRESS")]
-    pub(crate) http_address: Option<String>,
+    #[arg(long, value_name = "ADDRESS", env = "MELTEMI_HTTP_ADDRESS", value_parser = meltemi_serve::parse_address)]
+    pub(crate) http_address: Option<SocketAddr>,
     /// Where metrics, version and debug pages are.
-    #[arg(long, value_name = "ADDRESS", env = "MELTEMI_MONITORING_ADDRESS")]
-    pub(crate) monitoring_address: Option<String>,
+    #[arg(long, value_name = "ADDRESS", env = "MELTEMI_MONITORING_ADDRESS", value_parser = meltemi_serve::parse_address)]
+    pub(crate) monitoring_address: Option<SocketAddr>,
     /// Where Kubernetes calls the webhooks.
-    #[arg(long, value_name = "ADDRESS", env = "MELTEMI_WEBHOOK_ADDRESS")]
-    pub(crate) webhook_address: Option<String>,
+    #[arg(long, value_name = "ADDRESS", env = "MELTEMI_WEBHOOK_ADDRESS", value_parser = meltemi_serve::parse_address)]
+    pub(crate) webhook_address: Option<SocketAddr>,
     /// Keep what works: a route to what does not exist keeps its last good state until it does.
     #[arg(long, value_enum, env = "MELTEMI_HOLDS", default_value = "on")]
     pub(crate) holds: Switch,
@@ -124,18 +126,18 @@ pub(crate) struct BootstrapArgs {
     #[command(flatten)]
     pub(crate) proxy: ProxyArgs,
     /// The control plane's xDS address.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15010")]
-    pub(crate) xds_address: String,
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15010", value_parser = HostPort::parse)]
+    pub(crate) xds_address: HostPort,
     /// Envoy's own admin address; port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
-    pub(crate) admin_address: String,
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", value_parser = HostPort::parse)]
+    pub(crate) admin_address: HostPort,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ProxyStatusArgs {
     /// The control plane's monitoring address.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15014")]
-    pub(crate) server: String,
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15014", value_parser = HostPort::parse)]
+    pub(crate) server: HostPort,
     /// How the status is printed.
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: TextOrJson,

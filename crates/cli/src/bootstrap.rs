@@ -2,29 +2,22 @@
 
 use serde_json::{Value, json};
 
+use crate::host_port::HostPort;
+
 /// Where things listen.
 #[derive(Debug, Clone)]
 pub(crate) struct Addresses {
     /// The control plane.
-    pub(crate) xds: (String, u16),
+    pub(crate) xds: HostPort,
     /// Envoy's own admin page.
-    pub(crate) admin: (String, u16),
-}
-
-/// `HOST:PORT` as its parts; brackets around IPv6 are taken off, an empty host is loopback.
-pub(crate) fn address(text: &str) -> Result<(String, u16), String> {
-    let wrong = || format!("`{text}` is not an address; write it as HOST:PORT, as in 127.0.0.1:15010");
-    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-    let port = port.parse().map_err(|_| wrong())?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    Ok((if host.is_empty() { "127.0.0.1" } else { host }.to_owned(), port))
+    pub(crate) admin: HostPort,
 }
 
 /// The whole bootstrap. Delta ADS, since Envoy then takes single virtual hosts; no fetch has a time limit, since the control plane
 /// always answers, and Envoy waits for it (Istio's bootstrap does the same).
 pub(crate) fn bootstrap(node: &Value, addresses: &Addresses) -> Value {
     let socket =
-        |(host, port): &(String, u16)| json!({"socket_address": {"address": host, "port_value": port}});
+        |HostPort { host, port }: &HostPort| json!({"socket_address": {"address": host, "port_value": port}});
     let over_ads = json!({"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"});
     json!({
         "node": node,

@@ -2,12 +2,20 @@
 
 use std::process::ExitCode;
 
-/// Tells the error and its causes.
+use meltemi_serve::Failure;
+use meltemi_sources::file::Error as FolderError;
+
+/// Tells the error and its causes. A folder that cannot be looked at is wrong use, unlike one in which something is wrong: a pipeline
+/// that checks YAML must be able to tell them apart.
 #[allow(clippy::print_stderr, reason = "a command line tells its errors on standard error")]
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("error: {error}");
     for cause in error.chain().skip(1) {
         eprintln!("  because: {cause}");
     }
-    ExitCode::from(1)
+    let folder = error.downcast_ref::<FolderError>().or(match error.downcast_ref::<Failure>() {
+        Some(Failure::Folder(error)) => Some(error),
+        _ => None,
+    });
+    ExitCode::from(if matches!(folder, Some(FolderError::Missing { .. })) { 2 } else { 1 })
 }

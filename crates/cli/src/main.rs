@@ -9,6 +9,7 @@ mod bootstrap;
 mod cmd;
 mod failure;
 mod folder;
+mod host_port;
 mod logging;
 mod proxy_args;
 mod render;

@@ -2,20 +2,16 @@
 
 use std::process::ExitCode;
 
-use anyhow::anyhow;
-
 use crate::args::{BootstrapArgs, YamlOrJson};
-use crate::bootstrap::{Addresses, address, bootstrap};
+use crate::bootstrap::{Addresses, bootstrap};
 use crate::render;
 
 pub(crate) fn run(args: &BootstrapArgs) -> anyhow::Result<ExitCode> {
-    let addresses = Addresses {
-        xds: address(&args.xds_address).map_err(|why| anyhow!("--xds-address: {why}"))?,
-        admin: address(&args.admin_address).map_err(|why| anyhow!("--admin-address: {why}"))?,
-    };
+    let addresses = Addresses { xds: args.xds_address.clone(), admin: args.admin_address.clone() };
     let mut node = args.proxy.node();
     // Who tries a proxy by hand wants to see each request; where the mesh's settings say how to log, they count.
     node["metadata"]["MELTEMI_ACCESS_LOG"] = "true".into();
-    render::value(&bootstrap(&node, &addresses), YamlOrJson::Yaml)?;
+    // Envoy takes a file whose name has no ending, as `<(meltemi bootstrap ...)` has, for JSON; JSON is YAML, too.
+    render::value(&bootstrap(&node, &addresses), YamlOrJson::Json)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -14,7 +14,9 @@ use crate::render;
 pub(crate) fn run(args: &ProxyStatusArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let body = runtime
-        .block_on(async { tokio::time::timeout(Duration::from_secs(10), client::fetch(&args.server)).await })
+        .block_on(async {
+            tokio::time::timeout(Duration::from_secs(10), client::fetch(&args.server.to_string())).await
+        })
         .context("no answer within 10 s")
         .flatten()
         .with_context(|| {

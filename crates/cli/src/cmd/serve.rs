@@ -1,10 +1,9 @@
 //! `meltemi serve`: the control plane.
 
 use std::io::IsTerminal;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use meltemi_serve::{Config, Listener, Patience};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -24,18 +23,10 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     }
     // Kubernetes sets this in every pod, and nobody else does.
     let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-    let address = |listener: Listener, written: &Option<String>| -> anyhow::Result<SocketAddr> {
-        match written {
-            Some(text) => {
-                meltemi_serve::parse_address(text).map_err(|why| anyhow!("{}: {why}", listener.option()))
-            }
-            None => Ok(listener.default_address(in_pod)),
-        }
-    };
     let config = Config {
-        xds: address(Listener::Xds, &args.xds_address)?,
-        http: address(Listener::Http, &args.http_address)?,
-        monitoring: address(Listener::Monitoring, &args.monitoring_address)?,
+        xds: args.xds_address.unwrap_or_else(|| Listener::Xds.default_address(in_pod)),
+        http: args.http_address.unwrap_or_else(|| Listener::Http.default_address(in_pod)),
+        monitoring: args.monitoring_address.unwrap_or_else(|| Listener::Monitoring.default_address(in_pod)),
         folders: args.config,
         mesh_config: args.mesh_config,
         namespace: args.namespace,

@@ -1,0 +1,12 @@
+//! The `meltemi` binary as scripts and people use it: exit codes, output, addresses, signals.
+
+#![allow(clippy::panic, reason = "a test fails by panicking")]
+
+mod bootstrap;
+mod program;
+mod proxy_status;
+mod serve;
+mod translate;
+mod usage;
+mod validate;
+mod yaml;
