@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::workspace::Workspace;
-use crate::{bench, layers, process, tidy, tools};
+use crate::{bench, fuzz, layers, process, tidy, tools};
 
 /// One check.
 pub(crate) struct Step {
@@ -25,8 +25,11 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "fmt",
         about: "formatting",
-        fix: "run `cargo fmt`",
-        run: |workspace| cargo(workspace, &["fmt", "--all", "--check"]),
+        fix: "run `cargo fmt`, and the same with `--manifest-path fuzz/Cargo.toml`",
+        run: |workspace| {
+            cargo(workspace, &["fmt", "--all", "--check"])?;
+            cargo(workspace, &["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])
+        },
     },
     Step {
         name: "tidy",
@@ -84,6 +87,12 @@ pub(crate) const STEPS: &[Step] = &[
         about: "what a change costs, counted",
         fix: "a count above is not as promised: benches/README.md says what each one is",
         run: |workspace| bench::run(workspace, &[bench::SMOKE.to_owned()]),
+    },
+    Step {
+        name: "fuzz",
+        about: "what strangers send, mutated, ten seconds for each target",
+        fix: "the line `again:` shows the input again; `cargo xtask fuzz TARGET` runs one target",
+        run: |workspace| fuzz::run(workspace, &fuzz::Options::default()),
     },
 ];
 

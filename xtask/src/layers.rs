@@ -38,6 +38,8 @@ const TABLE: &[(&str, &[&[&str]])] = &[
     ("xtask", &[&["testkit"]]),
     // Measures from outside; the server that its own tests run against is linked by no measurement.
     ("benches", &[LEAVES, &["xds"]]),
+    // In process and without sockets: what reads a stranger's bytes, and what is made of them.
+    ("fuzz", &[LEAVES, &["api", "model", "views", "xds"]]),
 ];
 
 /// What a crate may use in its own tests besides. The binary's tests run the binary, which only its own package can name
@@ -49,7 +51,8 @@ const IN_TESTS: &[(&str, &[&str])] = &[("cli", &["testkit"])];
 /// # Errors
 /// Names each edge and each crate that the table does not have.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
-    let packages = workspace.packages(Path::new("Cargo.toml"))?;
+    let mut packages = workspace.packages(Path::new("Cargo.toml"))?;
+    packages.extend(workspace.packages(Path::new("fuzz/Cargo.toml"))?);
     let mut edges = Vec::new();
     let mut folders = Vec::new();
     for package in &packages {

@@ -9,6 +9,7 @@
 mod bench;
 mod ci;
 mod demo;
+mod fuzz;
 mod layers;
 mod process;
 mod tidy;
@@ -53,6 +54,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// `ci`: try the inputs that strangers send, mutated, for some seconds each
+    Fuzz(fuzz::Options),
     /// Run every check that a change must pass, in order, and say how to mend what fails
     Ci,
     /// `ci`: formatting
@@ -86,6 +89,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<ExitCode> {
         Command::Tools => tools::all(workspace),
         Command::Test { arguments } => ci::test(workspace, &arguments),
         Command::Bench { arguments } => bench::run(workspace, &arguments),
+        Command::Fuzz(options) => fuzz::run(workspace, &options),
         Command::Ci => ci::all(workspace),
         Command::Fmt => ci::one(workspace, "fmt"),
         Command::Clippy => ci::one(workspace, "clippy"),
