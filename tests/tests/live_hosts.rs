@@ -116,3 +116,23 @@ async fn a_weight_travels_as_one_virtual_host_and_nothing_else() -> Result<()> {
     ensure!(bytes < 1_500, "one virtual host took {bytes} bytes");
     world.end().await
 }
+
+/// Nothing is redirected to this proxy, so that a connection does not tell which endpoint it was for: any will do.
+#[tokio::test]
+async fn a_headless_service_is_reached_where_nothing_is_redirected() -> Result<()> {
+    let mut world = World::new(Form::Delta)?;
+    let _one = world.app("one", "one").await?;
+    let headless = service("one", world.port()).replace("spec:", "spec:\n  clusterIP: None");
+    world.write("one.yaml", &headless)?;
+    world.start().await?;
+    ensure!(world.answer("one").await? == answered("one"));
+    world.save("rule.yaml", &rule("one", &["one"], "")).await?;
+    world.save("route.yaml", &split("one", &[("one", 100)])).await?;
+    ensure!(world.answer("one").await? == answered("one"));
+    // `simple: PASSTHROUGH` says the same of a service with an address.
+    world.remove("route.yaml").await?;
+    world.save("one.yaml", &service("one", world.port())).await?;
+    world.save("rule.yaml", &rule("one", &[], "{loadBalancer: {simple: PASSTHROUGH}}")).await?;
+    ensure!(world.answer("one").await? == answered("one"));
+    world.end().await
+}

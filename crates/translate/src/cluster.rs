@@ -59,6 +59,8 @@ pub struct ServicePartKey {
     pub node: Option<Arc<str>>,
     /// As in [`crate::key::OutboundKey`].
     pub family: IpFamily,
+    /// Connections are redirected to the caller's proxy, so that it knows which address they were for.
+    pub redirected: bool,
 }
 
 impl Question for ServicePartKey {
@@ -76,7 +78,13 @@ impl Question for ServicePartKey {
         // A proxy of both families reaches every endpoint.
         let family = (self.family != IpFamily::Dual && *read.ask(MixedFamilies(self.service.clone())))
             .then_some(self.family);
-        let members = ServiceMembers { service: self.service.clone(), rule: (*rule).clone(), node, family };
+        let members = ServiceMembers {
+            service: self.service.clone(),
+            rule: (*rule).clone(),
+            node,
+            family,
+            redirected: self.redirected,
+        };
         (*read.ask(members)).clone()
     }
 }
@@ -88,6 +96,7 @@ struct ServiceMembers {
     rule: Option<RuleRef>,
     node: Option<Arc<str>>,
     family: Option<IpFamily>,
+    redirected: bool,
 }
 
 impl Question for ServiceMembers {
@@ -109,14 +118,16 @@ impl Question for ServiceMembers {
         let mut members = Members::new();
         for port in &shape.ports {
             for (subset, labels) in &subsets {
+                let policy = policy(read, self.rule.as_ref(), port.port, subset.as_ref()).unwrap_or_default();
+                let original_dst = is_original_dst(shape.resolution, &policy);
                 members.push(ResourceKey::Cluster(ClusterKey::Outbound {
                     service: self.service.clone(),
                     port: port.port,
                     subset: subset.clone(),
                     rule: self.rule.clone(),
+                    by_endpoints: original_dst && !self.redirected,
                 }));
-                let policy = policy(read, self.rule.as_ref(), port.port, subset.as_ref()).unwrap_or_default();
-                if is_original_dst(shape.resolution, &policy) {
+                if original_dst && self.redirected {
                     continue;
                 }
                 let outlier = policy.outlier_detection.as_ref();
@@ -172,6 +183,9 @@ pub enum ClusterKey {
         subset: Option<Arc<str>>,
         /// The DestinationRules in force for it.
         rule: Option<RuleRef>,
+        /// It would send to the address that the client called, but the caller's proxy does not know it, since nothing is redirected
+        /// there (interception NONE): its endpoints are balanced instead. Istio's cluster has nowhere to send to in that mode.
+        by_endpoints: bool,
     },
     /// The application's own port.
     Inbound {
@@ -199,9 +213,17 @@ impl Question for ClusterKey {
             Self::BlackHole => Some(fixed::black_hole(&settings)),
             Self::Passthrough => Some(fixed::passthrough(&settings)),
             Self::InboundPassthrough { family } => Some(fixed::inbound_passthrough(&settings, *family)),
-            Self::Outbound { service, port, subset, rule } => {
-                outbound::cluster(read, &settings, service, *port, subset.as_ref(), rule.as_ref())
-            }
+            Self::Outbound { service, port, subset, rule, by_endpoints } => outbound::cluster(
+                read,
+                &settings,
+                &outbound::Callee {
+                    service,
+                    port: *port,
+                    subset: subset.as_ref(),
+                    rule: rule.as_ref(),
+                    by_endpoints: *by_endpoints,
+                },
+            ),
             Self::Inbound { service, port, target, protocol, family } => Some(inbound::cluster(
                 read,
                 &settings,

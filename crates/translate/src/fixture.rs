@@ -114,5 +114,6 @@ pub(crate) fn part(viewer: &str, name: &str) -> ServicePartKey {
         locality: None,
         node: None,
         family: IpFamily::V4,
+        redirected: true,
     }
 }

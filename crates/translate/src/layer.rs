@@ -105,6 +105,7 @@ impl Question for PartsOf {
                         locality: key.locality.clone(),
                         node: key.node.clone(),
                         family: key.family,
+                        redirected: key.interception != Interception::None,
                     })
                 });
                 fixed.into_iter().chain(services).collect()

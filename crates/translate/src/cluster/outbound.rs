@@ -21,15 +21,18 @@ use crate::resource_names::outbound_cluster;
 use crate::wrap::seconds;
 use crate::{encode, metadata};
 
+/// As in [`super::ClusterKey::Outbound`].
+pub(super) struct Callee<'a> {
+    pub(super) service: &'a ObjectKey,
+    pub(super) port: Port,
+    pub(super) subset: Option<&'a Arc<str>>,
+    pub(super) rule: Option<&'a RuleRef>,
+    pub(super) by_endpoints: bool,
+}
+
 /// None if the service, its port, or the subset is gone.
-pub(super) fn cluster(
-    read: &Read<'_>,
-    settings: &ClusterSettingsAnswer,
-    service: &ObjectKey,
-    port: Port,
-    subset: Option<&Arc<str>>,
-    rule: Option<&RuleRef>,
-) -> Made {
+pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee: &Callee<'_>) -> Made {
+    let Callee { service, port, subset, rule, by_endpoints } = *callee;
     let shape = (*read.ask(ServiceOf(service.clone()))).clone()?;
     let protocol = shape.port(port)?.protocol;
     let policy = policy(read, rule, port, subset)?;
@@ -41,7 +44,7 @@ pub(super) fn cluster(
         ..Cluster::default()
     };
     let mut needs = Vec::new();
-    if is_original_dst(shape.resolution, &policy) {
+    if is_original_dst(shape.resolution, &policy) && !by_endpoints {
         cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst.into()));
         cluster.lb_policy = LbPolicy::ClusterProvided.into();
     } else {

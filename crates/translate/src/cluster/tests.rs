@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{ClusterKey, FixedKey};
-use crate::fixture::{Fixture, key, port, service};
-use crate::key::ResourceKey;
+use super::{ClusterKey, FixedKey, ServicePartKey};
+use crate::fixture::{Fixture, key, part, port, service};
+use crate::key::{PartKey, ResourceKey};
 use meltemi_catalog::Need;
 use meltemi_model::proxy::IpFamily;
 use meltemi_names::{Kind, Protocol, TypeUrl};
@@ -152,6 +152,24 @@ fn a_headless_service_is_called_at_the_address_that_the_client_chose() {
         (&json!("ORIGINAL_DST"), &json!("CLUSTER_PROVIDED"))
     );
     assert_eq!(cluster.get("eds_cluster_config"), None);
+}
+
+#[test]
+fn where_nothing_is_redirected_a_headless_service_is_balanced_over_its_endpoints() {
+    let members = |fixture: &Fixture, redirected| {
+        let part = PartKey::Service(ServicePartKey { redirected, ..part("shop", "shop/cart") });
+        part.observe(&fixture.memo, fixture.mesh()).1
+    };
+    let mut fixture = Fixture::new(&CART.replace("10.0.0.1", "None"));
+    fixture.apply(&rule("{host: cart, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}"));
+    let resources = fixture.decoded(&members(&fixture, false));
+    let name = "outbound|80||cart.shop.svc.cluster.local";
+    let cluster = &resources[&format!("CDS {name}")];
+    assert_eq!((&cluster["type"], &cluster["lb_policy"]), (&json!("EDS"), &json!("LEAST_REQUEST")));
+    assert!(resources.contains_key(&format!("EDS {name}")), "{:?}", resources.keys());
+    // A service with an address is the same for all.
+    let fixture = Fixture::new(CART);
+    assert_eq!(members(&fixture, false), members(&fixture, true));
 }
 
 #[test]
