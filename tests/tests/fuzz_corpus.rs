@@ -225,6 +225,14 @@ fn scripts() -> BTreeMap<&'static str, Vec<u8>> {
         ("refused", started().edit(0, 2).nack().wait(100).edit(0, 4).nack().edit(0, 6).ack().0),
         ("never-answers", Script::delta().request(&subscribe(Cluster, &[])).wait(200).edit(0, 0).wait(255).0),
         (
+            "never-answers-for-long",
+            (2..=12)
+                .fold(Script::sotw().request(&want(Cluster, &[])), |script, version| {
+                    script.edit(0, version).wait(110)
+                })
+                .0,
+        ),
+        (
             "unsubscribe",
             started().request(&unsubscribe).edit(0x11, 9).request(&subscribe(Endpoint, &["c1"])).0,
         ),
