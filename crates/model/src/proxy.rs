@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use meltemi_names::{Labels, Locality, Namespace};
 use meltemi_proto::envoy::config::core::v3::Node;
+use meltemi_proto::envoy::config::core::v3::node::UserAgentVersionType;
 use meltemi_proto::google::protobuf::{Struct, value};
 
 /// What the proxy is for (first part of the node id).
@@ -81,6 +82,8 @@ pub struct Proxy {
     /// Logs every request on standard output where the mesh's settings ask for no log (metadata `MELTEMI_ACCESS_LOG` = "true", which
     /// `meltemi bootstrap` writes, so that a person who tries a proxy sees what it does).
     pub access_log: bool,
+    /// Which build of which client it is, as `envoy/1.40.0`; the name alone where it does not say.
+    pub build: Arc<str>,
     /// Takes virtual hosts as resources of their own: an Envoy on a delta stream.
     pub takes_virtual_hosts: bool,
 }
@@ -157,6 +160,7 @@ impl Proxy {
             locality,
             http10: metadata.text("HTTP10") == Some("1"),
             access_log: metadata.text("MELTEMI_ACCESS_LOG") == Some("true"),
+            build: build(node).into(),
             takes_virtual_hosts: delta && node.user_agent_name == "envoy",
         })
     }
@@ -174,6 +178,19 @@ impl Proxy {
     pub fn cluster_domain(&self) -> Option<&str> {
         self.dns_domain.split_once(".svc.").map(|(_, domain)| domain)
     }
+}
+
+fn build(node: &Node) -> String {
+    let version = match &node.user_agent_version_type {
+        Some(UserAgentVersionType::UserAgentVersion(text)) => text.clone(),
+        Some(UserAgentVersionType::UserAgentBuildVersion(build)) => build
+            .version
+            .as_ref()
+            .map(|version| format!("{}.{}.{}", version.major_number, version.minor_number, version.patch))
+            .unwrap_or_default(),
+        None => String::new(),
+    };
+    format!("{}/{version}", node.user_agent_name)
 }
 
 /// Node metadata: a Struct in which unknown keys are tolerated.

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use meltemi_catalog::{Generation, View};
 use meltemi_model::proxy::Proxy;
 use meltemi_proto::envoy::config::core::v3::Node;
-use meltemi_views::ProxyId;
+use meltemi_views::{ProxyId, Refused};
 use meltemi_xds::{Connection, Directory, Form, Peer, Refusal, StreamHandle, Watcher};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tonic::Status;
@@ -31,6 +31,14 @@ pub struct Stream {
 pub(crate) struct Connect {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) reply: oneshot::Sender<(ProxyId, watch::Receiver<View>)>,
+}
+
+/// A resource that a proxy refused alone.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) proxy: ProxyId,
+    pub(crate) build: Arc<str>,
+    pub(crate) refused: Refused,
 }
 
 /// The proxies that left since the mesh's task last looked: at most as many as are connected.
@@ -56,6 +64,7 @@ impl Departures {
 pub struct Streams {
     live: DashMap<u64, Stream>,
     connects: mpsc::Sender<Connect>,
+    reports: mpsc::Sender<Report>,
     departures: Arc<Departures>,
     ready: watch::Receiver<bool>,
 }
@@ -63,10 +72,19 @@ pub struct Streams {
 impl Streams {
     pub(crate) fn new(
         connects: mpsc::Sender<Connect>,
+        reports: mpsc::Sender<Report>,
         departures: Arc<Departures>,
         ready: watch::Receiver<bool>,
     ) -> Arc<Self> {
-        Arc::new(Self { live: DashMap::new(), connects, departures, ready })
+        Arc::new(Self { live: DashMap::new(), connects, reports, departures, ready })
+    }
+
+    /// Whether any live proxy of that build has accepted those bytes.
+    pub(crate) fn accepted_by(&self, build: &str, refused: &Refused) -> bool {
+        self.all()
+            .iter()
+            .filter(|stream| *stream.proxy.build == *build)
+            .any(|stream| stream.handle.has_accepted(refused.type_url, &refused.name, refused.version))
     }
 
     /// All live streams, by proxy and then by age.
@@ -115,6 +133,22 @@ impl Directory for Registry {
     }
 }
 
+/// Refusals that say something of the proxy's own machine: a port that is taken, a file that is not there. Another proxy may do well
+/// with the same bytes.
+fn is_the_proxys_own(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    [
+        "bind",
+        "address already in use",
+        "permission denied",
+        "no such file",
+        "unable to read file",
+        "failed to load",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
+}
+
 /// Takes a stream out of the registry when it ends.
 struct Departure {
     id: ProxyId,
@@ -136,6 +170,15 @@ impl Watcher for Departure {
             "the proxy refused a response and keeps its last good state: {}",
             refusal.message
         );
+        if !refusal.alone || is_the_proxys_own(&refusal.message) {
+            return;
+        }
+        for (name, version) in &refusal.resources {
+            let refused = Refused { type_url: refusal.type_url, name: name.clone(), version: *version };
+            let report = Report { proxy: self.id, build: Arc::clone(&self.proxy.build), refused };
+            // Where there is no room so many refuse that one more tells nothing new.
+            let _ = self.streams.reports.try_send(report);
+        }
     }
 
     fn progressed(&mut self, _watermark: Generation) {}

@@ -23,6 +23,9 @@ use crate::{listen, mesh};
 /// How many proxies may wait to be let in before further ones wait at their sockets.
 const WAITING_CONNECTS: usize = 1024;
 
+/// How many refusals may wait to be looked at; two of a kind decide, so those beyond tell little.
+const WAITING_REPORTS: usize = 256;
+
 /// Why serving did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -83,8 +86,9 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     let (generation_sender, generation) = watch::channel(Generation(0));
     let (waiting_sender, waiting) = watch::channel(0);
     let (connect_sender, connects) = mpsc::channel(WAITING_CONNECTS);
+    let (report_sender, reports) = mpsc::channel(WAITING_REPORTS);
     let departures = Arc::new(Departures::default());
-    let streams = Streams::new(connect_sender, Arc::clone(&departures), is_ready.clone());
+    let streams = Streams::new(connect_sender, report_sender, Arc::clone(&departures), is_ready.clone());
 
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
@@ -126,6 +130,8 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         first,
         source,
         connects,
+        reports,
+        streams: Arc::downgrade(&streams),
         departures,
         ready,
         generation: generation_sender,

@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use meltemi_catalog::{Body, Change, Generation, Layer, LayerBuilder, Need, Resource, ResourceName};
+use meltemi_catalog::{Body, Change, Generation, Layer, LayerBuilder, Live, Need, Resource, ResourceName};
 use meltemi_names::{TypeUrl, Version};
 use meltemi_translate::encode::field_head;
+
+use crate::group::LastGood;
+use crate::quarantine::{Refused, is_refused};
 
 /// `RouteConfiguration.virtual_hosts`.
 const VIRTUAL_HOSTS: u64 = 2;
@@ -33,7 +36,13 @@ impl Assembly {
     }
 
     /// Takes the next state of the parts, and brings the served layer up to it.
-    pub(crate) fn finish(&mut self, parts: LayerBuilder, served: &mut LayerBuilder) {
+    pub(crate) fn finish(
+        &mut self,
+        parts: LayerBuilder,
+        served: &mut LayerBuilder,
+        refused: &BTreeSet<Refused>,
+        last_good: &LastGood,
+    ) {
         let before = self.parts.generation();
         let Some(now) = parts.finish() else { return };
         let mut stale: BTreeSet<ResourceName> = BTreeSet::new();
@@ -66,9 +75,21 @@ impl Assembly {
         self.parts = now;
         for route in stale {
             if let Some(head) = self.parts.find(TypeUrl::Route, route.as_str()) {
-                served.put(Arc::new(self.assemble(&head.resource)));
+                let assembled = Arc::new(self.assemble(&head.resource));
+                if !is_refused(refused, &assembled) {
+                    served.put(assembled);
+                } else if served.find(TypeUrl::Route, route.as_str()).is_none()
+                    && let Some(good) = last_good.get(&(TypeUrl::Route, route))
+                {
+                    served.put(Arc::clone(good));
+                }
             }
         }
+    }
+
+    /// A part in force.
+    pub(crate) fn find(&self, type_url: TypeUrl, name: &ResourceName) -> Option<&Live> {
+        self.parts.find(type_url, name.as_str())
     }
 
     fn assemble(&self, head: &Resource) -> Resource {

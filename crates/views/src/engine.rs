@@ -13,7 +13,8 @@ use meltemi_translate::finding::FindingsOf;
 use meltemi_translate::key::LayerKey;
 use meltemi_translate::layer::LayersOf;
 
-use crate::group::{Group, Held, Role, Subscriptions};
+use crate::group::{Group, Held, LastGood, Role, Subscriptions};
+use crate::quarantine::{Quarantine, Refused};
 
 /// How the engine works; see `meltemi serve --help`.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +40,16 @@ pub struct ProxyId(u64);
 
 #[derive(Debug)]
 struct Connected {
+    proxy: Arc<Proxy>,
     node: NodeId,
-    layers: Vec<LayerKey>,
+    layers: Vec<GroupKey>,
+}
+
+/// A layer, and for whom: most are for all; one is for a build that refuses so many of its resources.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct GroupKey {
+    layer: LayerKey,
+    refusing: Option<(Arc<str>, usize)>,
 }
 
 /// What a batch did.
@@ -61,22 +70,23 @@ pub struct Engine {
     store: Store,
     memo: Memo<Mesh>,
     generation: Generation,
-    groups: BTreeMap<LayerKey, Group>,
+    groups: BTreeMap<GroupKey, Group>,
     subscribers: HashMap<NodeId, Vec<Subscriber>>,
     proxies: BTreeMap<ProxyId, Connected>,
     next_proxy: u64,
     /// The observed findings of each object that can have some.
     findings: BTreeMap<ObjectKey, NodeId>,
+    quarantine: Quarantine,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Subscriber {
-    Group(Box<(LayerKey, Role)>),
+    Group(Box<(GroupKey, Role)>),
     Proxy(ProxyId),
 }
 
 struct ForGroup<'a> {
-    key: &'a LayerKey,
+    key: &'a GroupKey,
     subscribers: &'a mut HashMap<NodeId, Vec<Subscriber>>,
 }
 
@@ -120,6 +130,7 @@ impl Engine {
             proxies: BTreeMap::new(),
             next_proxy: 0,
             findings: BTreeMap::new(),
+            quarantine: Quarantine::default(),
         }
     }
 
@@ -146,7 +157,7 @@ impl Engine {
         }
         self.generation = Generation(self.generation.0 + 1);
         let nodes = self.memo.apply(self.store.mesh(), changes.entries());
-        let mut roles: BTreeMap<LayerKey, BTreeSet<Role>> = BTreeMap::new();
+        let mut roles: BTreeMap<GroupKey, BTreeSet<Role>> = BTreeMap::new();
         let mut moved = BTreeSet::new();
         for node in nodes {
             for subscriber in self.subscribers.get(&node).into_iter().flatten() {
@@ -195,11 +206,12 @@ impl Engine {
     pub fn connect(&mut self, proxy: Arc<Proxy>) -> ProxyId {
         let id = ProxyId(self.next_proxy);
         self.next_proxy += 1;
-        let question = LayersOf { proxy, virtual_hosts: self.options.virtual_hosts };
+        let question = LayersOf { proxy: Arc::clone(&proxy), virtual_hosts: self.options.virtual_hosts };
         let (node, layers) = self.memo.observe(question, self.store.mesh());
         self.subscribers.entry(node).or_default().push(Subscriber::Proxy(id));
+        let layers = self.groups_for(&proxy, &layers);
         self.enter(&layers);
-        self.proxies.insert(id, Connected { node, layers: layers.to_vec() });
+        self.proxies.insert(id, Connected { proxy, node, layers });
         id
     }
 
@@ -219,8 +231,26 @@ impl Engine {
     }
 
     /// The layers that a proxy is served from.
-    pub fn layers(&self, id: ProxyId) -> &[LayerKey] {
-        self.proxies.get(&id).map_or(&[], |proxy| &proxy.layers)
+    pub fn layers(&self, id: ProxyId) -> impl Iterator<Item = &LayerKey> {
+        self.proxies.get(&id).into_iter().flat_map(|proxy| &proxy.layers).map(|key| &key.layer)
+    }
+
+    /// A proxy refused a resource alone; `accepted`: another proxy of its build has accepted the same bytes. If it is to be set aside
+    /// for the build, the proxies that have another view now are answered.
+    pub fn refused(&mut self, id: ProxyId, refused: Refused, accepted: bool) -> Vec<ProxyId> {
+        let Some(Connected { proxy, .. }) = self.proxies.get(&id) else { return Vec::new() };
+        let (build, name) = (Arc::clone(&proxy.build), Arc::clone(&proxy.id));
+        if !self.quarantine.report(&build, &name, refused, accepted) {
+            return Vec::new();
+        }
+        self.generation = Generation(self.generation.0 + 1);
+        let moved: Vec<ProxyId> =
+            self.proxies.iter().filter(|(_, found)| found.proxy.build == build).map(|(id, _)| *id).collect();
+        for id in &moved {
+            self.relocate(*id);
+        }
+        self.memo.sweep();
+        moved
     }
 
     /// The virtual hosts of a proxy that keep their last good state.
@@ -267,31 +297,52 @@ impl Engine {
     }
 
     fn relocate(&mut self, id: ProxyId) {
-        let Some(proxy) = self.proxies.get_mut(&id) else { return };
-        let Some(layers) = self.memo.answer::<LayersOf>(proxy.node) else { return };
-        let before = std::mem::replace(&mut proxy.layers, layers.to_vec());
+        let Some(connected) = self.proxies.get(&id) else { return };
+        let Some(layers) = self.memo.answer::<LayersOf>(connected.node) else { return };
+        let layers = self.groups_for(&connected.proxy, &layers);
         self.enter(&layers);
-        self.leave(&before);
+        let before =
+            self.proxies.get_mut(&id).map(|connected| std::mem::replace(&mut connected.layers, layers));
+        self.leave(&before.unwrap_or_default());
     }
 
-    fn enter(&mut self, layers: &[LayerKey]) {
+    fn groups_for(&self, proxy: &Proxy, layers: &[LayerKey]) -> Vec<GroupKey> {
+        let refused = self.quarantine.of(&proxy.build).len();
+        let refusing = (refused > 0).then(|| (Arc::clone(&proxy.build), refused));
+        layers.iter().map(|layer| GroupKey { layer: layer.clone(), refusing: refusing.clone() }).collect()
+    }
+
+    fn enter(&mut self, layers: &[GroupKey]) {
         for key in layers {
-            let group = self.groups.entry(key.clone()).or_insert_with(|| {
+            if !self.groups.contains_key(key) {
+                // What was in force before is known to those who are served the same layer now; the latest knows most.
+                let kin = GroupKey { layer: key.layer.clone(), refusing: None };
+                let kin = self.groups.range(kin..).take_while(|(other, _)| other.layer == key.layer);
+                let last_good = match &key.refusing {
+                    Some(_) => kin.last().map(|(_, group)| group.last_good()).unwrap_or_default(),
+                    None => LastGood::new(),
+                };
+                let refused =
+                    key.refusing.as_ref().map(|(build, _)| self.quarantine.of(build)).unwrap_or_default();
                 let mut subscriptions = ForGroup { key, subscribers: &mut self.subscribers };
-                Group::new(
-                    key,
+                let group = Group::new(
+                    &key.layer,
                     &self.memo,
                     self.store.mesh(),
                     self.generation,
                     self.options.holds,
+                    (refused, last_good),
                     &mut subscriptions,
-                )
-            });
-            group.proxies += 1;
+                );
+                self.groups.insert(key.clone(), group);
+            }
+            if let Some(group) = self.groups.get_mut(key) {
+                group.proxies += 1;
+            }
         }
     }
 
-    fn leave(&mut self, layers: &[LayerKey]) {
+    fn leave(&mut self, layers: &[GroupKey]) {
         for key in layers {
             let Some(group) = self.groups.get_mut(key) else { continue };
             group.proxies -= 1;
@@ -300,8 +351,10 @@ impl Engine {
     }
 
     /// Drops a layer that nobody is served from, unless it holds something back: a proxy that restarts must find its last good again.
-    fn forget_unused(&mut self, key: &LayerKey) {
-        let unused = |group: &Group| group.proxies == 0 && !group.holds.is_holding();
+    fn forget_unused(&mut self, key: &GroupKey) {
+        let latest =
+            key.refusing.as_ref().is_some_and(|(build, refused)| self.quarantine.of(build).len() == *refused);
+        let unused = |group: &Group| group.proxies == 0 && !latest && !group.holds.is_holding();
         if self.groups.get(key).is_some_and(unused)
             && let Some(mut group) = self.groups.remove(key)
         {

@@ -11,6 +11,7 @@ use meltemi_translate::key::{LayerKey, Made, Members, PartKey, ResourceKey};
 
 use crate::assemble::Assembly;
 use crate::hold::Holds;
+use crate::quarantine::{RefusedSet, is_refused};
 
 /// A virtual host that keeps its last good state, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,9 @@ struct Member {
 /// What one batch does to the targets of a group: by type and name, the last word counts.
 pub(crate) type Targets = BTreeMap<(TypeUrl, ResourceName), Option<Arc<Resource>>>;
 
+/// The state before the present one, by type and name.
+pub(crate) type LastGood = BTreeMap<(TypeUrl, ResourceName), Arc<Resource>>;
+
 /// A layer, its parts and resources, and how it came to be.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -58,6 +62,10 @@ pub(crate) struct Group {
     /// matters to those requests as to any others.
     retired: BTreeMap<ResourceKey, Member>,
     pub(crate) holds: Holds,
+    /// What the builds that are served from here refuse.
+    refused: RefusedSet,
+    /// The state before the present one of each resource that a proxy may refuse.
+    last_good: LastGood,
     assembly: Option<Assembly>,
     pub(crate) layer: Arc<Layer>,
     /// How many proxies are served from it.
@@ -78,6 +86,7 @@ impl Group {
         mesh: &Mesh,
         generation: Generation,
         holds: bool,
+        (refused, last_good): (RefusedSet, LastGood),
         subscriptions: &mut dyn Subscriptions,
     ) -> Self {
         let (parts_node, parts) = key.observe(memo, mesh);
@@ -89,6 +98,8 @@ impl Group {
             members: HashMap::new(),
             retired: BTreeMap::new(),
             holds: Holds::new(holds),
+            refused,
+            last_good,
             assembly: inline.then(Assembly::default),
             layer: Arc::new(Layer::empty()),
             proxies: 0,
@@ -287,6 +298,7 @@ impl Group {
         generation: Generation,
         tombstones: usize,
     ) -> bool {
+        let targets = self.instead_of_refused(targets);
         if targets.is_empty() && lingering.is_empty() {
             return false;
         }
@@ -296,17 +308,59 @@ impl Group {
             Some(assembly) => {
                 let mut inner = assembly.edit(generation);
                 self.holds.admit(targets, lingering, &mut inner);
-                assembly.finish(inner, &mut edit);
+                assembly.finish(inner, &mut edit, &self.refused, &self.last_good);
             }
         }
         edit.bury(tombstones);
         match edit.finish() {
             Some(layer) => {
+                self.remember(&layer);
                 self.layer = Arc::new(layer);
                 true
             }
             None => false,
         }
+    }
+
+    /// What was in force before, for those who will refuse what is in force now.
+    pub(crate) fn last_good(&self) -> LastGood {
+        self.last_good.clone()
+    }
+
+    fn remember(&mut self, next: &Layer) {
+        for type_url in [TypeUrl::Cluster, TypeUrl::Listener, TypeUrl::Route, TypeUrl::VirtualHost] {
+            for (_, change) in next.changes_since(type_url, self.layer.generation()) {
+                let resource = change.resource();
+                let before = self.layer.find(type_url, resource.name().as_str());
+                if let Some(before) = before.filter(|before| before.resource.version() != resource.version())
+                {
+                    self.last_good.insert((type_url, resource.name().clone()), Arc::clone(&before.resource));
+                }
+            }
+        }
+    }
+
+    /// A refused target leaves what is in force, or goes back to the last good; with neither it is left out.
+    fn instead_of_refused(&self, targets: Targets) -> Targets {
+        if self.refused.is_empty() {
+            return targets;
+        }
+        let good = |resource: &Arc<Resource>| !is_refused(&self.refused, resource);
+        let stays = |(type_url, name): &(TypeUrl, ResourceName)| {
+            let live = match &self.assembly {
+                Some(assembly) => assembly.find(*type_url, name),
+                None => self.layer.find(*type_url, name.as_str()),
+            };
+            live.is_some_and(|live| good(&live.resource))
+        };
+        let instead = |(key, target): (_, Option<Arc<Resource>>)| match target {
+            Some(resource) if !good(&resource) => {
+                let last_good = self.last_good.get(&key).filter(|resource| good(resource)).cloned();
+                if stays(&key) { None } else { last_good.map(|resource| (key, Some(resource))) }
+            }
+            target => Some((key, target)),
+        };
+        targets.into_iter().filter_map(instead).collect()
     }
 }
 

@@ -9,6 +9,8 @@ mod assemble;
 mod engine;
 mod group;
 mod hold;
+mod quarantine;
 
 pub use engine::{Applied, Engine, Options, ProxyId};
 pub use group::Held;
+pub use quarantine::Refused;

@@ -213,6 +213,17 @@ impl Machine {
         self.watermark
     }
 
+    /// Whether the client has that name as the stream's view says, and has acknowledged it.
+    pub(crate) fn has_settled(&self, type_url: TypeUrl, name: &ResourceName) -> bool {
+        self.watch(type_url).is_some_and(|watch| {
+            watch.answered
+                && watch.flights.is_empty()
+                && !watch.unsettled(name.as_str())
+                && !watch.aside.contains_key(name)
+                && (watch.subscription.wildcard || watch.subscription.covers(name.as_str()))
+        })
+    }
+
     /// Refusals since this was last asked.
     pub fn take_refusals(&mut self) -> Vec<Refusal> {
         std::mem::take(&mut self.refusals)

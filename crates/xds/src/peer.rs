@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use meltemi_catalog::{Generation, View};
+use meltemi_catalog::{Generation, ResourceName, View};
+use meltemi_names::{TypeUrl, Version};
 use meltemi_proto::envoy::config::core::v3::Node;
 use tokio::sync::watch;
 
@@ -122,6 +123,14 @@ impl StreamHandle {
     /// The last generation whose effects the client has acknowledged.
     pub fn watermark(&self) -> Generation {
         self.with(|machine| machine.watermark())
+    }
+
+    /// Whether the client has acknowledged these very bytes, and has them still.
+    pub fn has_accepted(&self, type_url: TypeUrl, name: &ResourceName, version: Version) -> bool {
+        let view = self.view();
+        let offered =
+            view.find(type_url, name.as_str()).is_some_and(|live| live.resource.version() == version);
+        offered && self.with(|machine| machine.has_settled(type_url, name))
     }
 
     /// What the client may have now.

@@ -117,3 +117,37 @@ async fn a_route_to_a_refused_cluster_keeps_its_last_good_state_and_other_routes
     assert!(entry["rejected"]["madeFrom"].to_string().contains("DestinationRule default/reviews"), "{entry}");
     Ok(())
 }
+
+#[tokio::test]
+async fn what_two_proxies_of_a_build_refuse_is_not_given_to_a_third() -> Result<()> {
+    let mut mesh = mesh().await?;
+    let mut first = mesh.join(Node::sidecar("first", "default"), Form::Delta).await?;
+    let mut second = mesh.join(Node::sidecar("second", "default"), Form::Delta).await?;
+    let good = [("v1", 90), ("v2", 10)];
+    for client in [&mut first, &mut second] {
+        until(client, |held| reviews::splits(held, &good)).await?;
+        client.refuse(|kind, name| {
+            (kind == TypeUrl::VirtualHost && name == VIRTUAL_HOST).then(|| "weights look odd".to_owned())
+        });
+    }
+    mesh.save("route.yaml", &reviews::route(&[("v1", 50), ("v2", 50)])).await?;
+    for client in [&mut first, &mut second] {
+        let refused = step(client).await?;
+        assert!(refused.refused.is_some(), "{refused:?}");
+        // It is those bytes that they refuse.
+        client.accept();
+    }
+    // A change after that is answered on a stream after its refusal has arrived.
+    mesh.save("timeout.yaml", &reviews::plain("other", "7s")).await?;
+    for client in [&mut first, &mut second] {
+        until(client, |held| reviews::has_timeout(held, "other", "7s")).await?;
+    }
+    let mut third = mesh.join(Node::sidecar("third", "default"), Form::Delta).await?;
+    until(&mut third, |held| reviews::has_timeout(held, "other", "7s")).await?;
+    assert!(reviews::splits(third.held(), &good), "a new proxy of that build starts with the last good");
+
+    let mended = [("v1", 60), ("v2", 40)];
+    mesh.save("route.yaml", &reviews::route(&mended)).await?;
+    until(&mut third, |held| reviews::splits(held, &mended)).await?;
+    Ok(())
+}

@@ -1,7 +1,7 @@
 //! The loop around the engine. It decides nothing: the debounce says when, the engine says what.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use meltemi_catalog::{Generation, View};
@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::findings::Findings;
 use crate::metrics::Metrics;
-use crate::streams::{Connect, Departures};
+use crate::streams::{Connect, Departures, Report, Streams};
 
 /// What the task is given.
 pub(crate) struct Mesh {
@@ -22,6 +22,9 @@ pub(crate) struct Mesh {
     pub(crate) first: Batch,
     pub(crate) source: FolderSource,
     pub(crate) connects: mpsc::Receiver<Connect>,
+    pub(crate) reports: mpsc::Receiver<Report>,
+    /// To ask who has accepted what; weak, since the task ends when the registry does.
+    pub(crate) streams: Weak<Streams>,
     pub(crate) departures: Arc<Departures>,
     pub(crate) ready: watch::Sender<bool>,
     pub(crate) generation: watch::Sender<Generation>,
@@ -40,6 +43,8 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             first,
             source,
             connects,
+            reports,
+            streams,
             departures,
             ready,
             generation,
@@ -52,6 +57,7 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             debounce: Debounce::new(patience),
             pending: Vec::new(),
             views: HashMap::new(),
+            streams,
             generation,
             waiting,
             findings,
@@ -60,7 +66,7 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
         writer.findings.replace(first.findings, first.places);
         writer.publish(first.events);
         ready.send_replace(true);
-        writer.run(source, connects, &departures).await;
+        writer.run(source, connects, reports, &departures).await;
     })
 }
 
@@ -70,6 +76,7 @@ struct Writer {
     /// Events that wait for what they refer to.
     pending: Vec<Event>,
     views: HashMap<ProxyId, watch::Sender<View>>,
+    streams: Weak<Streams>,
     generation: watch::Sender<Generation>,
     waiting: watch::Sender<usize>,
     findings: Findings,
@@ -81,6 +88,7 @@ impl Writer {
         &mut self,
         mut source: FolderSource,
         mut connects: mpsc::Receiver<Connect>,
+        mut reports: mpsc::Receiver<Report>,
         departures: &Departures,
     ) {
         let mut sources_live = true;
@@ -93,9 +101,16 @@ impl Writer {
                     None => sources_live = false,
                 },
                 connect = connects.recv() => match connect {
-                    Some(connect) => self.connect(connect),
+                    Some(connect) => {
+                        // What is known to be refused is looked at before a new proxy gets it.
+                        while let Ok(report) = reports.try_recv() {
+                            self.refused(report);
+                        }
+                        self.connect(connect);
+                    }
                     None => return,
                 },
+                Some(report) = reports.recv() => self.refused(report),
                 () = departures.notify.notified() => {
                     for proxy in departures.take() {
                         self.views.remove(&proxy);
@@ -139,15 +154,7 @@ impl Writer {
     fn publish(&mut self, events: Vec<Event>) {
         let started = Instant::now();
         let Applied { generation, changes, proxies } = self.engine.apply(events);
-        for proxy in &proxies {
-            if let Some(sender) = self.views.get(proxy) {
-                let view = self.engine.view(*proxy);
-                let left = sender.borrow().clone();
-                // A proxy whose labels or ports changed is served from other layers now; its stream is told what differs.
-                let moved = !view.continues(&left.position());
-                sender.send_replace(if moved { view.coming_from(left) } else { view });
-            }
-        }
+        self.send_views(&proxies);
         self.waiting.send_replace(self.pending.len());
         self.generation.send_replace(generation);
         let cost = self.engine.take_cost();
@@ -161,6 +168,37 @@ impl Writer {
         );
         self.findings.semantic(self.engine.findings());
         self.findings.say();
+    }
+
+    fn send_views(&self, proxies: &[ProxyId]) {
+        for proxy in proxies {
+            let Some(sender) = self.views.get(proxy) else { continue };
+            let view = self.engine.view(*proxy);
+            let left = sender.borrow().clone();
+            // A proxy whose labels or ports changed is served from other layers now; its stream is told what differs.
+            let moved = !view.continues(&left.position());
+            sender.send_replace(if moved { view.coming_from(left) } else { view });
+        }
+    }
+
+    /// A proxy refused a resource alone: if it is not the proxy's fault, its build gets the last good state from now on.
+    fn refused(&mut self, report: Report) {
+        let Report { proxy, build, refused } = report;
+        let accepted = self.streams.upgrade().is_some_and(|streams| streams.accepted_by(&build, &refused));
+        let name = refused.name.clone();
+        let moved = self.engine.refused(proxy, refused, accepted);
+        if moved.is_empty() {
+            return;
+        }
+        tracing::warn!(
+            resource = %name,
+            %build,
+            proxies = moved.len(),
+            "two proxies of this build refused the resource and none accepted it: it is set aside for the build, whose proxies keep its \
+             last good state"
+        );
+        self.send_views(&moved);
+        self.generation.send_replace(self.engine.generation());
     }
 
     fn connect(&mut self, connect: Connect) {

@@ -64,6 +64,7 @@ impl Bench {
             locality: Locality::default(),
             http10: false,
             access_log: false,
+            build: "envoy/1.40.0".into(),
             takes_virtual_hosts: true,
         };
         let (_, workload) = self.0.memo.observe(Workload(Arc::new(proxy)), self.0.mesh());
