@@ -159,7 +159,10 @@ pub(crate) fn test(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let mut command = workspace.cargo();
     command.env("ENVOY_BIN", envoy).args(["test", "--locked"]);
     if arguments.is_empty() {
-        command.arg("--workspace");
+        // Built once for all: left to itself, a test that runs the program would build it with other features of its dependencies.
+        let mut build = workspace.cargo();
+        build.args(["test", "--locked", "--workspace", "--no-run"]);
+        command.arg("--workspace").env("MELTEMI_BIN", process::build_program(&mut build, "meltemi")?);
     } else {
         command.args(arguments);
     }

@@ -1,9 +1,11 @@
 //! Running other programs, with messages that name the program and say what to do when it is not there.
 
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 /// Runs `command` with its output on this terminal.
 ///
@@ -69,4 +71,22 @@ fn line(command: &Command) -> String {
         line.push_str(&argument.display().to_string());
     }
     line
+}
+
+/// Runs a cargo command that builds, and says where the program of that name is.
+///
+/// # Errors
+/// When the build fails, or builds no such program.
+pub(crate) fn build_program(command: &mut Command, name: &str) -> Result<PathBuf> {
+    command.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
+    let output = output(command, "install Rust with rustup")?;
+    if !output.status.success() {
+        bail!("{name} cannot be built: cargo says why above");
+    }
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name && message["profile"]["test"] == false)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo built no program `{name}`"))
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, anyhow, bail};
 use meltemi_testkit::envoy::{Envoy, Launch, tied_command};
 use meltemi_testkit::http::{App, Request};
-use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -63,20 +62,8 @@ pub(super) fn build(workspace: &Workspace) -> Result<PathBuf> {
     }
     eprintln!("building meltemi");
     let mut command = workspace.cargo();
-    command.args(["build", "--locked", "--bin", "meltemi", "--message-format", "json-render-diagnostics"]);
-    command.stderr(Stdio::inherit());
-    let output = process::output(&mut command, "install Rust with rustup")?;
-    if !output.status.success() {
-        bail!("meltemi cannot be built: cargo says why above");
-    }
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .find_map(|message| {
-            let is_it = message["target"]["name"] == "meltemi";
-            message["executable"].as_str().filter(|_| is_it).map(PathBuf::from)
-        })
-        .context("cargo built no program `meltemi`")
+    command.args(["build", "--locked", "--bin", "meltemi"]);
+    process::build_program(&mut command, "meltemi")
 }
 
 impl World {
