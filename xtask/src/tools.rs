@@ -53,7 +53,7 @@ pub(crate) fn namespaces() -> Result<()> {
     if user.trim() != "0" {
         // Said here, since the output of a test that passes is not shown.
         eprintln!(
-            "  not root: the tests in network namespaces pass without having run; run this as root to run them"
+            "  not root: the tests in network namespaces do NOT RUN (live_pods says so; those of meltemi-testkit pass); run this as root to run them"
         );
         return Ok(());
     }

@@ -109,7 +109,8 @@ impl World {
         let envoy = envoy.with_context(|| format!("meltemi's log:\n{}", server.log()))?;
         server.in_force(0, 1).await?;
         self.running = Some((server, envoy));
-        self.settle().await
+        self.settle().await;
+        Ok(())
     }
 
     /// The control plane.
@@ -150,17 +151,18 @@ impl World {
 
     async fn in_force(&self, before: u64) -> Result<()> {
         self.server()?.in_force(before, 1).await?;
-        self.settle().await
+        self.settle().await;
+        Ok(())
     }
 
     /// Envoy acknowledges when its main thread has a change, and hands it to its workers by a queue. A request that a worker answers has
-    /// that queue behind it, but for what came while it was polled: two requests are a barrier.
-    async fn settle(&self) -> Result<()> {
+    /// that queue behind it, but for what came while it was polled: two requests are a barrier. [`World::save`] does this itself; a test
+    /// needs it for what Envoy decides on its own.
+    pub async fn settle(&self) {
         for _ in 0..2 {
             // Any answer will do; and before the first service nobody listens.
             drop(Request::get("/").host("barrier.invalid").send(self.address()).await);
         }
-        Ok(())
     }
 
     /// Kills the control plane.
@@ -181,7 +183,8 @@ impl World {
         let server = Server::start(self.folder.path(), self.addresses, self.holds).await?;
         server.in_force(0, 1).await?;
         self.running = Some((server, gap.envoy));
-        self.settle().await
+        self.settle().await;
+        Ok(())
     }
 
     /// Where the client sends its requests.
