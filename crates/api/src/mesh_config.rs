@@ -43,8 +43,8 @@ pub struct MeshConfig {
     pub default_http_retry_policy: Option<Retries>,
     /// Where the resources for the whole mesh are.
     pub root_namespace: String,
-    /// What identities begin with.
-    pub trust_domain: String,
+    /// Not supported yet.
+    pub trust_domain: not_yet::MeshSetting,
     /// Of services without `exportTo`.
     pub default_service_export_to: Vec<ExportTo>,
     /// Of VirtualServices without `exportTo`.
@@ -57,12 +57,12 @@ pub struct MeshConfig {
     pub proxy_inbound_listen_port: Port,
     /// Not supported yet.
     pub proxy_http_port: not_yet::MeshSetting,
-    /// Mutual TLS wherever both sides can.
-    pub enable_auto_mtls: bool,
+    /// Not supported yet.
+    pub enable_auto_mtls: not_yet::MeshSetting,
     /// Whether HTTP/1.1 is sent on as HTTP/2.
     pub h2_upgrade_policy: H2UpgradePolicy,
-    /// How often names are resolved.
-    pub dns_refresh_rate: Duration,
+    /// Not supported yet.
+    pub dns_refresh_rate: not_yet::MeshSetting,
     /// Not read: the agent's settings, which the node sends.
     pub default_config: Unread,
     /// Not read: belongs to injection.
@@ -139,16 +139,16 @@ impl Default for MeshConfig {
             protocol_detection_timeout: seconds(0),
             default_http_retry_policy: None,
             root_namespace: "istio-system".to_owned(),
-            trust_domain: "cluster.local".to_owned(),
+            trust_domain: not_yet::MeshSetting::default(),
             default_service_export_to: vec![ExportTo::All],
             default_virtual_service_export_to: vec![ExportTo::All],
             default_destination_rule_export_to: vec![ExportTo::All],
             proxy_listen_port: port(15001),
             proxy_inbound_listen_port: port(15006),
             proxy_http_port: not_yet::MeshSetting::default(),
-            enable_auto_mtls: true,
+            enable_auto_mtls: not_yet::MeshSetting::default(),
             h2_upgrade_policy: H2UpgradePolicy::DoNotUpgrade,
-            dns_refresh_rate: seconds(60),
+            dns_refresh_rate: not_yet::MeshSetting::default(),
             default_config: Unread,
             enable_prometheus_merge: Unread,
             enable_tracing: not_yet::MeshSetting::default(),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use meltemi_names::{Host, Port, Protocol, Selector};
 use serde::de::{Deserialize, Deserializer, Error};
 
-use crate::markers::Unread;
+use crate::markers::{Unread, not_yet};
 use crate::value::non_empty;
 
 /// What the mesh reads of a Service.
@@ -27,8 +27,6 @@ pub struct Service {
     pub publish_not_ready_addresses: bool,
     /// `internalTrafficPolicy: Local`: only endpoints of the client's node.
     pub internal_traffic_local: bool,
-    /// `trafficDistribution` as written.
-    pub traffic_distribution: Option<String>,
 }
 
 /// How a service is reached.
@@ -103,8 +101,7 @@ struct Written {
     publish_not_ready_addresses: bool,
     #[serde(deserialize_with = "non_empty")]
     internal_traffic_policy: Option<String>,
-    #[serde(deserialize_with = "non_empty")]
-    traffic_distribution: Option<String>,
+    traffic_distribution: not_yet::LocalityLbSetting,
     allocate_load_balancer_node_ports: Unread,
     #[serde(rename = "externalIPs")]
     external_ips: Unread,
@@ -205,7 +202,6 @@ impl<'de> Deserialize<'de> for Service {
             ports: written.ports.into_iter().map(ServicePort::from).collect(),
             publish_not_ready_addresses: written.publish_not_ready_addresses,
             internal_traffic_local: written.internal_traffic_policy.as_deref() == Some("Local"),
-            traffic_distribution: written.traffic_distribution,
         })
     }
 }

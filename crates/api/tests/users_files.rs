@@ -295,3 +295,32 @@ spec:
         assert!(text.contains(part), "{part} in {text}");
     }
 }
+
+#[test]
+fn a_field_without_effect_is_never_passed_over_in_silence() {
+    for (field, yaml) in [
+        (
+            "spec.trafficDistribution",
+            "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {trafficDistribution: PreferClose, ports: [{name: http, port: 80}]}}",
+        ),
+        (
+            "spec.network",
+            "{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: a}, spec: {address: 10.0.0.1, network: east}}",
+        ),
+    ] {
+        let file = meltemi_api::parse(yaml, "f.yaml", "default");
+        let findings = file.findings();
+        let told =
+            findings.iter().any(|finding| finding.code == "not-supported-yet" && finding.field == field);
+        assert!(told, "{field}: {findings:?}");
+    }
+    for field in ["trustDomain: a", "enableAutoMtls: false", "dnsRefreshRate: 5s"] {
+        let (mesh, findings) = meltemi_api::parse_mesh_config(field, "m.yaml");
+        assert!(mesh.is_some(), "{field}: {findings:?}");
+        assert_eq!(
+            findings.iter().map(|finding| finding.code).collect::<Vec<_>>(),
+            ["not-supported-yet"],
+            "{field}"
+        );
+    }
+}

@@ -133,7 +133,7 @@ data:
     };
     assert_eq!(config.mesh.access_log_file, "/dev/stdout");
     assert_eq!(config.mesh.outbound_traffic_policy.mode, crate::mesh_config::OutboundMode::RegistryOnly);
-    assert_eq!(config.mesh.trust_domain, "cluster.local");
+    assert_eq!(config.mesh.root_namespace, "istio-system");
     let (mesh, findings) = parse_mesh_config("rootNamespace: mesh\nproxyListenPort: x\n", "m.yaml");
     assert_eq!(mesh, None);
     assert_eq!(findings[0].place.as_ref().map(ToString::to_string).as_deref(), Some("m.yaml:2:18"));

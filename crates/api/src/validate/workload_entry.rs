@@ -26,6 +26,13 @@ pub(super) fn check(entry: &WorkloadEntry, path: &FieldPath, report: &mut Report
         ),
         Some(Address::Ip(_) | Address::Unix(_)) => {}
     }
+    if entry.network.is_some() && entry.address.is_some() {
+        report.add(
+            Finding::warning("not-supported-yet", "this field is not supported yet")
+                .at(&path.key("network"))
+                .in_force("the endpoint is called at its address, as if it were in the caller's network"),
+        );
+    }
     for name in entry.ports.keys().filter(|name| !is_dns_label(name)) {
         report.error(&path.key("ports").key(name), "bad-name", format!("`{name}` is not the name of a port"));
     }
