@@ -3,7 +3,7 @@
 
 use meltemi_api::value::{HeaderName, StringMatch};
 use meltemi_api::virtual_service::Action;
-use meltemi_api::{DestinationRule, Object, Spec, VirtualService, parse, parse_all};
+use meltemi_api::{DestinationRule, Object, Spec, VirtualService, parse, parse_all, parse_mesh_config};
 
 fn virtual_service(objects: &[Object]) -> &VirtualService {
     let of = |object| match object {
@@ -308,14 +308,14 @@ fn a_field_without_effect_is_never_passed_over_in_silence() {
             "{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: a}, spec: {address: 10.0.0.1, network: east}}",
         ),
     ] {
-        let file = meltemi_api::parse(yaml, "f.yaml", "default");
+        let file = parse(yaml, "f.yaml", "default");
         let findings = file.findings();
         let told =
             findings.iter().any(|finding| finding.code == "not-supported-yet" && finding.field == field);
         assert!(told, "{field}: {findings:?}");
     }
     for field in ["trustDomain: a", "enableAutoMtls: false", "dnsRefreshRate: 5s"] {
-        let (mesh, findings) = meltemi_api::parse_mesh_config(field, "m.yaml");
+        let (mesh, findings) = parse_mesh_config(field, "m.yaml");
         assert!(mesh.is_some(), "{field}: {findings:?}");
         assert_eq!(
             findings.iter().map(|finding| finding.code).collect::<Vec<_>>(),

@@ -60,6 +60,7 @@ fn every_cluster_and_route_that_a_listener_needs_is_made() {
                 locality: Locality::default(),
                 http10: false,
                 access_log: false,
+                build: "envoy/1.40.0".into(),
                 takes_virtual_hosts: true,
             });
             assert_eq!(proxy.family(), family);
