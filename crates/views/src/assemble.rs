@@ -10,6 +10,7 @@ use meltemi_names::{TypeUrl, Version};
 use meltemi_translate::encode::field_head;
 
 use crate::group::LastGood;
+use crate::intern::Interner;
 use crate::quarantine::{Refused, is_refused};
 
 /// `RouteConfiguration.virtual_hosts`.
@@ -42,6 +43,7 @@ impl Assembly {
         served: &mut LayerBuilder,
         refused: &BTreeSet<Refused>,
         last_good: &LastGood,
+        interner: &mut Interner,
     ) {
         let before = self.parts.generation();
         let Some(now) = parts.finish() else { return };
@@ -75,7 +77,7 @@ impl Assembly {
         self.parts = now;
         for route in stale {
             if let Some(head) = self.parts.find(TypeUrl::Route, route.as_str()) {
-                let assembled = Arc::new(self.assemble(&head.resource));
+                let assembled = interner.intern(Arc::new(self.assemble(&head.resource)));
                 if !is_refused(refused, &assembled) {
                     served.put(assembled);
                 } else if served.find(TypeUrl::Route, route.as_str()).is_none()

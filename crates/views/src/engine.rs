@@ -13,7 +13,8 @@ use meltemi_translate::finding::FindingsOf;
 use meltemi_translate::key::LayerKey;
 use meltemi_translate::layer::LayersOf;
 
-use crate::group::{Group, Held, LastGood, Role, Subscriptions};
+use crate::group::{Group, Held, LastGood, Role, Step, Subscriptions};
+use crate::intern::Interner;
 use crate::quarantine::{Quarantine, Refused};
 
 /// How the engine works; see `meltemi serve --help`.
@@ -77,6 +78,7 @@ pub struct Engine {
     /// The observed findings of each object that can have some.
     findings: BTreeMap<ObjectKey, NodeId>,
     quarantine: Quarantine,
+    interner: Interner,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +104,20 @@ impl Subscriptions for ForGroup<'_> {
             |subscriber| matches!(subscriber, Subscriber::Group(found) if found.0 == *self.key && found.1 == *role),
         );
     }
+}
+
+/// What a group's step works with; a macro, since a function would borrow the whole engine, the group included.
+macro_rules! step {
+    ($engine:ident, $key:expr) => {
+        Step {
+            memo: &$engine.memo,
+            mesh: $engine.store.mesh(),
+            generation: $engine.generation,
+            tombstones: $engine.options.tombstones,
+            interner: &mut $engine.interner,
+            subscriptions: &mut ForGroup { key: $key, subscribers: &mut $engine.subscribers },
+        }
+    };
 }
 
 fn unsubscribe(
@@ -131,6 +147,7 @@ impl Engine {
             next_proxy: 0,
             findings: BTreeMap::new(),
             quarantine: Quarantine::default(),
+            interner: Interner::default(),
         }
     }
 
@@ -175,15 +192,8 @@ impl Engine {
         let mut changed = BTreeSet::new();
         for (key, roles) in roles {
             let Some(group) = self.groups.get_mut(&key) else { continue };
-            let mut subscriptions = ForGroup { key: &key, subscribers: &mut self.subscribers };
-            if group.refresh(
-                &roles,
-                &self.memo,
-                self.store.mesh(),
-                self.generation,
-                self.options.tombstones,
-                &mut subscriptions,
-            ) {
+            let mut step = step!(self, &key);
+            if group.refresh(&roles, &mut step) {
                 changed.insert(key.clone());
             }
             self.forget_unused(&key);
@@ -193,6 +203,7 @@ impl Engine {
         }
         self.follow_findings(&changes);
         self.memo.sweep();
+        self.interner.sweep();
         let proxies = self
             .proxies
             .iter()
@@ -324,16 +335,8 @@ impl Engine {
                 };
                 let refused =
                     key.refusing.as_ref().map(|(build, _)| self.quarantine.of(build)).unwrap_or_default();
-                let mut subscriptions = ForGroup { key, subscribers: &mut self.subscribers };
-                let group = Group::new(
-                    &key.layer,
-                    &self.memo,
-                    self.store.mesh(),
-                    self.generation,
-                    self.options.holds,
-                    (refused, last_good),
-                    &mut subscriptions,
-                );
+                let mut step = step!(self, key);
+                let group = Group::new(&key.layer, self.options.holds, (refused, last_good), &mut step);
                 self.groups.insert(key.clone(), group);
             }
             if let Some(group) = self.groups.get_mut(key) {
@@ -358,8 +361,7 @@ impl Engine {
         if self.groups.get(key).is_some_and(unused)
             && let Some(mut group) = self.groups.remove(key)
         {
-            let mut subscriptions = ForGroup { key, subscribers: &mut self.subscribers };
-            group.release(&self.memo, &mut subscriptions);
+            group.release(&mut step!(self, key));
         }
     }
 }

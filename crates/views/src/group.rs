@@ -11,6 +11,7 @@ use meltemi_translate::key::{LayerKey, Made, Members, PartKey, ResourceKey};
 
 use crate::assemble::Assembly;
 use crate::hold::Holds;
+use crate::intern::Interner;
 use crate::quarantine::{RefusedSet, is_refused};
 
 /// A virtual host that keeps its last good state, and why.
@@ -22,6 +23,18 @@ pub struct Held {
     pub missing: Vec<ResourceName>,
     /// The objects that its new state is made from.
     pub origin: Vec<meltemi_names::ObjectKey>,
+}
+
+/// What one step of the engine works with.
+pub(crate) struct Step<'a> {
+    pub(crate) memo: &'a Memo<Mesh>,
+    pub(crate) mesh: &'a Mesh,
+    /// Of the layers that the step makes.
+    pub(crate) generation: Generation,
+    /// How many removals of each type a layer remembers.
+    pub(crate) tombstones: usize,
+    pub(crate) interner: &'a mut Interner,
+    pub(crate) subscriptions: &'a mut dyn Subscriptions,
 }
 
 /// What a node of the memo stands for in a group.
@@ -82,15 +95,12 @@ impl Group {
     /// Observes all that the layer is made of, and fills the layer.
     pub(crate) fn new(
         key: &LayerKey,
-        memo: &Memo<Mesh>,
-        mesh: &Mesh,
-        generation: Generation,
         holds: bool,
         (refused, last_good): (RefusedSet, LastGood),
-        subscriptions: &mut dyn Subscriptions,
+        step: &mut Step<'_>,
     ) -> Self {
-        let (parts_node, parts) = key.observe(memo, mesh);
-        subscriptions.add(parts_node, Role::Parts);
+        let (parts_node, parts) = key.observe(step.memo, step.mesh);
+        step.subscriptions.add(parts_node, Role::Parts);
         let inline = matches!(key, LayerKey::Outbound(key) if !key.virtual_hosts);
         let mut group = Self {
             parts_node,
@@ -106,64 +116,56 @@ impl Group {
         };
         let mut targets = Targets::new();
         for part in parts.iter() {
-            group.add_part(part, memo, mesh, &mut targets, subscriptions);
+            group.add_part(part, &mut targets, step);
         }
-        group.publish(targets, &[], generation, usize::MAX);
+        group.publish(targets, &[], step);
         group
     }
 
     /// Brings the group up to date with the nodes that changed in a batch. True if the layer changed.
-    pub(crate) fn refresh(
-        &mut self,
-        roles: &BTreeSet<Role>,
-        memo: &Memo<Mesh>,
-        mesh: &Mesh,
-        generation: Generation,
-        tombstones: usize,
-        subscriptions: &mut dyn Subscriptions,
-    ) -> bool {
+    pub(crate) fn refresh(&mut self, roles: &BTreeSet<Role>, step: &mut Step<'_>) -> bool {
         let mut targets = Targets::new();
         let mut lingering = Vec::new();
         // In the order of the roles: parts come and go first, then their members, then the members' new states.
         for role in roles {
             match role {
-                Role::Parts => self.refresh_parts(memo, mesh, &mut targets, subscriptions),
-                Role::Part(part) => self.refresh_part(part, memo, mesh, &mut targets, subscriptions),
+                Role::Parts => self.refresh_parts(&mut targets, step),
+                Role::Part(part) => self.refresh_part(part, &mut targets, step),
                 Role::Resource(key) => {
                     if let Some(member) = self.members.get_mut(key) {
-                        let made = key.made(memo, member.node);
+                        let made = key.made(step.memo, member.node);
                         retarget(member, made, &mut targets);
                     } else if let Some(member) = self.retired.get(key) {
-                        lingering.extend(key.made(memo, member.node));
+                        lingering.extend(key.made(step.memo, member.node));
                     }
                 }
             }
         }
-        let changed = self.publish(targets, &lingering, generation, tombstones);
-        self.forget_retired(memo, subscriptions);
+        let changed = self.publish(targets, &lingering, step);
+        self.forget_retired(step);
         changed
     }
 
     /// Lets go of everything that the group observes.
-    pub(crate) fn release(&mut self, memo: &Memo<Mesh>, subscriptions: &mut dyn Subscriptions) {
-        subscriptions.remove(self.parts_node, &Role::Parts);
-        memo.release(self.parts_node);
+    pub(crate) fn release(&mut self, step: &mut Step<'_>) {
+        step.subscriptions.remove(self.parts_node, &Role::Parts);
+        step.memo.release(self.parts_node);
         let mut forgotten = Targets::new();
         for part in self.parts.keys().cloned().collect::<Vec<_>>() {
-            self.remove_part(&part, memo, &mut forgotten, subscriptions);
+            self.remove_part(&part, &mut forgotten, step);
         }
         for (key, member) in std::mem::take(&mut self.retired) {
-            let_go(&key, &member, memo, subscriptions);
+            let_go(&key, &member, step);
         }
     }
 
     /// Lets go of retired assignments that no longer linger.
-    fn forget_retired(&mut self, memo: &Memo<Mesh>, subscriptions: &mut dyn Subscriptions) {
+    fn forget_retired(&mut self, step: &mut Step<'_>) {
         let holds = &self.holds;
         self.retired.retain(|key, member| {
             let keep = member.name.as_ref().is_some_and(|(_, name)| holds.lingers(name));
             if !keep {
-                let_go(key, member, memo, subscriptions);
+                let_go(key, member, step);
             }
             keep
         });
@@ -174,107 +176,70 @@ impl Group {
         self.holds.held()
     }
 
-    fn refresh_parts(
-        &mut self,
-        memo: &Memo<Mesh>,
-        mesh: &Mesh,
-        targets: &mut Targets,
-        subscriptions: &mut dyn Subscriptions,
-    ) {
-        let Some(parts) = memo.answer::<meltemi_translate::layer::PartsOf>(self.parts_node) else { return };
+    fn refresh_parts(&mut self, targets: &mut Targets, step: &mut Step<'_>) {
+        let Some(parts) = step.memo.answer::<meltemi_translate::layer::PartsOf>(self.parts_node) else {
+            return;
+        };
         let wanted: BTreeSet<&PartKey> = parts.iter().collect();
         let gone: Vec<PartKey> = self.parts.keys().filter(|part| !wanted.contains(part)).cloned().collect();
         for part in &gone {
-            self.remove_part(part, memo, targets, subscriptions);
+            self.remove_part(part, targets, step);
         }
         for part in wanted {
             if !self.parts.contains_key(part) {
-                self.add_part(part, memo, mesh, targets, subscriptions);
+                self.add_part(part, targets, step);
             }
         }
     }
 
-    fn refresh_part(
-        &mut self,
-        key: &PartKey,
-        memo: &Memo<Mesh>,
-        mesh: &Mesh,
-        targets: &mut Targets,
-        subscriptions: &mut dyn Subscriptions,
-    ) {
+    fn refresh_part(&mut self, key: &PartKey, targets: &mut Targets, step: &mut Step<'_>) {
         let Some(part) = self.parts.get_mut(key) else { return };
-        let Some(now) = key.members(memo, part.node) else { return };
+        let Some(now) = key.members(step.memo, part.node) else { return };
         let before = std::mem::replace(&mut part.members, Arc::clone(&now));
         let (old, new): (BTreeSet<_>, BTreeSet<_>) = (before.iter().collect(), now.iter().collect());
         for member in old.difference(&new) {
-            self.remove_member(member, memo, targets, subscriptions);
+            self.remove_member(member, targets, step);
         }
         for member in new.difference(&old) {
-            self.add_member(member, memo, mesh, targets, subscriptions);
+            self.add_member(member, targets, step);
         }
     }
 
-    fn add_part(
-        &mut self,
-        key: &PartKey,
-        memo: &Memo<Mesh>,
-        mesh: &Mesh,
-        targets: &mut Targets,
-        subscriptions: &mut dyn Subscriptions,
-    ) {
-        let (node, members) = key.observe(memo, mesh);
-        subscriptions.add(node, Role::Part(key.clone()));
+    fn add_part(&mut self, key: &PartKey, targets: &mut Targets, step: &mut Step<'_>) {
+        let (node, members) = key.observe(step.memo, step.mesh);
+        step.subscriptions.add(node, Role::Part(key.clone()));
         self.parts.insert(key.clone(), Part { node, members: Arc::clone(&members) });
         for member in members.iter().collect::<BTreeSet<_>>() {
-            self.add_member(member, memo, mesh, targets, subscriptions);
+            self.add_member(member, targets, step);
         }
     }
 
-    fn remove_part(
-        &mut self,
-        key: &PartKey,
-        memo: &Memo<Mesh>,
-        targets: &mut Targets,
-        subscriptions: &mut dyn Subscriptions,
-    ) {
+    fn remove_part(&mut self, key: &PartKey, targets: &mut Targets, step: &mut Step<'_>) {
         let Some(part) = self.parts.remove(key) else { return };
-        subscriptions.remove(part.node, &Role::Part(key.clone()));
-        memo.release(part.node);
+        step.subscriptions.remove(part.node, &Role::Part(key.clone()));
+        step.memo.release(part.node);
         for member in part.members.iter().collect::<BTreeSet<_>>() {
-            self.remove_member(member, memo, targets, subscriptions);
+            self.remove_member(member, targets, step);
         }
     }
 
-    fn add_member(
-        &mut self,
-        key: &ResourceKey,
-        memo: &Memo<Mesh>,
-        mesh: &Mesh,
-        targets: &mut Targets,
-        subscriptions: &mut dyn Subscriptions,
-    ) {
+    fn add_member(&mut self, key: &ResourceKey, targets: &mut Targets, step: &mut Step<'_>) {
         if let Some(member) = self.members.get_mut(key) {
             member.uses += 1;
             return;
         }
         let mut member = self.retired.remove(key).unwrap_or_else(|| {
-            let (node, _) = key.observe(memo, mesh);
-            subscriptions.add(node, Role::Resource(key.clone()));
+            let (node, _) = key.observe(step.memo, step.mesh);
+            step.subscriptions.add(node, Role::Resource(key.clone()));
             Member { node, uses: 0, name: None }
         });
         member.uses = 1;
-        let made = key.made(memo, member.node);
+        let made = key.made(step.memo, member.node);
         retarget(&mut member, made, targets);
         self.members.insert(key.clone(), member);
     }
 
-    fn remove_member(
-        &mut self,
-        key: &ResourceKey,
-        memo: &Memo<Mesh>,
-        targets: &mut Targets,
-        subscriptions: &mut dyn Subscriptions,
-    ) {
+    fn remove_member(&mut self, key: &ResourceKey, targets: &mut Targets, step: &mut Step<'_>) {
         let Some(member) = self.members.get_mut(key) else { return };
         member.uses -= 1;
         if member.uses > 0 {
@@ -286,32 +251,29 @@ impl Group {
         if matches!(key, ResourceKey::Assignment(_)) {
             self.retired.insert(key.clone(), Member { name, ..member });
         } else {
-            let_go(key, &member, memo, subscriptions);
+            let_go(key, &member, step);
         }
     }
 
     /// Decides what of the targets goes into force, and makes the layer's next state.
-    fn publish(
-        &mut self,
-        targets: Targets,
-        lingering: &[Arc<Resource>],
-        generation: Generation,
-        tombstones: usize,
-    ) -> bool {
-        let targets = self.instead_of_refused(targets);
+    fn publish(&mut self, targets: Targets, lingering: &[Arc<Resource>], step: &mut Step<'_>) -> bool {
+        let mut targets = self.instead_of_refused(targets);
+        for resource in targets.values_mut().flatten() {
+            *resource = step.interner.intern(Arc::clone(resource));
+        }
         if targets.is_empty() && lingering.is_empty() {
             return false;
         }
-        let mut edit = self.layer.edit(generation);
+        let mut edit = self.layer.edit(step.generation);
         match &mut self.assembly {
             None => self.holds.admit(targets, lingering, &mut edit),
             Some(assembly) => {
-                let mut inner = assembly.edit(generation);
+                let mut inner = assembly.edit(step.generation);
                 self.holds.admit(targets, lingering, &mut inner);
-                assembly.finish(inner, &mut edit, &self.refused, &self.last_good);
+                assembly.finish(inner, &mut edit, &self.refused, &self.last_good, step.interner);
             }
         }
-        edit.bury(tombstones);
+        edit.bury(step.tombstones);
         match edit.finish() {
             Some(layer) => {
                 self.remember(&layer);
@@ -364,9 +326,9 @@ impl Group {
     }
 }
 
-fn let_go(key: &ResourceKey, member: &Member, memo: &Memo<Mesh>, subscriptions: &mut dyn Subscriptions) {
-    subscriptions.remove(member.node, &Role::Resource(key.clone()));
-    memo.release(member.node);
+fn let_go(key: &ResourceKey, member: &Member, step: &mut Step<'_>) {
+    step.subscriptions.remove(member.node, &Role::Resource(key.clone()));
+    step.memo.release(member.node);
 }
 
 /// Notes a member's new state among the targets: under its name, and as a removal under a name that it had and lost.

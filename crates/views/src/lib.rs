@@ -9,6 +9,7 @@ mod assemble;
 mod engine;
 mod group;
 mod hold;
+mod intern;
 mod quarantine;
 
 pub use engine::{Applied, Engine, Options, ProxyId};
