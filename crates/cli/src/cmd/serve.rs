@@ -21,6 +21,12 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
             );
         }
     }
+    if let Some(folder) = &args.state_dir {
+        tracing::warn!(
+            "--state-dir {}: this version keeps no state yet; nothing is written there",
+            folder.display()
+        );
+    }
     // Kubernetes sets this in every pod, and nobody else does.
     let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     let config = Config {
