@@ -92,3 +92,14 @@ fn a_weight_change_reads_as_much_in_a_small_mesh_as_in_a_large_one() {
     let (small, large) = (entries(100), entries(2_000));
     assert!(small > 0 && large <= small * 6 / 5, "{small} entries at 100 services, {large} at 2,000");
 }
+
+#[test]
+fn findings_are_gathered_only_when_they_differ() {
+    let (mut engine, _) = mesh(10);
+    assert!(!engine.apply(upserts(&route(3, 50))).findings, "a weight finds nothing new");
+    let to_missing = "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: s3, namespace: shop}, \
+                      spec: {hosts: [s3], http: [{route: [{destination: {host: s3, subset: v9}}]}]}}";
+    assert!(engine.apply(upserts(to_missing)).findings);
+    assert!(engine.findings().iter().any(|finding| finding.code == "subset-not-found"));
+    assert!(engine.apply(upserts(&route(3, 50))).findings, "mended is a difference, too");
+}

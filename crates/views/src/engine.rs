@@ -62,6 +62,8 @@ pub struct Applied {
     pub changes: ChangeSet,
     /// The proxies that have another view now.
     pub proxies: Vec<ProxyId>,
+    /// [`Engine::findings`] answers something else now.
+    pub findings: bool,
 }
 
 /// All layers that somebody is served from, kept up to date. Owned by one task.
@@ -85,6 +87,7 @@ pub struct Engine {
 enum Subscriber {
     Group(Box<(GroupKey, Role)>),
     Proxy(ProxyId),
+    Findings,
 }
 
 struct ForGroup<'a> {
@@ -170,12 +173,13 @@ impl Engine {
     pub fn apply(&mut self, batch: impl IntoIterator<Item = Event>) -> Applied {
         let changes = self.store.apply(batch);
         if changes.is_empty() {
-            return Applied { generation: self.generation, changes, proxies: Vec::new() };
+            return Applied { generation: self.generation, changes, proxies: Vec::new(), findings: false };
         }
         self.generation = Generation(self.generation.0 + 1);
         let nodes = self.memo.apply(self.store.mesh(), changes.entries());
         let mut roles: BTreeMap<GroupKey, BTreeSet<Role>> = BTreeMap::new();
         let mut moved = BTreeSet::new();
+        let mut findings = false;
         for node in nodes {
             for subscriber in self.subscribers.get(&node).into_iter().flatten() {
                 match subscriber {
@@ -186,6 +190,7 @@ impl Engine {
                     Subscriber::Proxy(proxy) => {
                         moved.insert(*proxy);
                     }
+                    Subscriber::Findings => findings = true,
                 }
             }
         }
@@ -201,7 +206,7 @@ impl Engine {
         for proxy in &moved {
             self.relocate(*proxy);
         }
-        self.follow_findings(&changes);
+        findings |= self.follow_findings(&changes);
         self.memo.sweep();
         self.interner.sweep();
         let proxies = self
@@ -210,7 +215,7 @@ impl Engine {
             .filter(|(id, proxy)| moved.contains(id) || proxy.layers.iter().any(|key| changed.contains(key)))
             .map(|(id, _)| *id)
             .collect();
-        Applied { generation: self.generation, changes, proxies }
+        Applied { generation: self.generation, changes, proxies, findings }
     }
 
     /// A proxy connected: it is served from now on.
@@ -286,8 +291,9 @@ impl Engine {
         self.groups.len()
     }
 
-    /// Observes the findings of objects that came, and lets go of those that went.
-    fn follow_findings(&mut self, changes: &ChangeSet) {
+    /// Observes the findings of objects that came, and lets go of those that went. True if there were such.
+    fn follow_findings(&mut self, changes: &ChangeSet) -> bool {
+        let mut differs = false;
         for key in changes.objects() {
             if !matches!(key.kind, Kind::Service | Kind::VirtualService | Kind::DestinationRule) {
                 continue;
@@ -295,16 +301,21 @@ impl Engine {
             match (self.store.mesh().object(key), self.findings.contains_key(key)) {
                 (Some(_), false) => {
                     let (node, _) = self.memo.observe(FindingsOf(key.clone()), self.store.mesh());
+                    self.subscribers.entry(node).or_default().push(Subscriber::Findings);
                     self.findings.insert(key.clone(), node);
+                    differs = true;
                 }
                 (None, true) => {
                     if let Some(node) = self.findings.remove(key) {
+                        unsubscribe(&mut self.subscribers, node, |found| *found == Subscriber::Findings);
                         self.memo.release(node);
+                        differs = true;
                     }
                 }
                 _ => {}
             }
         }
+        differs
     }
 
     fn relocate(&mut self, id: ProxyId) {

@@ -153,7 +153,7 @@ impl Writer {
 
     fn publish(&mut self, events: Vec<Event>) {
         let started = Instant::now();
-        let Applied { generation, changes, proxies } = self.engine.apply(events);
+        let Applied { generation, changes, proxies, findings } = self.engine.apply(events);
         self.send_views(&proxies);
         self.waiting.send_replace(self.pending.len());
         self.generation.send_replace(generation);
@@ -166,7 +166,10 @@ impl Writer {
             micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
             "published"
         );
-        self.findings.semantic(self.engine.findings());
+        // Asked for only when they differ: to gather them costs the size of the mesh.
+        if findings {
+            self.findings.semantic(self.engine.findings());
+        }
         self.findings.say();
     }
 
