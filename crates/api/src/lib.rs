@@ -5,6 +5,7 @@
 //! Invariant: whatever is read, the answer is an object or a finding with its place, never a panic; an object's values are in
 //! range, and equal objects compare equal.
 
+pub mod crd;
 mod decode;
 pub mod destination_rule;
 mod document;

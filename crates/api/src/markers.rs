@@ -71,6 +71,7 @@ pub mod not_yet {
         TlsRoutes: "TLS connections to these hosts go to the services that they name"
         Delegate: "the route is left out, its requests go on to the next route"
         CorsPolicy: "the application answers CORS requests itself"
+        PrefixRewrite: "the answer keeps the request's path"
         ExponentialDelay: "no delay is made"
         Http2Error: "nothing is aborted"
         Tunnel: "connections go to the destination without a tunnel"

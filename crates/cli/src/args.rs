@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cmd::crds;
 use crate::host_port::HostPort;
 use crate::logging::LogFormat;
 use crate::proxy_args::ProxyArgs;
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Bootstrap(BootstrapArgs),
     /// Show every connected proxy: in sync, sent or rejected, and why.
     ProxyStatus(ProxyStatusArgs),
+    /// Print the CustomResourceDefinitions of the Istio kinds, for `kubectl apply --server-side -f -`.
+    Crds(CrdsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -141,4 +144,14 @@ pub(crate) struct ProxyStatusArgs {
     /// How the status is printed.
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: TextOrJson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CrdsArgs {
+    /// Leave this one out, by its full name (such as gateways.networking.istio.io); repeat it for more.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = crds::known_name)]
+    pub(crate) exclude: Vec<String>,
+    /// How they are printed: a stream of YAML documents, or a list in JSON.
+    #[arg(short, long, value_enum, default_value = "yaml")]
+    pub(crate) output: YamlOrJson,
 }

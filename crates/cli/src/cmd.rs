@@ -1,6 +1,7 @@
 //! The commands.
 
 mod bootstrap;
+pub(crate) mod crds;
 mod proxy_status;
 mod serve;
 mod translate;
@@ -18,5 +19,6 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Translate(args) => translate::run(&args),
         Command::Bootstrap(args) => bootstrap::run(&args),
         Command::ProxyStatus(args) => proxy_status::run(&args),
+        Command::Crds(args) => crds::run(&args),
     }
 }

@@ -17,6 +17,8 @@ pub struct Redirect {
     /// Replaces the whole path.
     #[serde(deserialize_with = "non_empty")]
     pub uri: Option<String>,
+    /// Not supported yet.
+    pub prefix_rewrite: not_yet::PrefixRewrite,
     /// Replaces the authority.
     #[serde(deserialize_with = "non_empty")]
     pub authority: Option<String>,
