@@ -1,0 +1,54 @@
+{{/* The name of everything: the release's, which should be meltemi, and the revision. */}}
+{{- define "meltemi.name" -}}
+{{- $name := ternary .Release.Name (printf "%s-%s" .Release.Name .Values.revision) (empty .Values.revision) -}}
+{{- $name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* What is in no namespace must differ between namespaces. */}}
+{{- define "meltemi.clusterName" -}}
+{{- printf "%s-%s" (include "meltemi.name" .) .Release.Namespace -}}
+{{- end -}}
+
+{{- define "meltemi.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "meltemi.name" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The ConfigMap with the mesh's settings. */}}
+{{- define "meltemi.settingsName" -}}
+{{- if .Values.revision }}istio-{{ .Values.revision }}{{ else }}istio{{ end -}}
+{{- end -}}
+
+{{- define "meltemi.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* These may never change: a Deployment's selector cannot. */}}
+{{- define "meltemi.selectorLabels" -}}
+app.kubernetes.io/name: meltemi
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "meltemi.labels" -}}
+{{ include "meltemi.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: meltemi
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+istio.io/rev: {{ default "default" .Values.revision | quote }}
+{{- end -}}
+
+{{/* Istiod's ports and their names. */}}
+{{- define "meltemi.servicePorts" -}}
+- {name: grpc-xds, port: 15010, targetPort: grpc-xds, protocol: TCP}
+- {name: https-dns, port: 15012, targetPort: https-dns, protocol: TCP}
+- {name: https-webhook, port: 443, targetPort: https-webhook, protocol: TCP}
+- {name: http-monitoring, port: 15014, targetPort: http-monitoring, protocol: TCP}
+{{- end -}}
