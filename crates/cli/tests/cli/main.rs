@@ -3,6 +3,7 @@
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
 mod bootstrap;
+mod crds;
 mod program;
 mod proxy_status;
 mod serve;

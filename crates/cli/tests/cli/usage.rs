@@ -43,6 +43,7 @@ async fn wrong_use_exits_with_2_and_names_what_is_wrong() -> Result<()> {
         (&["bootstrap", "--proxy", "client.default", "--xds-address", "here"], "HOST:PORT"),
         (&["bootstrap", "--proxy", "client.default", "--interception", "MAGIC"], "REDIRECT"),
         (&["proxy-status", "--server", "here"], "HOST:PORT"),
+        (&["crds", "--exclude", "nothing"], "no such CustomResourceDefinition"),
     ];
     for (arguments, said) in cases {
         let ended = ended(arguments).await?;
@@ -72,7 +73,7 @@ async fn a_wrong_environment_variable_exits_with_2_like_its_option() -> Result<(
 async fn help_and_version_are_no_errors() -> Result<()> {
     let help = ended(&["--help"]).await?;
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
-    for command in ["serve", "validate", "translate", "bootstrap", "proxy-status"] {
+    for command in ["serve", "validate", "translate", "bootstrap", "proxy-status", "crds"] {
         assert!(help.stdout.contains(command), "{}", help.stdout);
     }
     let version = ended(&["--version"]).await?;

@@ -1,7 +1,6 @@
-{{/* The name of everything: the release's, which should be meltemi, and the revision. */}}
+{{/* The name of everything, whatever the release is called: meltemi, or meltemi-<revision>. */}}
 {{- define "meltemi.name" -}}
-{{- $name := ternary .Release.Name (printf "%s-%s" .Release.Name .Values.revision) (empty .Values.revision) -}}
-{{- $name | trunc 63 | trimSuffix "-" -}}
+{{- if .Values.revision }}meltemi-{{ .Values.revision }}{{ else }}meltemi{{ end -}}
 {{- end -}}
 
 {{/* What is in no namespace must differ between namespaces. */}}

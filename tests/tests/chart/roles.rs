@@ -1,0 +1,118 @@
+//! The roles are of least privilege: what the program asks for, and no more. That it needs no more is tested with an API server.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::helm::{object, rendered};
+
+/// `group/resource verb` of each permission; a name behind `#` where it is for that one alone.
+fn permissions(role: &Value) -> Result<BTreeSet<String>> {
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
+    };
+    let mut all = BTreeSet::new();
+    for rule in role["rules"].as_array().context("rules")? {
+        assert!(rule["nonResourceURLs"].is_null(), "{rule}");
+        let mut names: Vec<String> =
+            texts(&rule["resourceNames"]).iter().map(|name| format!("#{name}")).collect();
+        if names.is_empty() {
+            names.push(String::new());
+        }
+        for group in texts(&rule["apiGroups"]) {
+            for resource in texts(&rule["resources"]) {
+                for verb in texts(&rule["verbs"]) {
+                    for name in &names {
+                        let new = all.insert(format!("{group}/{resource}{name} {verb}"));
+                        assert!(new, "{group}/{resource} {verb} is said twice");
+                    }
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn listed<'a>(resources: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+    resources.into_iter().flat_map(|name| ["list", "watch"].map(|verb| format!("{name} {verb}"))).collect()
+}
+
+#[test]
+fn the_cluster_role_lets_it_follow_what_it_reads_and_write_the_status_of_what_it_takes() -> Result<()> {
+    let istio: Vec<String> =
+        meltemi_api::crd::all().iter().map(|crd| format!("{}/{}", crd.group(), crd.plural())).collect();
+    let kubernetes = [
+        "/services",
+        "/pods",
+        "/nodes",
+        "/namespaces",
+        "discovery.k8s.io/endpointslices",
+        "apiextensions.k8s.io/customresourcedefinitions",
+    ];
+    let followed = listed(kubernetes.into_iter().chain(istio.iter().map(String::as_str)));
+    let mut expected = followed.clone();
+    for taken in ["destinationrules", "virtualservices", "workloadentries"] {
+        expected.insert(format!("networking.istio.io/{taken}/status patch"));
+    }
+    let objects = rendered(&json!({}))?;
+    assert_eq!(permissions(object(&objects, "ClusterRole", "meltemi-istio-system"))?, expected);
+    let silent = rendered(&json!({"serve": {"status": "off"}}))?;
+    assert_eq!(permissions(object(&silent, "ClusterRole", "meltemi-istio-system"))?, followed);
+    Ok(())
+}
+
+#[test]
+fn in_its_own_namespace_it_reads_its_settings_and_holds_its_lease() -> Result<()> {
+    let objects = rendered(&json!({}))?;
+    let expected = [
+        "/configmaps#istio list",
+        "/configmaps#istio watch",
+        "coordination.k8s.io/leases create",
+        "coordination.k8s.io/leases#meltemi-leader get",
+        "coordination.k8s.io/leases#meltemi-leader update",
+    ];
+    let found = permissions(object(&objects, "Role", "meltemi"))?;
+    assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    let silent = rendered(&json!({"serve": {"status": "off"}}))?;
+    let found = permissions(object(&silent, "Role", "meltemi"))?;
+    assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), &expected[..2]);
+    Ok(())
+}
+
+#[test]
+fn nothing_it_may_do_is_everything_and_no_secret_is_read() -> Result<()> {
+    for object in rendered(&json!({}))? {
+        if ["ClusterRole", "Role"].contains(&object["kind"].as_str().unwrap_or_default()) {
+            for permission in permissions(&object)? {
+                assert!(!permission.contains('*') && !permission.contains("secrets"), "{permission}");
+                assert!(
+                    !permission.contains("escalate") && !permission.contains("impersonate"),
+                    "{permission}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_bindings_give_the_roles_to_the_account_that_the_pod_has() -> Result<()> {
+    for values in [json!({}), json!({"serviceAccount": {"create": false, "name": "own"}})] {
+        let objects = rendered(&values)?;
+        let deployment = object(&objects, "Deployment", "meltemi");
+        let account = &deployment["spec"]["template"]["spec"]["serviceAccountName"];
+        for (kind, role, name) in [
+            ("ClusterRoleBinding", "ClusterRole", "meltemi-istio-system"),
+            ("RoleBinding", "Role", "meltemi"),
+        ] {
+            let binding = object(&objects, kind, name);
+            assert_eq!(binding["roleRef"]["kind"], role);
+            assert_eq!(object(&objects, role, name)["kind"], role, "it is there");
+            let subject = json!({"kind": "ServiceAccount", "name": account, "namespace": "istio-system"});
+            assert_eq!(binding["subjects"], json!([subject]));
+            assert_eq!(binding["roleRef"]["name"], name);
+        }
+    }
+    Ok(())
+}
