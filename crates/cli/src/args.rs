@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve proxies from a Kubernetes cluster, a folder of YAML, or both.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Check a folder of YAML: errors, warnings, hints, each with its place.
     Validate(ValidateArgs),
     /// Print the Envoy configuration that a proxy would get.

@@ -12,9 +12,16 @@ pub struct Source(From);
 #[derive(Debug)]
 enum From {
     Folder(Folder),
-    Cluster(KubeSource),
-    Both { folder: Option<Folder>, cluster: Option<KubeSource>, join: Join },
+    Cluster(Box<KubeSource>),
+    Both(Box<Both>),
     Nothing,
+}
+
+#[derive(Debug)]
+struct Both {
+    folder: Option<Folder>,
+    cluster: Option<KubeSource>,
+    join: Join,
 }
 
 #[derive(Debug)]
@@ -29,9 +36,9 @@ impl Source {
         let folder = folder.map(|(first, source)| Folder { first: Some(first), source });
         Self(match (folder, cluster) {
             (Some(folder), None) => From::Folder(folder),
-            (None, Some(cluster)) => From::Cluster(cluster),
+            (None, Some(cluster)) => From::Cluster(Box::new(cluster)),
             (None, None) => From::Nothing,
-            (folder, cluster) => From::Both { folder, cluster, join: Join::default() },
+            (folder, cluster) => From::Both(Box::new(Both { folder, cluster, join: Join::default() })),
         })
     }
 
@@ -42,18 +49,24 @@ impl Source {
         match &mut self.0 {
             From::Folder(folder) => folder.next().await,
             From::Cluster(cluster) => cluster.next().await,
-            From::Both { folder, cluster, join } => loop {
-                // One that ended leaves in force what it said; the other one goes on.
-                let (side, batch) = tokio::select! {
-                    Some(batch) = next(folder, Folder::next) => (Side::Folder, batch),
-                    Some(batch) = next(cluster, KubeSource::next) => (Side::Cluster, batch),
-                    else => return None,
-                };
-                if let Some(batch) = join.on(side, batch) {
-                    return Some(batch);
-                }
-            },
+            From::Both(both) => both.next().await,
             From::Nothing => None,
+        }
+    }
+}
+
+impl Both {
+    async fn next(&mut self) -> Option<Batch> {
+        loop {
+            // One that ended leaves in force what it said; the other one goes on.
+            let (side, batch) = tokio::select! {
+                Some(batch) = next(&mut self.folder, Folder::next) => (Side::Folder, batch),
+                Some(batch) = next(&mut self.cluster, KubeSource::next) => (Side::Cluster, batch),
+                else => return None,
+            };
+            if let Some(batch) = self.join.on(side, batch) {
+                return Some(batch);
+            }
         }
     }
 }
