@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use meltemi_names::TypeUrl;
-use meltemi_serve::{Config, Patience, Running};
+use meltemi_serve::{Config, Running};
 use meltemi_testkit::http::Request;
 use meltemi_testkit::xds::{Form, Held, Node, Sidecar, Step};
 use serde_json::Value;
@@ -47,15 +47,10 @@ impl ControlPlane {
         let free = "127.0.0.1:0".parse()?;
         let mut config = Config {
             folders: vec![folder.path().to_path_buf()],
-            mesh_config: None,
-            namespace: "default".to_owned(),
             xds: free,
             http: free,
             monitoring: free,
-            holds: true,
-            virtual_hosts: true,
-            patience: Patience::default(),
-            terminal: false,
+            ..Config::default()
         };
         set(&mut config);
         let mut running = meltemi_serve::start(config).await?;

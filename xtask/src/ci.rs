@@ -78,7 +78,7 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step {
         name: "test",
-        about: "all tests, with real Envoys",
+        about: "all tests, with real Envoys and a real Kubernetes API server",
         fix: "run the one that failed alone: `cargo xtask test -p PACKAGE NAME`",
         run: |workspace| test(workspace, &[]),
     },
@@ -149,7 +149,7 @@ impl Step {
     }
 }
 
-/// Runs `cargo test` with the pinned Envoy, on the whole workspace or with `arguments`.
+/// Runs `cargo test` with the pinned Envoy and Kubernetes, on the whole workspace or with `arguments`.
 ///
 /// # Errors
 /// When a tool cannot be had or a test fails.
@@ -158,6 +158,15 @@ pub(crate) fn test(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     tools::namespaces()?;
     let mut command = workspace.cargo();
     command.env("ENVOY_BIN", envoy).args(["test", "--locked"]);
+    // Building Kubernetes takes minutes, which a run of some other test is not to wait for: there, a test that needs it
+    // says so.
+    let kubernetes = match arguments {
+        [] => Some(tools::kubernetes(workspace)?),
+        _ => tools::kubernetes_at_hand(workspace)?,
+    };
+    if let Some(folder) = kubernetes {
+        command.env("KUBEBUILDER_ASSETS", folder);
+    }
     if arguments.is_empty() {
         // Built once for all: left to itself, a test that runs the program would build it with other features of its dependencies.
         let mut build = workspace.cargo();

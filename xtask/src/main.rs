@@ -39,9 +39,9 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
-    /// Fetch the pinned tools: Envoy, cargo-deny, and what the tests in network namespaces need
+    /// Fetch or build the pinned tools: Envoy, Kubernetes, cargo-deny, and what the tests in network namespaces need
     Tools,
-    /// Run the tests with the pinned Envoy at hand
+    /// Run the tests with the pinned Envoy and Kubernetes at hand
     Test {
         /// Given to `cargo test` instead of `--workspace`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -1,8 +1,11 @@
 //! The tools that the tests and checks need, and how a machine comes by them.
 //!
-//! Invariant: what is fetched is pinned by a hash here (or by cargo's own lock), and nothing is fetched that is there.
+//! Invariant: what is fetched is pinned by a hash here (or by cargo's or Go's own lock), and nothing is fetched or built
+//! that is there.
 
 mod envoy;
+mod hash;
+mod kubernetes;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -21,6 +24,7 @@ const CARGO_DENY: &str = "0.20.2";
 /// When something cannot be had; says what to do.
 pub(crate) fn all(workspace: &Workspace) -> Result<()> {
     println!("{}", envoy(workspace)?.display());
+    println!("{}", kubernetes(workspace)?.display());
     println!("{}", cargo_deny(workspace)?.display());
     namespaces()
 }
@@ -39,6 +43,22 @@ pub(crate) fn envoy(workspace: &Workspace) -> Result<PathBuf> {
         }
         _ => envoy::pinned(&workspace.tools()),
     }
+}
+
+/// The folder of a Kubernetes to test with: `KUBEBUILDER_ASSETS`, else the pinned one, built if need be.
+///
+/// # Errors
+/// When it cannot be had; says what to do.
+pub(crate) fn kubernetes(workspace: &Workspace) -> Result<PathBuf> {
+    kubernetes::folder(workspace)
+}
+
+/// The same where nothing must be built for it.
+///
+/// # Errors
+/// When `KUBEBUILDER_ASSETS` names a folder that lacks something.
+pub(crate) fn kubernetes_at_hand(workspace: &Workspace) -> Result<Option<PathBuf>> {
+    kubernetes::folder_at_hand(workspace)
 }
 
 /// Installs `ip` and `iptables`, which the suite in network namespaces runs, when this is root on a Debian.

@@ -20,8 +20,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve proxies from a folder of YAML.
-    Serve(ServeArgs),
+    /// Serve proxies from a Kubernetes cluster, a folder of YAML, or both.
+    Serve(Box<ServeArgs>),
     /// Check a folder of YAML: errors, warnings, hints, each with its place.
     Validate(ValidateArgs),
     /// Print the Envoy configuration that a proxy would get.
@@ -36,9 +36,35 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// A folder of Istio and Kubernetes YAML; repeat it for more.
-    #[arg(long, required = true, value_name = "DIR", env = "MELTEMI_CONFIG", value_delimiter = ',')]
+    /// A folder of Istio and Kubernetes YAML; repeat it for more. Alone it is all that is served.
+    #[arg(long, value_name = "DIR", env = "MELTEMI_CONFIG", value_delimiter = ',')]
     pub(crate) config: Vec<PathBuf>,
+    /// Serve the cluster of this kubeconfig. Without it and without --config: in a pod the pod's own cluster, else that of KUBECONFIG or
+    /// ~/.kube/config.
+    #[arg(long, value_name = "FILE", env = "MELTEMI_KUBECONFIG", conflicts_with = "in_cluster")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig, instead of its current one.
+    #[arg(long, value_name = "NAME", env = "MELTEMI_KUBE_CONTEXT", conflicts_with = "in_cluster")]
+    pub(crate) context: Option<String>,
+    /// Serve the pod's own cluster, also beside --config.
+    #[arg(long, env = "MELTEMI_IN_CLUSTER")]
+    pub(crate) in_cluster: bool,
+    /// The namespace that this replica runs in: where its Lease and the ConfigMap `istio` are.
+    #[arg(long, value_name = "NS", env = "POD_NAMESPACE", default_value = "istio-system")]
+    pub(crate) pod_namespace: String,
+    /// This replica's pod, its name among the replicas.
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    pub(crate) pod_name: Option<String>,
+    /// The Service in front of the replicas, by which they find each other.
+    #[arg(long, value_name = "NAME", env = "MELTEMI_SERVICE_NAME", default_value = "meltemi")]
+    pub(crate) service_name: String,
+    /// Which revision's objects are read, by their label `istio.io/rev`; empty: all.
+    #[arg(long, value_name = "NAME", env = "MELTEMI_REVISION", default_value = "")]
+    pub(crate) revision: String,
+    /// After so long, less up to half of it, a proxy is asked to connect anew, so that new replicas get their share; 0s: never. Only with a
+    /// cluster.
+    #[arg(long, value_name = "DURATION", env = "MELTEMI_MAX_CONNECTION_AGE", default_value = "30m", value_parser = duration)]
+    pub(crate) max_connection_age: std::time::Duration,
     /// A file with mesh settings (Istio's MeshConfig), beneath a ConfigMap `istio`.
     #[arg(long, value_name = "FILE", env = "MELTEMI_MESH_CONFIG")]
     pub(crate) mesh_config: Option<PathBuf>,
@@ -72,6 +98,11 @@ pub(crate) struct ServeArgs {
     /// How logs are written.
     #[arg(long, value_enum, env = "MELTEMI_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+}
+
+/// A duration as Go and Kubernetes write it: `90s`, `1h30m`.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    meltemi_api::value::Duration::parse(text).map(|duration| duration.0).map_err(|error| error.to_string())
 }
 
 /// On or off.

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use meltemi_serve::Failure;
 use meltemi_sources::file::Error as FolderError;
+use meltemi_sources::kube::ConnectError;
 
-/// Tells the error and its causes. A folder that cannot be looked at is wrong use, unlike one in which something is wrong: a pipeline
+/// Tells the error and its causes. A folder or a kubeconfig that cannot be looked at is wrong use, unlike one in which something is wrong: a pipeline
 /// that checks YAML must be able to tell them apart.
 #[allow(clippy::print_stderr, reason = "a command line tells its errors on standard error")]
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
@@ -17,5 +18,9 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         Some(Failure::Folder(error)) => Some(error),
         _ => None,
     });
-    ExitCode::from(if matches!(folder, Some(FolderError::Missing { .. })) { 2 } else { 1 })
+    let cluster = matches!(
+        error.downcast_ref::<Failure>(),
+        Some(Failure::Cluster(ConnectError::Kubeconfig { .. } | ConnectError::InCluster(_)))
+    );
+    ExitCode::from(if cluster || matches!(folder, Some(FolderError::Missing { .. })) { 2 } else { 1 })
 }

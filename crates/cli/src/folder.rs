@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use meltemi_api::Finding;
 use meltemi_model::Event;
-use meltemi_sources::file::{Batch, load};
+use meltemi_sources::Batch;
+use meltemi_sources::file::load;
 use meltemi_views::{Engine, Options};
 
 /// Folders as they were when they were read.

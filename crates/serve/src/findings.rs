@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_api::Finding;
-use meltemi_sources::file::PlaceIndex;
+use meltemi_sources::PlaceIndex;
 
 use crate::file::source_line;
 
@@ -16,6 +16,8 @@ pub(crate) struct Findings {
     places: PlaceIndex,
     semantic: Vec<Finding>,
     told: BTreeSet<Finding>,
+    /// Something differs from what was told.
+    differs: bool,
     terminal: bool,
 }
 
@@ -27,12 +29,14 @@ impl Findings {
             places: PlaceIndex::default(),
             semantic: Vec::new(),
             told: BTreeSet::new(),
+            differs: false,
             terminal,
         }
     }
 
     /// The source's findings are now these.
     pub(crate) fn replace(&mut self, findings: Arc<[Finding]>, places: PlaceIndex) {
+        self.differs |= !Arc::ptr_eq(&self.source, &findings);
         self.source = findings;
         self.places = places;
     }
@@ -40,6 +44,7 @@ impl Findings {
     /// The findings across objects are now these.
     pub(crate) fn semantic(&mut self, findings: Vec<Finding>) {
         self.semantic = findings;
+        self.differs = true;
     }
 
     /// All of them, placed, sorted.
@@ -51,6 +56,9 @@ impl Findings {
     /// Tells those that are new. One that is gone is told again when it comes back.
     #[allow(clippy::print_stderr, reason = "findings are promised on standard error, one a line")]
     pub(crate) fn say(&mut self) {
+        if !std::mem::take(&mut self.differs) {
+            return;
+        }
         let now = self.all();
         for finding in now.difference(&self.told) {
             if self.terminal {

@@ -16,10 +16,12 @@ pub mod proxies;
 mod streams;
 mod wire;
 
-pub use config::Config;
+pub use config::{Config, Own};
 pub use file::source_line;
 #[doc(no_inline)]
 pub use meltemi_model::debounce::Patience;
+#[doc(no_inline)]
+pub use meltemi_sources::kube::Access;
 pub use ports::{Listener, parse as parse_address};
 pub use streams::{Stream, Streams};
 pub use wire::{Failure, Running, start};

@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use meltemi_catalog::Generation;
+use meltemi_sources::kube::Waiting;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
@@ -19,6 +20,8 @@ use crate::streams::Streams;
 #[derive(Debug)]
 pub(crate) struct Shown {
     pub(crate) ready: watch::Receiver<bool>,
+    /// What is waited for before the first snapshot, in a cluster.
+    pub(crate) waiting: Option<watch::Receiver<Waiting>>,
     pub(crate) generation: watch::Receiver<Generation>,
     pub(crate) streams: Arc<Streams>,
     pub(crate) registry: Registry,
@@ -41,10 +44,22 @@ pub(crate) fn monitoring(shown: Arc<Shown>) -> Router {
 
 async fn ready(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
     if *shown.ready.borrow() {
-        (StatusCode::OK, "ready\n")
+        (StatusCode::OK, "ready\n".to_owned())
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the first snapshot is not there yet\n")
+        (StatusCode::SERVICE_UNAVAILABLE, not_ready(shown.waiting.as_ref().map(|waiting| waiting.borrow())))
     }
+}
+
+/// What is missing, in words for who looks at the probe.
+fn not_ready(waiting: Option<watch::Ref<'_, Waiting>>) -> String {
+    let mut text = "the first snapshot is not there yet\n".to_owned();
+    if let Some(waiting) = waiting.filter(|waiting| !waiting.kinds.is_empty()) {
+        text += &format!("waiting for the first lists of: {}\n", waiting.kinds.join(", "));
+        for trouble in &waiting.troubles {
+            text += &format!("{}: {}\n", trouble.code, trouble.message);
+        }
+    }
+    text
 }
 
 /// Three parts by `-`, as `istioctl version` reads them: version, revision, status.

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use futures::future::BoxFuture;
@@ -67,6 +68,7 @@ pub struct Streams {
     reports: mpsc::Sender<Report>,
     departures: Arc<Departures>,
     ready: watch::Receiver<bool>,
+    max_age: Option<Duration>,
 }
 
 impl Streams {
@@ -75,8 +77,14 @@ impl Streams {
         reports: mpsc::Sender<Report>,
         departures: Arc<Departures>,
         ready: watch::Receiver<bool>,
+        max_age: Option<Duration>,
     ) -> Arc<Self> {
-        Arc::new(Self { live: DashMap::new(), connects, reports, departures, ready })
+        Arc::new(Self { live: DashMap::new(), connects, reports, departures, ready, max_age })
+    }
+
+    /// How long a new stream may live: less up to half, by chance, so that those that came together do not go together.
+    fn age(&self) -> Option<Duration> {
+        self.max_age.map(|age| age.mul_f64(1.0 - fastrand::f64() / 2.0))
     }
 
     /// Whether any live proxy of that build has accepted those bytes.
@@ -128,7 +136,7 @@ impl Directory for Registry {
             streams.live.insert(stream.id(), live);
             let watcher =
                 Box::new(Departure { id, stream: stream.id(), proxy, streams: Arc::clone(&streams) });
-            Ok(Connection { views, watcher, max_age: None })
+            Ok(Connection { views, watcher, max_age: streams.age() })
         })
     }
 }

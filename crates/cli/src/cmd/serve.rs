@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use meltemi_serve::{Config, Listener, Patience};
+use meltemi_serve::{Access, Config, Listener, Own};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{ServeArgs, Switch};
@@ -29,7 +29,17 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     }
     // Kubernetes sets this in every pod, and nobody else does.
     let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    let cluster = cluster(&args, in_pod);
+    let max_connection_age = cluster.as_ref().map(|_| args.max_connection_age).filter(|age| !age.is_zero());
     let config = Config {
+        cluster,
+        max_connection_age,
+        own: Own {
+            namespace: args.pod_namespace,
+            pod: args.pod_name,
+            service: args.service_name,
+            revision: args.revision,
+        },
         xds: args.xds_address.unwrap_or_else(|| Listener::Xds.default_address(in_pod)),
         http: args.http_address.unwrap_or_else(|| Listener::Http.default_address(in_pod)),
         monitoring: args.monitoring_address.unwrap_or_else(|| Listener::Monitoring.default_address(in_pod)),
@@ -38,8 +48,8 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         namespace: args.namespace,
         holds: args.holds == Switch::On,
         virtual_hosts: args.virtual_hosts == Switch::On,
-        patience: Patience::default(),
         terminal: std::io::stderr().is_terminal(),
+        ..Config::default()
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -55,4 +65,23 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         running.until(stop).await?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Which cluster is served: the one that is named; where none is, and no folder either, the pod's own or the one of the user's kubeconfig.
+fn cluster(args: &ServeArgs, in_pod: bool) -> Option<Access> {
+    let kubeconfig = |file: Option<&std::path::PathBuf>| Access::Kubeconfig {
+        file: file.cloned(),
+        context: args.context.clone(),
+    };
+    if args.in_cluster {
+        Some(Access::InCluster)
+    } else if args.kubeconfig.is_some() || args.context.is_some() {
+        Some(kubeconfig(args.kubeconfig.as_ref()))
+    } else if !args.config.is_empty() {
+        None
+    } else if in_pod {
+        Some(Access::InCluster)
+    } else {
+        Some(kubeconfig(None))
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use meltemi_catalog::{Generation, View};
 use meltemi_model::debounce::{Debounce, Patience, Verdict};
 use meltemi_model::{Event, reference};
-use meltemi_sources::file::{Batch, FolderSource};
+use meltemi_sources::{Batch, Source};
 use meltemi_views::{Applied, Engine, Options, ProxyId};
 use tokio::sync::{mpsc, watch};
 
@@ -19,8 +19,7 @@ use crate::streams::{Connect, Departures, Report, Streams};
 pub(crate) struct Mesh {
     pub(crate) options: Options,
     pub(crate) patience: Patience,
-    pub(crate) first: Batch,
-    pub(crate) source: FolderSource,
+    pub(crate) source: Source,
     pub(crate) connects: mpsc::Receiver<Connect>,
     pub(crate) reports: mpsc::Receiver<Report>,
     /// To ask who has accepted what; weak, since the task ends when the registry does.
@@ -40,9 +39,8 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
         let Mesh {
             options,
             patience,
-            first,
-            source,
-            connects,
+            mut source,
+            mut connects,
             reports,
             streams,
             departures,
@@ -63,8 +61,15 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             findings,
             metrics,
         };
-        writer.findings.replace(first.findings, first.places);
-        writer.publish(first.events);
+        let first = tokio::select! {
+            first = source.next() => first,
+            // Nobody connects before it is ready: this is the end, before the beginning.
+            _ = connects.recv() => return,
+        };
+        if let Some(first) = first {
+            writer.findings.replace(first.findings, first.places);
+            writer.publish(first.events);
+        }
         ready.send_replace(true);
         writer.run(source, connects, reports, &departures).await;
     })
@@ -86,7 +91,7 @@ struct Writer {
 impl Writer {
     async fn run(
         &mut self,
-        mut source: FolderSource,
+        mut source: Source,
         mut connects: mpsc::Receiver<Connect>,
         mut reports: mpsc::Receiver<Report>,
         departures: &Departures,

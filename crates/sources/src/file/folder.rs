@@ -12,9 +12,10 @@ use meltemi_api::{Finding, MAX_FILE};
 
 use super::disk::{Disk, Node, Stamp, Unread};
 use super::gather::{Meaning, QUIET, Work};
-use super::merge::{Batch, Merge};
+use super::merge::Merge;
 use super::name;
 use super::scan::{self, BEFORE, FILES, FileId, Found, Listing, Root};
+use crate::batch::Batch;
 
 /// How long a file must be away to be gone. Vim, and `git checkout`, delete a file and make it anew: microseconds, on a busy machine
 /// many milliseconds. Nobody waits for a deletion.

@@ -19,8 +19,8 @@ use tokio::task::JoinHandle;
 use super::disk::HostDisk;
 use super::folder::{Folder, GRACE, Look};
 use super::gather::{Gather, NOTICES, Notice, Work};
-use super::merge::Batch;
 use super::{Error, first_look, named, now};
+use crate::batch::Batch;
 
 /// Folders that are followed, until this is dropped.
 #[derive(Debug)]

@@ -1,0 +1,185 @@
+//! A Kubernetes API server as the source: one follower for each kind, one stream of batches.
+//!
+//! Knows: which kinds there are, how lists and watches fail, what an answer means. Must not know: what the objects mean to each other, who
+//! is served.   Start at [`KubeSource`]. The parts that decide are pure: [`follow`] what is believed of a kind, [`gather`] what a batch is,
+//! [`trouble`] what an error means; [`client`] and [`watch`] touch the world.
+//! Invariants: the first batch is complete: before every first list has arrived there is none, however long that takes; an answer that is
+//! no answer takes nothing away; one object that cannot be read spares its neighbours, and its deletion counts.
+
+mod client;
+mod definitions;
+mod follow;
+mod gather;
+mod kinds;
+mod metrics;
+mod read;
+mod slim;
+mod trouble;
+mod watch;
+
+use std::time::{Instant, SystemTime};
+
+use meltemi_api::Finding;
+use tokio::sync::mpsc;
+use tokio::sync::watch as value;
+use tokio::task::JoinSet;
+
+pub use client::{Access, Cluster, ConnectError};
+pub use metrics::Metrics;
+pub use read::Written;
+
+use crate::batch::Batch;
+use definitions::Definitions;
+use gather::Gather;
+use kinds::{DEFINITIONS, Part, WATCHED, Watched};
+use read::Read;
+use watch::{Heard, Target, follow};
+
+/// How many tellings may wait to be taken; each holds a page of a list at most, or what a watch had ready. A reader that is slow lets the
+/// followers wait, and those the API server.
+const WAITING: usize = 64;
+
+/// How many tellings become one batch at most, when they are there.
+const GATHERED: usize = 64;
+
+/// What is waited for before the first batch, in words; empty when nothing is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// The plurals of the kinds that were not listed yet.
+    pub kinds: Vec<&'static str>,
+    /// What stands in the way.
+    pub troubles: Vec<Finding>,
+}
+
+/// The objects of a cluster, followed until this is dropped.
+#[derive(Debug)]
+pub struct KubeSource {
+    heard: mpsc::Receiver<Heard<Read>>,
+    gather: Gather,
+    waiting: value::Sender<Waiting>,
+    began: Instant,
+    is_synced: bool,
+    _followers: JoinSet<()>,
+}
+
+impl KubeSource {
+    /// Begins to follow everything. The mesh's settings are the ConfigMap of that name in that namespace.
+    ///
+    /// Must be called within a Tokio runtime that has its timers.
+    pub fn start(cluster: &Cluster, namespace: &str, settings: &str, metrics: &Metrics) -> Self {
+        let (sender, heard) = mpsc::channel(WAITING);
+        let mut followers = JoinSet::new();
+        let (definition_sender, definition_heard) = mpsc::channel(WAITING);
+        let (known, definitions) = value::channel(Definitions::default());
+        let target = Target { watched: &DEFINITIONS, only: None, read: |_, _, _, _| Some(()) };
+        spawn(&mut followers, target, cluster, definition_sender, None, metrics);
+        followers.spawn(definitions::keep(definition_heard, known));
+        for watched in WATCHED {
+            let only = (watched.part == Part::Data).then(|| (namespace.to_owned(), settings.to_owned()));
+            let target = Target { watched, only, read: read::read };
+            spawn(&mut followers, target, cluster, sender.clone(), Some(definitions.clone()), metrics);
+        }
+        let gather = Gather::new(WATCHED);
+        let waiting = value::Sender::new(Waiting::default());
+        let source = Self {
+            heard,
+            gather,
+            waiting,
+            #[allow(clippy::disallowed_methods, reason = "only to say how long it took")]
+            began: Instant::now(),
+            is_synced: false,
+            _followers: followers,
+        };
+        source.tell_waiting();
+        source
+    }
+
+    /// What is waited for before the first batch.
+    pub fn waiting(&self) -> value::Receiver<Waiting> {
+        self.waiting.subscribe()
+    }
+
+    /// The next change; first of all, everything there is. None never comes but when the followers are gone.
+    ///
+    /// Cancel safe: what was heard is kept for the next call.
+    pub async fn next(&mut self) -> Option<Batch> {
+        loop {
+            let heard = self.heard.recv().await?;
+            let mut differs = self.gather.on(heard);
+            for _ in 1..GATHERED {
+                let Ok(heard) = self.heard.try_recv() else { break };
+                differs |= self.gather.on(heard);
+            }
+            let batch = self.gather.batch(SystemTime::now());
+            if differs && !self.is_synced {
+                self.tell_waiting();
+            }
+            if let Some(batch) = batch {
+                if !self.is_synced {
+                    self.is_synced = true;
+                    tracing::info!(
+                        objects = batch.status.objects,
+                        refused = batch.status.rejected,
+                        seconds = self.began.elapsed().as_secs_f64(),
+                        "everything that the API server has was read"
+                    );
+                }
+                return Some(batch);
+            }
+        }
+    }
+
+    /// Says what is waited for to who asks, and new troubles to the log: before the first batch no finding is told otherwise.
+    fn tell_waiting(&self) {
+        let kinds = self.gather.waits_for().map(|(plural, _)| plural).collect();
+        let now = Waiting { kinds, troubles: self.gather.troubles() };
+        let before = self.waiting.send_replace(now.clone());
+        for trouble in now.troubles.iter().filter(|trouble| !before.troubles.contains(trouble)) {
+            tracing::warn!(
+                code = trouble.code,
+                "{}: {}",
+                trouble.message,
+                trouble.hint.as_deref().unwrap_or_default()
+            );
+        }
+        if now.kinds != before.kinds {
+            tracing::debug!(kinds = now.kinds.join(", "), "waiting for the first lists");
+        }
+    }
+}
+
+/// Starts the follower that keeps the part of the objects that the kind asks for.
+fn spawn<T: Send + 'static>(
+    followers: &mut JoinSet<()>,
+    target: Target<T>,
+    cluster: &Cluster,
+    heard: mpsc::Sender<Heard<T>>,
+    definitions: Option<value::Receiver<Definitions>>,
+    metrics: &Metrics,
+) {
+    let (client, metrics) = (cluster.client(), metrics.clone());
+    match target.watched.part {
+        Part::Metadata => {
+            followers.spawn(follow::<slim::MetadataOnly, T>(target, client, heard, definitions, metrics))
+        }
+        Part::Spec => {
+            followers.spawn(follow::<slim::SpecOnly, T>(target, client, heard, definitions, metrics))
+        }
+        Part::SpecAndStatus => {
+            followers.spawn(follow::<slim::WithStatus, T>(target, client, heard, definitions, metrics))
+        }
+        Part::Slice => followers.spawn(follow::<slim::Slice, T>(target, client, heard, definitions, metrics)),
+        Part::Data => followers.spawn(follow::<slim::Data, T>(target, client, heard, definitions, metrics)),
+        Part::Pod => {
+            followers.spawn(follow::<slim::PodParts, T>(target, client, heard, definitions, metrics))
+        }
+    };
+}
+
+/// Every kind that is followed: plural, group, and whether it is Istio's. What the ClusterRole of the chart must allow.
+pub fn permissions() -> impl Iterator<Item = (&'static str, &'static str, bool)> {
+    WATCHED
+        .iter()
+        .chain([&DEFINITIONS])
+        .map(|watched: &Watched| (watched.plural, watched.group, watched.is_custom()))
+}

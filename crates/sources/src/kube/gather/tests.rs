@@ -1,0 +1,126 @@
+//! When a batch is complete, and what is said while it is not.
+
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use super::Gather;
+use crate::batch::Batch;
+use crate::kube::follow::Name;
+use crate::kube::kinds::{WATCHED, Watched};
+use crate::kube::read::{self, Read};
+use crate::kube::trouble::Trouble;
+use crate::kube::watch::Heard;
+
+fn kind(plural: &str) -> &'static Watched {
+    WATCHED.iter().find(|watched| watched.plural == plural).unwrap()
+}
+
+fn name(name: &str) -> Name {
+    Name { namespace: "shop".into(), name: name.into() }
+}
+
+fn is_now(plural: &str, object: &str, mut value: Value) -> Heard<Read> {
+    value["metadata"] = json!({"name": object, "namespace": "shop", "resourceVersion": "7", "generation": 3});
+    let watched = kind(plural);
+    let read = read::read(watched, watched.versions[0], &name(object), value);
+    Heard::Changes(watched, vec![(name(object), read)])
+}
+
+fn is_gone(plural: &str, object: &str) -> Heard<Read> {
+    Heard::Changes(kind(plural), vec![(name(object), None)])
+}
+
+fn trouble(plural: &str, code: &'static str) -> Heard<Read> {
+    let trouble = Trouble { code, message: "it is away".into(), hint: "look".into() };
+    Heard::Trouble(kind(plural), Some(trouble))
+}
+
+fn batch(gather: &mut Gather) -> Option<Batch> {
+    gather.batch(SystemTime::UNIX_EPOCH)
+}
+
+fn synced() -> Gather {
+    let mut gather = Gather::new(WATCHED);
+    for watched in WATCHED {
+        gather.on(Heard::Listed(watched));
+    }
+    assert!(batch(&mut gather).is_some());
+    gather
+}
+
+fn codes(batch: &Batch) -> Vec<&str> {
+    batch.findings.iter().map(|finding| finding.code).collect()
+}
+
+#[test]
+fn there_is_no_batch_before_every_first_list_has_arrived() {
+    let mut gather = Gather::new(WATCHED);
+    gather.on(is_now("services", "a", json!({"spec": {"ports": [{"port": 80}]}})));
+    for watched in WATCHED.iter().filter(|watched| watched.plural != "pods") {
+        gather.on(Heard::Listed(watched));
+        assert!(batch(&mut gather).is_none());
+    }
+    assert_eq!(gather.waits_for().map(|(plural, _)| plural).collect::<Vec<_>>(), ["pods"]);
+    gather.on(Heard::Listed(kind("pods")));
+    assert_eq!(batch(&mut gather).unwrap().events.len(), 1);
+    assert!(batch(&mut gather).is_none());
+}
+
+#[test]
+fn a_kind_that_traffic_does_not_follow_is_not_waited_for_when_it_may_not_be_read() {
+    let mut gather = Gather::new(WATCHED);
+    for watched in WATCHED.iter().filter(|watched| !["nodes", "services"].contains(&watched.plural)) {
+        gather.on(Heard::Listed(watched));
+    }
+    gather.on(trouble("nodes", "api-forbidden"));
+    gather.on(trouble("services", "api-forbidden"));
+    assert!(batch(&mut gather).is_none(), "services are waited for whatever the trouble is");
+    gather.on(Heard::Listed(kind("services")));
+    gather.on(Heard::Trouble(kind("services"), None));
+    assert_eq!(codes(&batch(&mut gather).unwrap()), ["api-forbidden"]);
+}
+
+#[test]
+fn the_same_trouble_with_many_kinds_is_one_finding() {
+    let mut gather = synced();
+    gather.on(trouble("pods", "api-unreachable"));
+    gather.on(trouble("services", "api-unreachable"));
+    let findings = batch(&mut gather).unwrap().findings;
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].message, "it is away (pods, services)");
+    gather.on(Heard::Trouble(kind("pods"), None));
+    gather.on(Heard::Trouble(kind("services"), None));
+    assert!(batch(&mut gather).unwrap().findings.is_empty());
+}
+
+#[test]
+fn an_object_that_cannot_be_read_spares_its_neighbours_and_its_deletion_counts() {
+    let mut gather = synced();
+    gather.on(is_now("virtualservices", "bad", json!({"spec": {"hosts": 7}})));
+    gather.on(is_now(
+        "virtualservices",
+        "good",
+        json!({"spec": {"hosts": ["a"], "http": [{"route": [{"destination": {"host": "a"}}]}]}}),
+    ));
+    let both = batch(&mut gather).unwrap();
+    assert_eq!((both.status.objects, both.status.rejected), (1, 1));
+    assert_eq!(codes(&both), ["bad-value"]);
+    assert_eq!(format!("{:?}", both.findings[0].key), "Some(VirtualService shop/bad)");
+    gather.on(is_gone("virtualservices", "bad"));
+    let gone = batch(&mut gather).unwrap();
+    assert!(matches!(&gone.events[..], [meltemi_model::Event::Delete(_)]));
+    assert_eq!(gone.status.rejected, 0);
+    assert!(gone.findings.is_empty());
+}
+
+#[test]
+fn the_author_of_an_object_that_has_no_effect_yet_is_told() {
+    let mut gather = synced();
+    gather.on(is_now("authorizationpolicies", "deny-all", json!({"spec": {}})));
+    let told = batch(&mut gather).unwrap();
+    assert!(told.events.is_empty());
+    assert_eq!(codes(&told), ["not-supported-yet"]);
+    assert_eq!(told.findings[0].key.as_ref().unwrap().name.as_str(), "deny-all");
+    assert_eq!(told.written[0].1.as_ref().unwrap().generation, 3);
+}

@@ -1,0 +1,86 @@
+//! One object of the API server, as the store and the status writer need it.
+
+use std::sync::Arc;
+
+use meltemi_api::{Decoded, Finding, Object, Severity, decode};
+use meltemi_names::{Kind, Namespace, ObjectKey};
+use serde_json::Value;
+
+use super::follow::Name;
+use super::kinds::{Part, Watched};
+
+/// What an object is now.
+#[derive(Clone, Debug)]
+pub(super) struct Read {
+    pub(super) meaning: Meaning,
+    pub(super) findings: Vec<Finding>,
+    /// Of kinds that have a status of ours.
+    pub(super) written: Option<Written>,
+}
+
+/// What follows from an object.
+#[derive(Clone, Debug)]
+pub(super) enum Meaning {
+    /// It is this.
+    Object(Arc<Object>),
+    /// It cannot be used, for this reason.
+    Refused(Arc<str>),
+    /// Nothing: its kind is not supported yet.
+    Nothing,
+}
+
+/// What the API server has written beside an object's spec: what a status is patched against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Which version of the object that is; a patch that names another one is refused by the server.
+    pub resource_version: Arc<str>,
+    /// The server's count of changes of the spec.
+    pub generation: i64,
+    /// `status`, whoever wrote it; null if there is none.
+    pub status: Arc<Value>,
+}
+
+/// Takes a decoded JSON value of a kind at a version.
+pub(super) fn read(watched: &Watched, version: &str, name: &Name, mut value: Value) -> Option<Read> {
+    let kind = watched.kind?;
+    let written = (watched.part == Part::SpecAndStatus).then(|| written(&mut value));
+    if let Value::Object(fields) = &mut value {
+        // Items of a list do not say it.
+        fields.insert("apiVersion".to_owned(), watched.api_version(version).into());
+        fields.insert("kind".to_owned(), kind.as_str().into());
+    }
+    let key = key(kind, name);
+    let Decoded { object, findings, key: read_as, .. } = decode(&value, "");
+    let meaning = match object {
+        Some(object) => Meaning::Object(Arc::new(object)),
+        // A kind that is not supported yet has no key.
+        None if read_as.is_none() && findings.iter().all(|finding| finding.severity != Severity::Error) => {
+            Meaning::Nothing
+        }
+        None => Meaning::Refused(reason(&findings)),
+    };
+    let findings = findings.into_iter().map(|finding| finding.about(&key)).collect();
+    Some(Read { meaning, findings, written })
+}
+
+/// The key of an object of that name.
+pub(super) fn key(kind: Kind, name: &Name) -> ObjectKey {
+    ObjectKey::new(kind, Namespace::from(Arc::clone(&name.namespace)), Arc::clone(&name.name))
+}
+
+fn written(value: &mut Value) -> Written {
+    let metadata = |field: &str| value.get("metadata").and_then(|metadata| metadata.get(field));
+    let resource_version = metadata("resourceVersion").and_then(Value::as_str).unwrap_or_default().into();
+    let generation = metadata("generation").and_then(Value::as_i64).unwrap_or_default();
+    let status = value.get_mut("status").map(Value::take).unwrap_or_default();
+    Written { resource_version, generation, status: Arc::new(status) }
+}
+
+/// Why an object is refused: its first error.
+fn reason(findings: &[Finding]) -> Arc<str> {
+    match findings.iter().find(|finding| finding.severity == Severity::Error) {
+        Some(finding) if finding.field.is_empty() => finding.message.as_str().into(),
+        Some(finding) => format!("{}: {}", finding.field, finding.message).into(),
+        None => "it cannot be read".into(),
+    }
+}
