@@ -19,10 +19,16 @@ pub struct LayerId(u64);
 
 impl LayerId {
     fn fresh() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
+
+    /// The one given out last: every layer that begins from now on has a greater one.
+    pub fn latest() -> Self {
+        Self(NEXT.load(Ordering::Relaxed) - 1)
+    }
 }
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// A resource in force, and since when.
 #[derive(Clone, Debug)]

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use meltemi_model::debounce::Patience;
 
+use crate::propagation::Own;
+
 /// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -26,6 +28,11 @@ pub struct Config {
     pub virtual_hosts: bool,
     /// How long a change waits for what it refers to.
     pub patience: Patience,
+    /// The monitoring addresses of other replicas, as `HOST:PORT`, besides those that Kubernetes lists: they are asked, too, whether an
+    /// object is in force.
+    pub peers: Vec<String>,
+    /// Who this replica is to Kubernetes, by which the others are found; none outside of a cluster.
+    pub own: Option<Own>,
     /// Findings go to standard error as lines `file:line:column: ...` (no terminal), or as a text with the source line (a terminal).
     pub terminal: bool,
 }

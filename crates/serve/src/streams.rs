@@ -15,6 +15,8 @@ use meltemi_xds::{Connection, Directory, Form, Peer, Refusal, StreamHandle, Watc
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tonic::Status;
 
+use crate::propagation::Book;
+
 /// A live stream.
 #[derive(Debug, Clone)]
 pub struct Stream {
@@ -67,6 +69,8 @@ pub struct Streams {
     reports: mpsc::Sender<Report>,
     departures: Arc<Departures>,
     ready: watch::Receiver<bool>,
+    /// Is told that a stream has moved.
+    book: Arc<Book>,
 }
 
 impl Streams {
@@ -75,8 +79,9 @@ impl Streams {
         reports: mpsc::Sender<Report>,
         departures: Arc<Departures>,
         ready: watch::Receiver<bool>,
+        book: Arc<Book>,
     ) -> Arc<Self> {
-        Arc::new(Self { live: DashMap::new(), connects, reports, departures, ready })
+        Arc::new(Self { live: DashMap::new(), connects, reports, departures, ready, book })
     }
 
     /// Whether any live proxy of that build has accepted those bytes.
@@ -126,6 +131,7 @@ impl Directory for Registry {
             let live =
                 Stream { proxy: Arc::clone(&proxy), handle: Arc::clone(&stream), views: views.clone() };
             streams.live.insert(stream.id(), live);
+            streams.book.moved();
             let watcher =
                 Box::new(Departure { id, stream: stream.id(), proxy, streams: Arc::clone(&streams) });
             Ok(Connection { views, watcher, max_age: None })
@@ -170,6 +176,7 @@ impl Watcher for Departure {
             "the proxy refused a response and keeps its last good state: {}",
             refusal.message
         );
+        self.streams.book.refused(&refusal.origins);
         if !refusal.alone || is_the_proxys_own(&refusal.message) {
             return;
         }
@@ -182,12 +189,17 @@ impl Watcher for Departure {
     }
 
     fn progressed(&mut self, _watermark: Generation) {}
+
+    fn moved(&mut self) {
+        self.streams.book.moved();
+    }
 }
 
 impl Drop for Departure {
     fn drop(&mut self) {
         self.streams.live.remove(&self.stream);
         self.streams.departures.leave(self.id);
+        self.streams.book.moved();
         tracing::info!(proxy = %self.proxy.id, stream = self.stream, "proxy gone");
     }
 }

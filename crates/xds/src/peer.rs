@@ -144,6 +144,12 @@ impl StreamHandle {
         self.looking(|machine, view| machine.is_settled(view, now))
     }
 
+    /// Whether the client came with something from another stream, and has not got all of its first answers: it may hold what no
+    /// view has any more.
+    pub fn may_hold_more(&self, now: Instant) -> bool {
+        self.looking(|machine, view| machine.may_hold_more(view, now))
+    }
+
     /// What the client lacks of these resources, in their order. One that it did not ask for, and will not, it does not lack.
     pub fn lacks(&self, wanted: &[(TypeUrl, ResourceName)], now: Instant) -> Vec<Lacking> {
         self.looking(|machine, view| {

@@ -39,6 +39,8 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         holds: args.holds == Switch::On,
         virtual_hosts: args.virtual_hosts == Switch::On,
         patience: Patience::default(),
+        peers: args.peer.iter().map(ToString::to_string).collect(),
+        own: None,
         terminal: std::io::stderr().is_terminal(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

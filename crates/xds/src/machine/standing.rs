@@ -67,6 +67,12 @@ impl Machine {
                 && watches.all(|watch| !watch.start && watch.flights.is_empty()))
     }
 
+    /// Whether the client may hold something that the view does not have and that it has not been told of.
+    pub(crate) fn may_hold_more(&self, view: &View, now: Instant) -> bool {
+        // A state-of-the-world client does not say what it holds.
+        (self.returning || self.form == crate::Form::Sotw) && !self.has_begun(view, now)
+    }
+
     /// Whether all of the view is acknowledged.
     pub(crate) fn is_settled(&self, view: &View, now: Instant) -> bool {
         self.has_begun(view, now)
