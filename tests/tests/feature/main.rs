@@ -7,6 +7,7 @@
 mod canary;
 mod clients;
 mod files;
+mod in_force;
 mod references;
 mod refused;
 mod reviews;
