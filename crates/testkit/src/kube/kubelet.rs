@@ -35,7 +35,7 @@ pub trait Runtime: Send + Sync + 'static {
     fn start(&self, pod: &Pod) -> impl Future<Output = Result<IpAddr>> + Send;
 
     /// The pod is gone.
-    fn stop(&self, pod: &Pod);
+    fn stop(&self, pod: &Pod) -> impl Future<Output = ()> + Send;
 }
 
 /// Plays scheduler and kubelet for the pods of a namespace, or of all. Dropping it ends that; the pods stay as they are.
@@ -146,7 +146,7 @@ impl<R: Runtime> Machines<R> {
                         })
                     }
                     WatchEvent::Deleted(pod) => {
-                        self.runtime.stop(&pod);
+                        self.runtime.stop(&pod).await;
                         Ok(())
                     }
                     WatchEvent::Bookmark(_) => Ok(()),
@@ -221,7 +221,7 @@ impl Runtime for Addresses {
         Ok(address.into())
     }
 
-    fn stop(&self, pod: &Pod) {
+    async fn stop(&self, pod: &Pod) {
         self.lock().by_pod.remove(&pod.uid().unwrap_or_default());
     }
 }

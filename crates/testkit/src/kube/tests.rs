@@ -99,7 +99,7 @@ impl Runtime for OneAddress {
         Ok(Ipv4Addr::new(10, 9, 8, 7).into())
     }
 
-    fn stop(&self, pod: &PodObject) {
+    async fn stop(&self, pod: &PodObject) {
         self.note("stop", pod);
     }
 }
