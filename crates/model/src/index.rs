@@ -7,6 +7,7 @@ use meltemi_api::virtual_service::{Destination, HttpRoute};
 use meltemi_api::{Meta, Object, Spec};
 use meltemi_names::{Host, Labels, Namespace};
 
+use crate::discovery::is_settings;
 use crate::entry::IndexKey;
 use crate::service::{CLUSTER_DOMAIN, written_exposure};
 
@@ -87,7 +88,7 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
         }
         Spec::ConfigMap(_) => {
             // Clusters are full of ConfigMaps; only this one holds the mesh's settings.
-            if meta.key.name.as_str() == "istio" {
+            if is_settings(&meta.key) {
                 keys.insert(IndexKey::Settings);
             }
         }

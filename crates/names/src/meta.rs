@@ -52,6 +52,37 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them, in order.
+    pub const ALL: [Self; 19] = [
+        Self::Namespace,
+        Self::Node,
+        Self::ConfigMap,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Pod,
+        Self::VirtualService,
+        Self::DestinationRule,
+        Self::WorkloadEntry,
+        Self::ServiceEntry,
+        Self::Gateway,
+        Self::Sidecar,
+        Self::EnvoyFilter,
+        Self::WorkloadGroup,
+        Self::ProxyConfig,
+        Self::PeerAuthentication,
+        Self::RequestAuthentication,
+        Self::AuthorizationPolicy,
+        Self::Telemetry,
+    ];
+
+    /// Whether it is one of Istio's: configuration of a mesh, which may be meant for another control plane.
+    pub fn is_configuration(self) -> bool {
+        !matches!(
+            self,
+            Self::Namespace | Self::Node | Self::ConfigMap | Self::Service | Self::EndpointSlice | Self::Pod
+        )
+    }
+
     /// As in the `kind` field.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -127,5 +158,18 @@ impl From<Arc<str>> for Namespace {
 impl From<Arc<str>> for ObjectName {
     fn from(text: Arc<str>) -> Self {
         Self(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Kind;
+
+    #[test]
+    fn the_list_of_kinds_is_whole_and_in_order() {
+        assert!(Kind::ALL.windows(2).all(|pair| pair[0] < pair[1]));
+        // The last one declared is the last of the list, and each has the number of its place.
+        assert!(Kind::ALL.iter().enumerate().all(|(place, kind)| *kind as usize == place));
+        assert_eq!(Kind::ALL.last(), Some(&Kind::Telemetry));
     }
 }
