@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use meltemi_api::pod::Phase;
 use meltemi_api::virtual_service::{Destination, HttpRoute};
 use meltemi_api::{Meta, Object, Spec};
 use meltemi_names::{Host, Labels, Namespace};
@@ -42,6 +43,10 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
         }
         Spec::Pod(pod) => {
             keys.insert(IndexKey::Pods);
+            // What is over serves nobody, and its address may be another pod's by now.
+            if matches!(pod.phase, Phase::Succeeded | Phase::Failed) {
+                return keys;
+            }
             keys.extend(labelled(&meta.labels, |key, value| {
                 IndexKey::PodsLabelled(namespace.clone(), key, value)
             }));

@@ -19,7 +19,7 @@ use meltemi_api::mesh_config::InboundMode;
 use meltemi_api::value::Duration;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
-use meltemi_model::endpoints::MixedFamilies;
+use meltemi_model::endpoints::{Families, FamiliesOf};
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::rule::{Policy, PolicyOf, Rule, RuleFor, RuleRef};
@@ -75,9 +75,12 @@ impl Question for ServicePartKey {
             selectors: Arc::clone(&self.selectors),
         });
         let node = if *read.ask(NodeLocal(self.service.clone())) { self.node.clone() } else { None };
-        // A proxy of both families reaches every endpoint.
-        let family = (self.family != IpFamily::Dual && *read.ask(MixedFamilies(self.service.clone())))
-            .then_some(self.family);
+        // A proxy of both families reaches every endpoint; of a pod with two addresses it takes one.
+        let matters = match (*read.ask(FamiliesOf(self.service.clone())), self.family) {
+            (Families::One, _) | (Families::Both, IpFamily::Dual) => false,
+            (Families::Both | Families::Twins, _) => true,
+        };
+        let family = matters.then_some(self.family);
         let members = ServiceMembers {
             service: self.service.clone(),
             rule: (*rule).clone(),

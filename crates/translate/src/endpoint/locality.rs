@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
-use meltemi_model::endpoints::{Backend, Endpoint, EndpointAddress, Endpoints, EndpointsIn, Health};
+use meltemi_model::endpoints::{
+    Backend, CLUSTER_ID, Endpoint, EndpointAddress, Endpoints, EndpointsIn, Health,
+};
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_names::{Locality, ObjectKey, Port, Selector};
@@ -21,9 +23,6 @@ use crate::wrap::u32_value;
 
 /// `ClusterLoadAssignment.endpoints`.
 const ENDPOINTS: u64 = 2;
-
-/// The Kubernetes cluster that endpoints are in; Istio's name for the only one there is.
-const CLUSTER_ID: &str = "Kubernetes";
 
 /// The endpoints of one locality that a cluster takes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,13 +47,15 @@ impl Question for Picked {
         let all = read.ask(EndpointsIn { service: self.service.clone(), locality: self.locality.clone() });
         let Some(all) = &*all else { return Endpoints::default() };
         let takes = |endpoint: &Endpoint| {
-            self.labels.selects(&endpoint.backend.labels)
+            self.labels.selects_where(|key| endpoint.label(key, &self.locality))
                 && self.node.as_ref().is_none_or(|node| *node == endpoint.node)
                 && self.family.is_none_or(|family| match &endpoint.address {
-                    EndpointAddress::Ip(ip) => family.takes(*ip),
+                    EndpointAddress::Ip(ip) => {
+                        family.takes(*ip) && !(endpoint.twin && family == IpFamily::Dual)
+                    }
                     EndpointAddress::Unix(_) => true,
                 })
-                && (!self.healthy_only || endpoint.health == Health::Healthy)
+                && (!self.healthy_only || endpoint.health != Health::Unhealthy)
         };
         if all.iter().all(|endpoint| takes(endpoint)) {
             return Arc::clone(all);
@@ -112,6 +113,7 @@ fn encoded(endpoint: &Endpoint, port: Port) -> LbEndpoint {
     let health = match endpoint.health {
         Health::Healthy => HealthStatus::Healthy,
         Health::Unhealthy => HealthStatus::Unhealthy,
+        Health::Draining => HealthStatus::Draining,
     };
     LbEndpoint {
         health_status: health.into(),

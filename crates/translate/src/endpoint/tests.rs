@@ -230,3 +230,49 @@ fn a_unix_socket_is_an_address() {
         json!({"pipe": {"path": "/run/cart.sock"}})
     );
 }
+
+#[test]
+fn a_subset_may_select_by_the_place_where_endpoints_run() {
+    let by_zone = SUBSETS.replace("labels: {version: v1}", "labels: {topology.kubernetes.io/zone: eu-1}");
+    let fixture = Fixture::new(&format!(
+        "{CART}{by_zone}{}{}",
+        entry("a", "{address: 10.1.0.1, labels: {app: cart}, locality: eu/eu-1}"),
+        entry("b", "{address: 10.1.0.2, labels: {app: cart}, locality: eu/eu-2}"),
+    ));
+    assert_eq!(addresses(&subset(&fixture, "v1")), ["10.1.0.1:8080"]);
+    let rule = crate::fixture::key(meltemi_names::Kind::DestinationRule, "shop/cart");
+    let (_, findings) = fixture.memo.observe(crate::finding::FindingsOf(rule), fixture.mesh());
+    let fields: Vec<&str> = findings.iter().map(|finding| finding.field.as_str()).collect();
+    assert_eq!(fields, ["spec.subsets[1].labels"], "nobody is in v2; v1 has its endpoint");
+}
+
+#[test]
+fn a_pod_with_two_addresses_is_one_endpoint() {
+    use crate::fixture::part;
+    use crate::key::PartKey;
+    use meltemi_model::proxy::IpFamily;
+
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: shop, labels: {app: cart}}, status: {podIP: 10.1.0.1, podIPs: [{ip: 10.1.0.1}, {ip: '2001:db8::1'}]}}";
+    let fixture = Fixture::new(&format!("{CART}{pod}"));
+    let seen = |family| {
+        let part = PartKey::Service(crate::cluster::ServicePartKey { family, ..part("shop", "shop/cart") });
+        let (_, members) = part.observe(&fixture.memo, fixture.mesh());
+        addresses(&fixture.decoded(&members)["EDS outbound|80||cart.shop.svc.cluster.local"])
+    };
+    assert_eq!(seen(IpFamily::V4), ["10.1.0.1:8080"]);
+    assert_eq!(seen(IpFamily::V6), ["2001:db8::1:8080"]);
+    assert_eq!(seen(IpFamily::Dual), ["10.1.0.1:8080"]);
+}
+
+#[test]
+fn a_draining_endpoint_is_sent_as_such() {
+    let drained = CART.replace(
+        "name: cart, namespace: shop",
+        "name: cart, namespace: shop, labels: {istio.io/persistent-session: cart}",
+    );
+    let fixture = Fixture::new(&format!("{drained}{SLICE}"));
+    assert_eq!(
+        addresses(&whole(&fixture)),
+        ["10.2.0.1:8080", "10.2.0.2:8080 UNHEALTHY", "10.2.0.3:8080 DRAINING"]
+    );
+}
