@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use meltemi_api::service::TrafficDistribution;
 use meltemi_names::{Host, Namespace, ObjectKey, ObjectName};
 
 /// One entry of the mesh that can change and be read.
@@ -38,6 +39,8 @@ pub enum IndexKey {
     WorkloadsAt(std::net::IpAddr),
     /// Services whose traffic stays on the caller's node.
     NodeLocalServices,
+    /// Services and Namespaces that say themselves that traffic prefers endpoints near the caller, by how near.
+    Preferring(TrafficDistribution),
     /// VirtualServices with that host, exact or wildcard, among their hosts.
     VirtualServicesByHost(Host),
     /// All VirtualServices that apply to sidecars.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_api::pod::Phase;
+use meltemi_api::service::TrafficDistribution;
 use meltemi_api::virtual_service::{Destination, HttpRoute};
 use meltemi_api::{Meta, Object, Spec};
 use meltemi_names::{Host, Labels, Namespace};
@@ -35,6 +36,7 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             if service.internal_traffic_local {
                 keys.insert(IndexKey::NodeLocalServices);
             }
+            keys.extend(preferring(service.traffic_distribution(meta)));
         }
         Spec::EndpointSlice(slice) => {
             if let Some(service) = &slice.service {
@@ -97,9 +99,14 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
                 keys.insert(IndexKey::Settings);
             }
         }
-        Spec::Node | Spec::Namespace => {}
+        Spec::Namespace => keys.extend(preferring(TrafficDistribution::annotated(meta))),
+        Spec::Node => {}
     }
     keys
+}
+
+fn preferring(said: Option<TrafficDistribution>) -> Option<IndexKey> {
+    said.filter(|said| *said != TrafficDistribution::Any).map(IndexKey::Preferring)
 }
 
 /// A host as written in an object of `namespace`, short names resolved (Istio: pilot/pkg/model/config.go).

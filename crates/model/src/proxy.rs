@@ -135,14 +135,13 @@ impl Proxy {
             .unwrap_or_default();
         let name = id.strip_suffix(&format!(".{namespace}")).unwrap_or(id);
         let labels = metadata.texts("LABELS");
-        let locality = match labels.value("istio-locality") {
-            Some(text) => Locality::parse(text),
-            None => node.locality.as_ref().map_or_else(Locality::default, |locality| Locality {
+        let locality = Locality::of_labels(&labels).unwrap_or_else(|| {
+            node.locality.as_ref().map_or_else(Locality::default, |locality| Locality {
                 region: locality.region.as_str().into(),
                 zone: locality.zone.as_str().into(),
                 sub_zone: locality.sub_zone.as_str().into(),
-            }),
-        };
+            })
+        });
         Ok(Self {
             id: id.into(),
             kind,

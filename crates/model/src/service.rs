@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use meltemi_api::service::TrafficDistribution;
 use meltemi_api::value::ExportTo;
 use meltemi_memo::Question;
-use meltemi_names::{Host, Namespace, ObjectKey, Port, Protocol, Selector};
+use meltemi_names::{Host, Kind, Namespace, ObjectKey, Port, Protocol, Selector};
 
 use crate::entry::IndexKey;
 use crate::exposure::Exposure;
 use crate::mesh::Mesh;
-use crate::read::{self, Read, filed};
+use crate::read::{self, Read, filed, none_filed};
 use crate::settings::settings;
 
 /// The DNS suffix of Kubernetes services. Istio's default `cluster.local`; a setting of the process, not of the mesh.
@@ -143,10 +144,48 @@ impl Question for ServiceOf {
 /// The annotation by which a Kubernetes Service says who sees it: a list by comma.
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
 
-/// What the annotation says; entries that are no namespace are findings and count for nothing.
+/// What the annotation says. An entry that has no meaning is a finding, and lets nobody see the service: one that was meant for some
+/// must not be for all.
 pub(crate) fn written_exposure(meta: &meltemi_api::Meta) -> Vec<ExportTo> {
     let written = meta.annotations.value(EXPORT_TO).unwrap_or_default();
-    written.split(',').map(str::trim).filter_map(|entry| ExportTo::parse(entry).ok()).collect()
+    let entries = written.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    entries.map(|entry| ExportTo::parse(entry).unwrap_or(ExportTo::Nobody)).collect()
+}
+
+/// Which endpoints a service's traffic goes to first: by its own word, else by its namespace's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DistributionOf(pub ObjectKey);
+
+impl Question for DistributionOf {
+    type World = Mesh;
+    type Answer = TrafficDistribution;
+    const NAME: &'static str = "traffic distribution of a service";
+
+    fn answer(&self, read: &Read<'_>) -> TrafficDistribution {
+        let Some((meta, service)) = read::service(read, &self.0) else { return TrafficDistribution::Any };
+        let inherited = || {
+            let namespace = ObjectKey::new(Kind::Namespace, "", self.0.namespace.as_str());
+            read::meta(read, &namespace).and_then(TrafficDistribution::annotated)
+        };
+        service.traffic_distribution(meta).or_else(inherited).unwrap_or_default()
+    }
+}
+
+/// How near to the caller anything at all is preferred; while nothing is, it makes no difference where a caller runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AnyDistribution;
+
+impl Question for AnyDistribution {
+    type World = Mesh;
+    type Answer = TrafficDistribution;
+    const NAME: &'static str = "any traffic distribution";
+
+    fn answer(&self, read: &Read<'_>) -> TrafficDistribution {
+        [TrafficDistribution::SameNode, TrafficDistribution::SameZone]
+            .into_iter()
+            .find(|preference| !none_filed(read, IndexKey::Preferring(*preference)))
+            .unwrap_or_default()
+    }
 }
 
 /// All services that a namespace sees, oldest first; those that only some see before the public ones (Istio's order, in which the

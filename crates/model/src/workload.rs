@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use meltemi_api::service::TargetPort;
 use meltemi_memo::Question;
-use meltemi_names::{Kind, Labels, ObjectKey, Port, Protocol};
+use meltemi_names::{Kind, Labels, Locality, ObjectKey, Port, Protocol};
 
+use crate::endpoints;
 use crate::entry::IndexKey;
 use crate::index::workload_labels;
 use crate::mesh::Mesh;
@@ -52,7 +53,7 @@ impl Question for Workload {
 
     fn answer(&self, read: &Read<'_>) -> WorkloadFacts {
         let proxy = &self.0;
-        let (labels, node, named) = identify(read, proxy);
+        let Identity { labels, node, named, .. } = identify(read, proxy);
         let mut services: Vec<(Age, ObjectKey)> = labels
             .iter()
             .flat_map(|(key, value)| {
@@ -87,13 +88,38 @@ impl Question for Workload {
     }
 }
 
+/// What is known of the workload beside a proxy, by whoever knows it.
+struct Identity {
+    labels: Labels,
+    node: Option<Arc<str>>,
+    named: NamedPorts,
+    /// Its own word, which counts before its labels and its node.
+    locality: Option<Locality>,
+}
+
+/// Where a proxy's workload runs; what nobody else knows the proxy says itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WorkloadLocality(pub Arc<Proxy>);
+
+impl Question for WorkloadLocality {
+    type World = Mesh;
+    type Answer = Locality;
+    const NAME: &'static str = "locality of a workload";
+
+    fn answer(&self, read: &Read<'_>) -> Locality {
+        let Identity { labels, node, locality, .. } = identify(read, &self.0);
+        let known = locality.unwrap_or_else(|| endpoints::locality(read, &labels, node.as_ref()));
+        if known.is_empty() { self.0.locality.clone() } else { known }
+    }
+}
+
 /// The pod of that name, else the WorkloadEntry at one of its addresses, else what the proxy says of itself.
-fn identify(read: &Read<'_>, proxy: &Proxy) -> (Labels, Option<Arc<str>>, NamedPorts) {
+fn identify(read: &Read<'_>, proxy: &Proxy) -> Identity {
     let key = ObjectKey::new(Kind::Pod, proxy.namespace.clone(), &*proxy.name);
     if let Some((meta, pod)) = read::pod(read, &key) {
         let node = pod.node_name.clone().or_else(|| proxy.node_name.clone());
         let named = pod.ports.iter().filter_map(|port| Some((port.name.clone()?, port.port))).collect();
-        return (meta.labels.clone(), node, named);
+        return Identity { labels: meta.labels.clone(), node, named, locality: None };
     }
     for address in &proxy.addresses {
         for key in filed(read, IndexKey::WorkloadsAt(*address)) {
@@ -109,10 +135,13 @@ fn identify(read: &Read<'_>, proxy: &Proxy) -> (Labels, Option<Arc<str>>, NamedP
                 continue;
             }
             let named = entry.ports.clone();
-            return (labels, proxy.node_name.clone(), named);
+            let locality =
+                entry.locality.clone().or_else(|| Locality::of_labels(&labels)).unwrap_or_default();
+            return Identity { labels, node: proxy.node_name.clone(), named, locality: Some(locality) };
         }
     }
-    (proxy.labels.clone(), proxy.node_name.clone(), NamedPorts::new())
+    let node = proxy.node_name.clone();
+    Identity { labels: proxy.labels.clone(), node, named: NamedPorts::new(), locality: None }
 }
 
 /// Whether any service keeps its traffic on the caller's node; while none does, the node makes no difference.

@@ -23,11 +23,11 @@ use meltemi_model::endpoints::{Families, FamiliesOf};
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::rule::{Policy, PolicyOf, Rule, RuleFor, RuleRef};
-use meltemi_model::service::{Resolution, ServiceOf};
+use meltemi_model::service::{DistributionOf, Resolution, ServiceOf};
 use meltemi_model::settings::settings;
 use meltemi_names::{Locality, Namespace, ObjectKey, Port, Protocol, Selector};
 
-use crate::endpoint::AssignmentKey;
+use crate::endpoint::{AssignmentKey, Near};
 use crate::key::{Made, Members, ResourceKey};
 
 /// Clusters that stand for no service: `PassthroughCluster` and `BlackHoleCluster`.
@@ -81,9 +81,13 @@ impl Question for ServicePartKey {
             (Families::Both | Families::Twins, _) => true,
         };
         let family = matters.then_some(self.family);
+        let near = self.locality.as_ref().and_then(|locality| {
+            Near::to(locality, self.node.as_ref(), *read.ask(DistributionOf(self.service.clone())))
+        });
         let members = ServiceMembers {
             service: self.service.clone(),
             rule: (*rule).clone(),
+            near,
             node,
             family,
             redirected: self.redirected,
@@ -97,6 +101,7 @@ impl Question for ServicePartKey {
 struct ServiceMembers {
     service: ObjectKey,
     rule: Option<RuleRef>,
+    near: Option<Near>,
     node: Option<Arc<str>>,
     family: Option<IpFamily>,
     redirected: bool,
@@ -139,7 +144,7 @@ impl Question for ServiceMembers {
                     port: port.port,
                     subset: subset.clone(),
                     labels: labels.clone(),
-                    locality: None,
+                    near: self.near.clone().filter(|_| !says_locality(&policy)),
                     node: self.node.clone(),
                     family: self.family,
                     healthy_only: outlier.is_some_and(|outlier| outlier.min_health_percent > 0),
@@ -283,6 +288,14 @@ fn policy(
         None if subset.is_some() => None,
         None => Some(Arc::default()),
     }
+}
+
+/// Whether a rule says itself how localities are balanced, which is not supported yet: it overrules the service's own word (Istio:
+/// core/loadbalancer/loadbalancer.go).
+fn says_locality(policy: &Policy) -> bool {
+    policy.load_balancer.as_ref().is_some_and(|balancer| {
+        balancer.locality_lb_setting.is_given() || balancer.zone_aware_lb_setting.is_given()
+    })
 }
 
 /// Whether Envoy sends to the address that the client called: headless services, and `simple: PASSTHROUGH`. Such a cluster has no

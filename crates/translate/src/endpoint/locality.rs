@@ -24,6 +24,17 @@ use crate::wrap::u32_value;
 /// `ClusterLoadAssignment.endpoints`.
 const ENDPOINTS: u64 = 2;
 
+/// Which nodes endpoints run on. A caller that does not know its node takes those that do not know theirs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Nodes {
+    /// Any.
+    All,
+    /// This one.
+    On(Option<Arc<str>>),
+    /// Another one.
+    Off(Option<Arc<str>>),
+}
+
 /// The endpoints of one locality that a cluster takes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Picked {
@@ -31,8 +42,7 @@ pub(super) struct Picked {
     pub(super) locality: Locality,
     /// They carry these labels.
     pub(super) labels: Selector,
-    /// They run on that node; none: on any. A caller that does not know its node takes those that do not know theirs.
-    pub(super) node: Option<Option<Arc<str>>>,
+    pub(super) nodes: Nodes,
     /// Their address is of that family; none: of any.
     pub(super) family: Option<IpFamily>,
     pub(super) healthy_only: bool,
@@ -48,7 +58,11 @@ impl Question for Picked {
         let Some(all) = &*all else { return Endpoints::default() };
         let takes = |endpoint: &Endpoint| {
             self.labels.selects_where(|key| endpoint.label(key, &self.locality))
-                && self.node.as_ref().is_none_or(|node| *node == endpoint.node)
+                && match &self.nodes {
+                    Nodes::All => true,
+                    Nodes::On(node) => *node == endpoint.node,
+                    Nodes::Off(node) => *node != endpoint.node,
+                }
                 && self.family.is_none_or(|family| match &endpoint.address {
                     EndpointAddress::Ip(ip) => {
                         family.takes(*ip) && !(endpoint.twin && family == IpFamily::Dual)
@@ -70,6 +84,8 @@ pub(super) struct LocalityPiece {
     pub(super) picked: Picked,
     /// The service's port.
     pub(super) port: Port,
+    /// 0 comes first.
+    pub(super) priority: u32,
 }
 
 impl Question for LocalityPiece {
@@ -98,6 +114,7 @@ impl Question for LocalityPiece {
                     }),
                     lb_endpoints,
                     load_balancing_weight: u32_value(weight),
+                    priority: self.priority,
                     ..LocalityLbEndpoints::default()
                 },
             )
