@@ -31,6 +31,8 @@ pub enum IndexKey {
     ServicesSelecting(Namespace, Arc<str>, Arc<str>),
     /// EndpointSlices of the service of that name.
     SlicesOf(Namespace, ObjectName),
+    /// EndpointSlices that name the address, and whose service may be one without a selector.
+    SlicesAt(std::net::IpAddr),
     /// WorkloadEntries that carry the label.
     WorkloadsLabelled(Namespace, Arc<str>, Arc<str>),
     /// Pods that carry the label.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use meltemi_api::endpoint_slice::{MANAGED_BY_LABEL, OF_SELECTORS};
 use meltemi_api::pod::Phase;
 use meltemi_api::service::TrafficDistribution;
 use meltemi_api::virtual_service::{Destination, HttpRoute};
@@ -41,6 +42,12 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
         Spec::EndpointSlice(slice) => {
             if let Some(service) = &slice.service {
                 keys.insert(IndexKey::SlicesOf(namespace.clone(), service.clone()));
+                // Those that Kubernetes makes of a selector are found by it; to file each of their addresses would cost as much as all
+                // else that is kept of them.
+                if meta.labels.value(MANAGED_BY_LABEL) != Some(OF_SELECTORS) {
+                    let addresses = slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+                    keys.extend(addresses.copied().map(IndexKey::SlicesAt));
+                }
             }
         }
         Spec::Pod(pod) => {

@@ -1,6 +1,6 @@
 //! Services as translation sees them, and which of them a namespace sees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -83,7 +83,7 @@ pub struct ServiceShape {
     pub age: Age,
     /// Traffic stays on the caller's node (`internalTrafficPolicy: Local`).
     pub node_local: bool,
-    /// Hosts that stand for this service too: of ExternalName services that point to it.
+    /// Hosts that stand for this service too: of ExternalName services that point to it, through others of them or directly.
     pub aliases: Vec<Host>,
 }
 
@@ -109,9 +109,7 @@ impl Question for ServiceOf {
             return None;
         }
         let host = Host::of_service(meta.key.name.as_str(), meta.key.namespace.as_str(), CLUSTER_DOMAIN);
-        let aliases = filed(read, IndexKey::AliasesOf(host.clone()))
-            .map(|key| Host::of_service(key.name.as_str(), key.namespace.as_str(), CLUSTER_DOMAIN))
-            .collect();
+        let aliases = aliases(read, &host);
         let mesh = settings(read);
         Some(Arc::new(ServiceShape {
             key: meta.key.clone(),
@@ -139,6 +137,21 @@ impl Question for ServiceOf {
             aliases,
         }))
     }
+}
+
+/// The hosts that stand for `host`: ExternalName services that point to it, or to one that does; sorted.
+fn aliases(read: &Read<'_>, host: &Host) -> Vec<Host> {
+    let mut found = BTreeSet::new();
+    let mut next = vec![host.clone()];
+    while let Some(target) = next.pop() {
+        for key in filed(read, IndexKey::AliasesOf(target)) {
+            let alias = host_of(key);
+            if found.insert(alias.clone()) {
+                next.push(alias);
+            }
+        }
+    }
+    found.into_iter().collect()
 }
 
 /// The annotation by which a Kubernetes Service says who sees it: a list by comma.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meltemi_api::service::TargetPort;
+use meltemi_api::service::{ServicePort, TargetPort};
 use meltemi_memo::Question;
 use meltemi_names::{Kind, Labels, Locality, ObjectKey, Port, Protocol};
 
@@ -44,7 +44,7 @@ pub struct WorkloadFacts {
 pub struct Workload(pub Arc<Proxy>);
 
 /// A workload's ports by name.
-type NamedPorts = BTreeMap<String, Port>;
+pub type NamedPorts = BTreeMap<String, Port>;
 
 impl Question for Workload {
     type World = Mesh;
@@ -67,25 +67,57 @@ impl Question for Workload {
             .collect();
         services.sort_unstable();
         let mut ports = BTreeMap::new();
-        for (_, key) in services {
-            let Some((_, service)) = read::service(read, &key) else { continue };
+        // The oldest service wins a target port (Istio: core/listener_inbound.go).
+        let mut leads = |key: &ObjectKey, port: &ServicePort, target: Option<Port>| {
+            if let Some(target) = target.filter(|_| port.protocol() != Protocol::Udp) {
+                let (service, protocol) = (key.clone(), port.protocol());
+                let inbound = InboundPort { target, service, port: port.port, protocol };
+                ports.entry(target).or_insert(inbound);
+            }
+        };
+        for (_, key) in &services {
+            let Some((_, service)) = read::service(read, key) else { continue };
             for port in &service.ports {
                 let target = match &port.target_port {
                     TargetPort::Number(number) => Some(*number),
                     TargetPort::Name(name) => named.get(name).copied(),
                 };
-                let Some(target) = target.filter(|_| port.protocol() != Protocol::Udp) else { continue };
-                // The oldest service wins a target port (Istio: core/listener_inbound.go).
-                ports.entry(target).or_insert_with(|| InboundPort {
-                    target,
-                    service: key.clone(),
-                    port: port.port,
-                    protocol: port.protocol(),
-                });
+                leads(key, port, target);
+            }
+        }
+        if services.is_empty() {
+            for (_, key, slice) in without_selector(read, proxy) {
+                let (Some((_, service)), Some((_, slice))) =
+                    (read::service(read, &key), read::endpoint_slice(read, &slice))
+                else {
+                    continue;
+                };
+                for port in &service.ports {
+                    let own = slice.ports.iter().find(|own| own.name == port.name);
+                    leads(&key, port, own.and_then(|own| own.port));
+                }
             }
         }
         WorkloadFacts { labels, node, ports: ports.into_values().collect() }
     }
+}
+
+/// The services without a selector whose slices name one of the proxy's addresses, oldest first, each with such a slice.
+fn without_selector(read: &Read<'_>, proxy: &Proxy) -> Vec<(Age, ObjectKey, ObjectKey)> {
+    let mut found = Vec::new();
+    for address in &proxy.addresses {
+        for slice in filed(read, IndexKey::SlicesAt(*address)) {
+            let service = read::endpoint_slice(read, slice).and_then(|(_, slice)| slice.service.clone());
+            let Some(service) = service.filter(|_| slice.namespace == proxy.namespace) else { continue };
+            let key = ObjectKey::new(Kind::Service, slice.namespace.clone(), service);
+            let shape = read.ask(ServiceOf(key.clone()));
+            if let Some(shape) = shape.as_ref().as_ref().filter(|shape| shape.selector.is_none()) {
+                found.push((shape.age.clone(), key, slice.clone()));
+            }
+        }
+    }
+    found.sort_unstable();
+    found
 }
 
 /// What is known of the workload beside a proxy, by whoever knows it.
@@ -141,7 +173,7 @@ fn identify(read: &Read<'_>, proxy: &Proxy) -> Identity {
         }
     }
     let node = proxy.node_name.clone();
-    Identity { labels: proxy.labels.clone(), node, named: NamedPorts::new(), locality: None }
+    Identity { labels: proxy.labels.clone(), node, named: proxy.named_ports.clone(), locality: None }
 }
 
 /// Whether any service keeps its traffic on the caller's node; while none does, the node makes no difference.
@@ -157,3 +189,6 @@ impl Question for AnyNodeLocal {
         !none_filed(read, IndexKey::NodeLocalServices)
     }
 }
+
+#[cfg(test)]
+mod tests;
