@@ -14,28 +14,29 @@ use super::{Endpoint, EndpointAddress, Located};
 /// other ports and at another place even, and it must never be missing meanwhile. The healthy one counts (Istio takes any;
 /// serviceregistry/kube/controller/endpointslice.go).
 pub(super) fn slices(found: Vec<Located>) -> Vec<Located> {
-    let mut taken: BTreeMap<EndpointAddress, BTreeSet<Port>> = BTreeMap::new();
-    let mut kept: Vec<Located> = Vec::with_capacity(found.len());
     let mut found = found;
     found.sort_by(|(place, one), (other_place, other)| {
         let order = |endpoint: &Endpoint| (endpoint.address.clone(), endpoint.health);
         (order(one), place, &one.ports, &one.pod).cmp(&(order(other), other_place, &other.ports, &other.pod))
     });
+    let mut kept: Vec<Located> = Vec::with_capacity(found.len());
+    // Where those of the present address begin.
+    let mut first = 0;
     for (place, endpoint) in found {
-        let taken = taken.entry(endpoint.address.clone()).or_default();
-        let new: BTreeMap<Port, Port> =
-            endpoint.ports.iter().filter(|(port, _)| !taken.contains(port)).map(|(a, b)| (*a, *b)).collect();
-        // An endpoint without any of the service's ports still says that the address is there.
-        if new.is_empty() && !(taken.is_empty() && endpoint.ports.is_empty()) {
+        if kept.last().is_some_and(|(_, last)| last.address != endpoint.address) {
+            first = kept.len();
+        }
+        let before = &kept[first..];
+        if before.is_empty() {
+            kept.push((place, endpoint));
             continue;
         }
-        taken.extend(new.keys());
-        let endpoint = if new.len() == endpoint.ports.len() {
-            endpoint
-        } else {
-            Arc::new(Endpoint { ports: Arc::new(new), ..(*endpoint).clone() })
-        };
-        kept.push((place, endpoint));
+        let is_new = |port: &Port| before.iter().all(|(_, kept)| !kept.ports.contains_key(port));
+        let new: BTreeMap<Port, Port> =
+            endpoint.ports.iter().filter(|(port, _)| is_new(port)).map(|(port, own)| (*port, *own)).collect();
+        if !new.is_empty() {
+            kept.push((place, Arc::new(Endpoint { ports: Arc::new(new), ..(*endpoint).clone() })));
+        }
     }
     mark_twins(&mut kept);
     kept

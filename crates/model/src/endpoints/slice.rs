@@ -41,11 +41,14 @@ impl Question for SliceEndpoints {
             })
             .collect();
         let ports = Arc::new(ports);
+        let pods = *read.ask(AnyPod);
         let mut found = Vec::new();
         for endpoint in &slice.endpoints {
             let Some(health) = health(endpoint.health) else { continue };
             for address in &endpoint.addresses {
-                let Some(behind) = behind(read, endpoint, *address, &self.slice.namespace) else { continue };
+                let Some(behind) = behind(read, endpoint, (*address, pods), &self.slice.namespace) else {
+                    continue;
+                };
                 let Some(health) = targets.sent(health, &behind.backend.labels) else { continue };
                 let endpoint = Endpoint {
                     address: EndpointAddress::Ip(*address),
@@ -86,11 +89,11 @@ struct Behind {
 }
 
 /// What is behind an endpoint of a slice; none while its pod is waited for. Only the pod says where it runs: zone and node of a slice
-/// are not read (Istio: serviceregistry/kube/controller/endpointslice.go), except where there are no pods to ask.
+/// are not read (Istio: serviceregistry/kube/controller/endpointslice.go), except where there are no pods at all.
 fn behind(
     read: &Read<'_>,
     endpoint: &endpoint_slice::Endpoint,
-    address: IpAddr,
+    (address, pods): (IpAddr, bool),
     namespace: &Namespace,
 ) -> Option<Behind> {
     let of_pod = |key: &ObjectKey| {
@@ -106,7 +109,7 @@ fn behind(
     };
     // Without its pod an endpoint has neither labels nor identity, so it waits for it; in a folder without any pod it would wait for
     // ever.
-    if !*read.ask(AnyPod) {
+    if !pods {
         let mut place = locality(read, &Labels::default(), endpoint.node_name.as_ref());
         if place.zone.is_empty() {
             place.zone = endpoint.zone.clone().unwrap_or_default();
