@@ -7,6 +7,7 @@
 mod canary;
 mod clients;
 mod files;
+mod namespaces;
 mod references;
 mod refused;
 mod reviews;
