@@ -52,6 +52,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether it is one of Istio's: configuration of a mesh, which may be meant for another control plane.
+    pub fn is_configuration(self) -> bool {
+        !matches!(
+            self,
+            Self::Namespace | Self::Node | Self::ConfigMap | Self::Service | Self::EndpointSlice | Self::Pod
+        )
+    }
+
     /// As in the `kind` field.
     pub fn as_str(self) -> &'static str {
         match self {

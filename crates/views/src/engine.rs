@@ -163,11 +163,16 @@ fn unsubscribe(
 }
 
 impl Engine {
-    /// An engine over an empty mesh.
+    /// An engine over an empty mesh, of a control plane without a revision.
     pub fn new(options: Options) -> Self {
+        Self::of_revision(options, "")
+    }
+
+    /// An engine over an empty mesh, of a control plane of that revision; see [`Store::of_revision`].
+    pub fn of_revision(options: Options, revision: &str) -> Self {
         Self {
             options,
-            store: Store::new(),
+            store: Store::of_revision(revision),
             memo: Memo::new(),
             generation: Generation(1),
             groups: BTreeMap::new(),

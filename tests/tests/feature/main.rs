@@ -8,6 +8,7 @@ mod canary;
 mod clients;
 mod files;
 mod in_force;
+mod namespaces;
 mod references;
 mod refused;
 mod reviews;
