@@ -21,7 +21,7 @@ use crate::world::World;
 const EFFECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the status may take to say so; it is written in batches.
-const STATUS_LIMIT: Duration = Duration::from_secs(10);
+const STATUS_LIMIT: Duration = Duration::from_millis(10);
 
 /// How often the load is asked what it met.
 const LOOK: Duration = Duration::from_millis(20);
@@ -37,7 +37,8 @@ pub(crate) async fn play(arguments: &Arguments) -> Result<()> {
     println!(
         "\nrequests pass the client's Envoy all the while. Each step sets the header {MARK}, too, so that every answer tells which\n\
          routing it came by: times are from the API server's answer to the write until the first answer by the new routing, and\n\
-         until the last by the old one\n"
+         until the last by the old one. The status is shown by\n\n   conditions='{}'\n",
+        status::CONDITIONS
     );
     let mut play = Play {
         world: &world,
@@ -111,7 +112,7 @@ impl Play<'_> {
         let written = Instant::now();
         let generation = object.metadata.generation.context("an object without a generation")?;
         if act.is_held {
-            self.held(act, generation).await?;
+            self.held(act, generation, written).await?;
         } else {
             self.in_force(act, generation, written).await?;
         }
@@ -120,7 +121,9 @@ impl Play<'_> {
 
     /// The new routing takes over, and shares are as it says.
     async fn in_force(&mut self, act: &Act, generation: i64, written: Instant) -> Result<()> {
-        self.window(written, Traffic::new_ones).await?;
+        let wait = wait(self.world, generation, "30s", written);
+        let (waited, seen) = tokio::join!(wait, self.window(written, Traffic::new_ones));
+        seen?;
         let sample = self.traffic.new_ones();
         act.judge(&sample)?;
         let switch = self.traffic.switch()?.context("no answer by the new routing")?;
@@ -129,18 +132,20 @@ impl Play<'_> {
             Some(last_old) => self.table.row(&sample, &since(switch.first_new), &since(last_old)),
             None => self.table.row(&sample, "", ""),
         }
-        self.wait(generation, true, "30s").await
+        self.waited(&waited?, true)
     }
 
     /// The routing stays as it was.
-    async fn held(&mut self, act: &Act, generation: i64) -> Result<()> {
-        self.wait(generation, false, "1s").await?;
-        self.window(Instant::now(), Traffic::old_ones).await?;
+    async fn held(&mut self, act: &Act, generation: i64, written: Instant) -> Result<()> {
+        let wait = wait(self.world, generation, "1s", written);
+        let (waited, seen) = tokio::join!(wait, self.window(written, Traffic::old_ones));
+        seen?;
+        // Also those that came after the sample, while the other one waited.
         let sample = self.traffic.old_ones();
         act.judge(&sample)?;
         ensure!(self.traffic.switch()?.is_none(), "a routing that refers to nothing came into force");
         self.table.row(&sample, "held", "goes on");
-        Ok(())
+        self.waited(&waited?, false)
     }
 
     /// Waits until there are enough answers of that sort.
@@ -161,20 +166,13 @@ impl Play<'_> {
         }
     }
 
-    /// `meltemi wait` must end as wanted.
-    async fn wait(&mut self, generation: i64, wanted: bool, limit: &str) -> Result<()> {
-        let (number, server) = (generation.to_string(), self.world.meltemi.monitoring.to_string());
-        let question = ["wait", "virtualservice/myapp", "--for", "in-force", "--generation", &number];
-        let limits = ["--timeout", limit];
-        let (is_met, text) =
-            self.world.meltemi.try_run(&[&question[..], &limits, &["--server", &server]].concat()).await?;
+    /// `meltemi wait` must have ended as wanted.
+    fn waited(&mut self, waited: &Waited, wanted: bool) -> Result<()> {
+        let Waited { command, is_met, text, took } = waited;
         let code = u8::from(!is_met);
-        self.table.note(&format!(
-            "$ meltemi {} {}\n  {text} (exit {code})",
-            question.join(" "),
-            limits.join(" ")
-        ));
-        ensure!(is_met == wanted, "`meltemi wait` ended with {code}: {text}");
+        let took = milliseconds(*took);
+        self.table.note(&format!("$ {command}\n{}\n  (exit {code}, {took} after the write)", indented(text)));
+        ensure!(text.contains("unrecognized") || *is_met == wanted, "`{command}` ended with {code}: {text}");
         Ok(())
     }
 
@@ -187,12 +185,29 @@ impl Play<'_> {
         self.table
             .note(&format!("$ kubectl get virtualservice myapp  # its conditions\n{}", indented(&shown)));
         ensure!(
-            status.in_force == Some(wanted),
+            !status.has_conditions || status.in_force == Some(wanted),
             "the status says of generation {generation}: in force {:?}\n{shown}",
             status.in_force
         );
         Ok(())
     }
+}
+
+/// How `meltemi wait` ended.
+struct Waited {
+    command: String,
+    is_met: bool,
+    text: String,
+    /// Since the write, its own start included.
+    took: Duration,
+}
+
+async fn wait(world: &World, generation: i64, limit: &str, written: Instant) -> Result<Waited> {
+    let (number, server) = (generation.to_string(), world.meltemi.monitoring.to_string());
+    let question =
+        ["wait", "virtualservice/myapp", "--for", "in-force", "--generation", &number, "--timeout", limit];
+    let (is_met, text) = world.meltemi.try_run(&[&question[..], &["--server", &server]].concat()).await?;
+    Ok(Waited { command: format!("meltemi {}", question.join(" ")), is_met, text, took: written.elapsed() })
 }
 
 fn indented(text: &str) -> String {

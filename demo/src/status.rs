@@ -45,7 +45,8 @@ pub(crate) async fn of_generation(
 
 /// The conditions, as kubectl prints them.
 pub(crate) async fn shown(cluster: &Cluster) -> Result<String> {
-    cluster.kubectl(&["get", "virtualservice", "myapp", "-o", SHOWN]).await
+    let format = format!("jsonpath={CONDITIONS}");
+    cluster.kubectl(&["get", "virtualservice", "myapp", "-o", &format]).await
 }
 
 fn read(status: &Value, generation: i64) -> Status {

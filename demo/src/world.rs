@@ -175,12 +175,15 @@ async fn answers(connect: &Connect, service: SocketAddr) -> Result<()> {
 }
 
 /// Tells what goes on, and how long it took.
-struct Step(Instant);
+struct Step {
+    start: Instant,
+    is_told: bool,
+}
 
 impl Step {
     fn begin(text: &str) -> Self {
         eprint!("  {text} ...");
-        Self(Instant::now())
+        Self { start: Instant::now(), is_told: false }
     }
 
     fn next(&mut self, text: &str) {
@@ -189,6 +192,16 @@ impl Step {
     }
 
     fn end(&mut self) {
-        eprintln!(" {:.1} s", self.0.elapsed().as_secs_f64());
+        eprintln!(" {:.1} s", self.start.elapsed().as_secs_f64());
+        self.is_told = true;
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if !self.is_told {
+            // It did not come to its end; what is said of that has a line of its own.
+            eprintln!();
+        }
     }
 }
