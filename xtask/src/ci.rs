@@ -162,7 +162,7 @@ pub(crate) fn test(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     // says so.
     let kubernetes = match arguments {
         [] => Some(tools::kubernetes(workspace)?),
-        _ => tools::kubernetes_at_hand(workspace)?,
+        _ => tools::kubernetes_at_hand(workspace),
     };
     if let Some(folder) = kubernetes {
         command.env("KUBEBUILDER_ASSETS", folder);

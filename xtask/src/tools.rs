@@ -54,10 +54,7 @@ pub(crate) fn kubernetes(workspace: &Workspace) -> Result<PathBuf> {
 }
 
 /// The same where nothing must be built for it.
-///
-/// # Errors
-/// When `KUBEBUILDER_ASSETS` names a folder that lacks something.
-pub(crate) fn kubernetes_at_hand(workspace: &Workspace) -> Result<Option<PathBuf>> {
+pub(crate) fn kubernetes_at_hand(workspace: &Workspace) -> Option<PathBuf> {
     kubernetes::folder_at_hand(workspace)
 }
 

@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 
 pub use client::{Access, Cluster, ConnectError};
 pub use metrics::Metrics;
-pub use read::Written;
+pub use read::{Resource, Written};
 
 use crate::batch::Batch;
 use definitions::Definitions;

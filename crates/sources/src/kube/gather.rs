@@ -108,11 +108,13 @@ impl Gather {
         }
     }
 
-    /// Kinds without which nobody is served, that were not told whole yet, with what stands in their way.
+    /// Kinds that were not told whole yet and are waited for, with what stands in their way. One that is only helpful is waited for, too,
+    /// unless it may not be read at all.
     pub(super) fn waits_for(&self) -> impl Iterator<Item = (&'static str, Option<&Trouble>)> {
         self.waiting.iter().filter_map(|(plural, need)| {
             let trouble = self.troubles.get(plural);
-            (*need == Need::Essential || trouble.is_none()).then_some((*plural, trouble))
+            let is_forbidden = trouble.is_some_and(|trouble| trouble.code == trouble::FORBIDDEN);
+            (*need == Need::Essential || !is_forbidden).then_some((*plural, trouble))
         })
     }
 

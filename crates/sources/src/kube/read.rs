@@ -32,6 +32,8 @@ pub(super) enum Meaning {
 /// What the API server has written beside an object's spec: what a status is patched against.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
+    /// The API group, version and plural by which the server was asked for it.
+    pub resource: Resource,
     /// Which version of the object that is; a patch that names another one is refused by the server.
     pub resource_version: Arc<str>,
     /// The server's count of changes of the spec.
@@ -40,10 +42,23 @@ pub struct Written {
     pub status: Arc<Value>,
 }
 
+/// By which words an API server is asked for objects of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// `networking.istio.io`.
+    pub group: &'static str,
+    /// A version that the server serves.
+    pub version: &'static str,
+    /// `virtualservices`.
+    pub plural: &'static str,
+}
+
 /// Takes a decoded JSON value of a kind at a version.
-pub(super) fn read(watched: &Watched, version: &str, name: &Name, mut value: Value) -> Option<Read> {
+pub(super) fn read(watched: &Watched, version: &'static str, name: &Name, mut value: Value) -> Option<Read> {
     let kind = watched.kind?;
-    let written = (watched.part == Part::SpecAndStatus).then(|| written(&mut value));
+    let written = (watched.part == Part::SpecAndStatus) .then(|| {
+        written(Resource { group: watched.group, version, plural: watched.plural }, &mut value)
+    });
     if let Value::Object(fields) = &mut value {
         // Items of a list do not say it.
         fields.insert("apiVersion".to_owned(), watched.api_version(version).into());
@@ -68,12 +83,12 @@ pub(super) fn key(kind: Kind, name: &Name) -> ObjectKey {
     ObjectKey::new(kind, Namespace::from(Arc::clone(&name.namespace)), Arc::clone(&name.name))
 }
 
-fn written(value: &mut Value) -> Written {
+fn written(resource: Resource, value: &mut Value) -> Written {
     let metadata = |field: &str| value.get("metadata").and_then(|metadata| metadata.get(field));
     let resource_version = metadata("resourceVersion").and_then(Value::as_str).unwrap_or_default().into();
     let generation = metadata("generation").and_then(Value::as_i64).unwrap_or_default();
     let status = value.get_mut("status").map(Value::take).unwrap_or_default();
-    Written { resource_version, generation, status: Arc::new(status) }
+    Written { resource, resource_version, generation, status: Arc::new(status) }
 }
 
 /// Why an object is refused: its first error.

@@ -5,6 +5,9 @@
 use super::kinds::Watched;
 use meltemi_api::Finding;
 
+/// The code of a missing permission, which no waiting mends.
+pub(super) const FORBIDDEN: &str = "api-forbidden";
+
 /// Why the objects of a kind cannot be followed now.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Trouble {
@@ -63,7 +66,7 @@ fn api(status: &kube::core::Status, watched: &Watched) -> Meaning {
                 .to_owned(),
         ),
         403 => (
-            "api-forbidden",
+            FORBIDDEN,
             format!("Meltemi may not list and watch {plural}: {said}"),
             "grant it: the ClusterRole of the Helm chart (deploy/helm/meltemi) has all that is needed"
                 .to_owned(),

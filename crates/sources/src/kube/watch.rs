@@ -58,7 +58,7 @@ pub(super) struct Target<T> {
     /// Only in this namespace, only of this name.
     pub(super) only: Option<(String, String)>,
     /// None: what has no meaning here.
-    pub(super) read: fn(&'static Watched, &str, &Name, Value) -> Option<T>,
+    pub(super) read: fn(&'static Watched, &'static str, &Name, Value) -> Option<T>,
 }
 
 /// Nobody listens any more.

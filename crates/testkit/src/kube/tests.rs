@@ -81,6 +81,46 @@ async fn a_deployment_becomes_ready_and_its_service_has_its_pods_as_endpoints() 
     Ok(())
 }
 
+/// A pod with that wish to the kubelet.
+fn wishing(name: &str, wish: &str) -> String {
+    format!(
+        "
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, annotations: {{meltemi.test/kubelet: {wish}}}}}
+spec: {{containers: [{{name: app, image: app}}]}}
+---
+"
+    )
+}
+
+#[tokio::test]
+async fn a_job_completes_pods_have_their_wish_and_a_namespace_goes_with_all_that_is_in_it() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let shop = cluster.namespace("shop").await?;
+    let _kubelet = Kubelet::start(&cluster, &shop, &["east"], Ipv4Addr::new(10, 244, 8, 1)).await?;
+    let job = "{apiVersion: batch/v1, kind: Job, metadata: {name: once}, spec: {template: {spec: {restartPolicy: Never, containers: [{name: app, image: app}]}}}}";
+    let all =
+        [wishing("a", "pending"), wishing("b", "unready"), wishing("c", "lingers"), job.to_owned()].concat();
+    cluster.kubectl_with(&["apply", "-n", &shop, "-f", "-"], &all).await?;
+    cluster.kubectl(&["wait", "-n", &shop, "--for=condition=complete", "job/once", "--timeout=60s"]).await?;
+    cluster.kubectl(&["wait", "-n", &shop, "--for=condition=Ready", "pod/c", "--timeout=60s"]).await?;
+    cluster
+        .kubectl(&["wait", "-n", &shop, "--for=jsonpath={.status.phase}=Running", "pod/b", "--timeout=60s"])
+        .await?;
+    let condition = "jsonpath={.status.phase} {.status.conditions[?(@.type==\"Ready\")].status}";
+    assert_eq!(cluster.kubectl(&["get", "pod/b", "-n", &shop, "-o", condition]).await?, "Running False");
+    assert_eq!(cluster.kubectl(&["get", "pod/a", "-n", &shop, "-o", condition]).await?, "Pending ");
+
+    cluster.terminate_pod(&shop, "b").await?;
+    cluster.terminate_pod(&shop, "c").await?;
+    cluster.kubectl(&["wait", "-n", &shop, "--for=delete", "pod/b", "--timeout=60s"]).await?;
+    let lingering = cluster.get("v1", "Pod", &shop, "c").await?.context("it is gone")?;
+    assert!(lingering.metadata.deletion_timestamp.is_some());
+    cluster.delete_pod(&shop, "c").await?;
+    cluster.kubectl(&["delete", "namespace", &shop, "--timeout=60s"]).await.map(drop)
+}
+
 #[tokio::test]
 async fn a_pod_made_by_hand_is_an_endpoint_while_it_is_ready() -> Result<()> {
     let cluster = Cluster::shared().await?;

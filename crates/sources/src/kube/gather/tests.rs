@@ -73,8 +73,10 @@ fn a_kind_that_traffic_does_not_follow_is_not_waited_for_when_it_may_not_be_read
     for watched in WATCHED.iter().filter(|watched| !["nodes", "services"].contains(&watched.plural)) {
         gather.on(Heard::Listed(watched));
     }
-    gather.on(trouble("nodes", "api-forbidden"));
+    gather.on(trouble("nodes", "api-unreachable"));
     gather.on(trouble("services", "api-forbidden"));
+    assert_eq!(gather.waits_for().count(), 2, "a server that is away comes back");
+    gather.on(trouble("nodes", "api-forbidden"));
     assert!(batch(&mut gather).is_none(), "services are waited for whatever the trouble is");
     gather.on(Heard::Listed(kind("services")));
     gather.on(Heard::Trouble(kind("services"), None));
