@@ -56,9 +56,8 @@ pub struct Resource {
 /// Takes a decoded JSON value of a kind at a version.
 pub(super) fn read(watched: &Watched, version: &'static str, name: &Name, mut value: Value) -> Option<Read> {
     let kind = watched.kind?;
-    let written = (watched.part == Part::SpecAndStatus) .then(|| {
-        written(Resource { group: watched.group, version, plural: watched.plural }, &mut value)
-    });
+    let written = (watched.part == Part::SpecAndStatus)
+        .then(|| written(Resource { group: watched.group, version, plural: watched.plural }, &mut value));
     if let Value::Object(fields) = &mut value {
         // Items of a list do not say it.
         fields.insert("apiVersion".to_owned(), watched.api_version(version).into());
