@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use meltemi_names::TypeUrl;
+use meltemi_serve::propagation::Propagation;
 use meltemi_serve::{Config, Running};
 use meltemi_testkit::http::Request;
 use meltemi_testkit::xds::{Form, Held, Node, Sidecar, Step};
@@ -134,6 +135,28 @@ impl ControlPlane {
     /// Where proxies connect.
     pub fn xds(&self) -> std::net::SocketAddr {
         self.running.xds
+    }
+
+    /// Where pages are.
+    pub fn monitoring(&self) -> std::net::SocketAddr {
+        self.running.monitoring
+    }
+
+    /// Who has what in force.
+    pub fn propagation(&self) -> &std::sync::Arc<Propagation> {
+        &self.running.propagation
+    }
+
+    /// What `/api/v1/in-force` answers to a query.
+    ///
+    /// # Errors
+    /// When it is not answered with 200.
+    pub async fn in_force(&self, query: &str) -> Result<Value> {
+        let answer = Request::get(&format!("/api/v1/in-force?{query}")).send(self.running.monitoring).await?;
+        if answer.status != 200 {
+            bail!("/api/v1/in-force?{query} answered {}: {}", answer.status, answer.text());
+        }
+        Ok(answer.json())
     }
 
     /// The page `/debug/proxies`.

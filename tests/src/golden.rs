@@ -53,6 +53,7 @@ struct ProxyFile {
     labels: BTreeMap<String, String>,
     /// `REDIRECT`, `TPROXY` or `NONE`.
     interception: String,
+    /// Its addresses, by comma.
     ip: String,
 }
 

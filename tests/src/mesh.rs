@@ -37,7 +37,7 @@ pub fn proxy(id: &str, labels: &[(&str, &str)], interception: &str, delta: bool)
     proxy_at("10.9.9.9", id, labels, interception, delta)
 }
 
-/// A proxy with that address.
+/// A proxy with that address, or with several, by comma.
 #[allow(clippy::expect_used, reason = "the node is well formed by construction")]
 pub fn proxy_at(ip: &str, id: &str, labels: &[(&str, &str)], interception: &str, delta: bool) -> Arc<Proxy> {
     let namespace = id.rsplit('.').next().unwrap_or_default();
@@ -47,10 +47,14 @@ pub fn proxy_at(ip: &str, id: &str, labels: &[(&str, &str)], interception: &str,
     let fields = [
         ("NAMESPACE".to_owned(), text(namespace)),
         ("INTERCEPTION_MODE".to_owned(), text(interception)),
+        ("INSTANCE_IPS".to_owned(), text(ip)),
         ("LABELS".to_owned(), labels),
     ];
     let node = Node {
-        id: format!("sidecar~{ip}~{id}~{namespace}.svc.cluster.local"),
+        id: format!(
+            "sidecar~{}~{id}~{namespace}.svc.cluster.local",
+            ip.split(',').next().unwrap_or_default()
+        ),
         user_agent_name: "envoy".to_owned(),
         metadata: Some(Struct { fields: fields.into() }),
         ..Node::default()

@@ -82,6 +82,41 @@ fn a_label_that_no_rule_reads_makes_no_layer() {
     assert_eq!(engine.layer_count(), layers);
 }
 
+/// Four sidecars in two zones.
+fn in_zones(engine: &mut Engine) -> Vec<ProxyId> {
+    let place = |index: usize| format!("eu/eu-{}", index % 2);
+    let proxy = |index: usize| {
+        let labels = [("app", "client"), ("topology.istio.io/locality", &*place(index))];
+        sidecar(&format!("client-{index}.shop"), &labels)
+    };
+    (0..4).map(|index| engine.connect(proxy(index))).collect()
+}
+
+#[test]
+fn where_a_caller_runs_makes_a_layer_only_while_a_service_prefers_what_is_near() {
+    let (mut engine, _) = mesh(10);
+    let layers = engine.layer_count();
+    let proxies = in_zones(&mut engine);
+    assert_eq!(engine.layer_count(), layers, "nothing reads it");
+    let near = |index: usize| {
+        meltemi_tests::mesh::service(index).replacen(
+            "spec:",
+            "spec:\n  trafficDistribution: PreferSameZone",
+            1,
+        )
+    };
+    engine.apply(upserts(&near(3)));
+    // The first client runs nowhere that is known.
+    assert_eq!(engine.layer_count(), layers + 2, "one for each zone");
+    let assignment = |proxy: ProxyId, service: &str| {
+        let name = format!("outbound|80||{service}.shop.svc.cluster.local");
+        engine.view(proxy).find(TypeUrl::Endpoint, &name).map(|live| std::sync::Arc::as_ptr(&live.resource))
+    };
+    assert!(assignment(proxies[0], "s4").is_some());
+    assert_eq!(assignment(proxies[0], "s4"), assignment(proxies[1], "s4"), "that service prefers nothing");
+    assert_eq!(assignment(proxies[0], "s3"), assignment(proxies[2], "s3"), "the same zone");
+}
+
 #[test]
 fn a_weight_change_reads_as_much_in_a_small_mesh_as_in_a_large_one() {
     let entries = |services: usize| {

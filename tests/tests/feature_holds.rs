@@ -7,7 +7,7 @@ use meltemi_model::Event;
 use meltemi_names::{Kind, ObjectKey, TypeUrl};
 use meltemi_tests::mesh::{engine, route, service, sidecar, upserts};
 use meltemi_tests::served::{decoded, names};
-use meltemi_views::Options;
+use meltemi_views::{Options, Withholding};
 
 const HOST: &str = "80/s0.shop.svc.cluster.local";
 
@@ -102,4 +102,47 @@ fn holds_off_is_istios_way() {
     engine.apply(to_v3());
     assert_eq!(split(&engine.view(client)), [(subset("v3"), 100)]);
     assert!(!names(&engine.view(client), TypeUrl::Cluster).contains(&subset("v3")));
+}
+
+/// What is withheld: name, since, the clusters that are missing if it is held for such.
+fn withheld(engine: &meltemi_views::Engine) -> Vec<(String, u64, Option<Vec<String>>)> {
+    let all = engine.withheld().values().flatten();
+    all.map(|withheld| {
+        let missing = match &withheld.why {
+            Withholding::Missing(missing) => Some(missing.iter().map(ToString::to_string).collect()),
+            Withholding::Needed | Withholding::Refused => None,
+        };
+        (withheld.name.to_string(), withheld.since.0, missing)
+    })
+    .collect()
+}
+
+#[test]
+fn what_is_withheld_is_told_with_the_state_since_which_it_is_and_what_is_missing() {
+    let mut engine = engine(Options::default(), &format!("{}{}", service(0), route(0, 10)));
+    engine.connect(sidecar("client.shop", &[]));
+    assert!(engine.withheld().is_empty());
+    let since = engine.apply(to_v3()).generation.0;
+    let held = vec![(HOST.to_owned(), since, Some(vec![subset("v3")]))];
+    assert_eq!(withheld(&engine), held, "only what is missing, not all that it needs");
+    let told = std::sync::Arc::clone(engine.withheld());
+    engine.apply(upserts(&service(1)));
+    assert!(std::sync::Arc::ptr_eq(&told, engine.withheld()), "an unrelated change does not tell it anew");
+    // A later state that waits too: what is in force is still of before the first.
+    let later = to_v3().into_iter().chain(upserts(&route(1, 5)));
+    engine.apply(later);
+    assert_eq!(withheld(&engine), held);
+    engine.apply(rule(&["v1", "v2", "v3"]));
+    assert!(engine.withheld().is_empty());
+}
+
+#[test]
+fn a_cluster_that_only_a_route_in_force_needs_is_told_until_it_goes() {
+    let mut engine = engine(Options::default(), &format!("{}{}", service(0), route(0, 10)));
+    engine.connect(sidecar("client.shop", &[]));
+    let since = engine.apply(rule(&["v1"])).generation.0;
+    // The route itself is made as before, so nothing of it waits.
+    assert_eq!(withheld(&engine), [(subset("v2"), since, None)]);
+    engine.apply([Event::Delete(ObjectKey::new(Kind::VirtualService, "shop", "s0"))]);
+    assert!(engine.withheld().is_empty());
 }

@@ -1,6 +1,6 @@
 //! What two proxies of one build refuse is set aside for that build, and for no other.
 
-#![allow(clippy::unwrap_used, reason = "a test's helper may panic as the test may")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helper may panic as the test may")]
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use meltemi_model::proxy::Proxy;
 use meltemi_names::TypeUrl;
 use meltemi_tests::mesh::{engine, proxy, route, service, upserts};
 use meltemi_tests::served::decoded;
-use meltemi_views::{Engine, Options, ProxyId, Refused};
+use meltemi_views::{Engine, Options, ProxyId, Refused, Withholding};
 
 const HOST: &str = "80/s0.shop.svc.cluster.local";
 
@@ -77,4 +77,18 @@ fn the_last_good_outlives_the_proxies_that_refused() {
     engine.disconnect(b);
     let late = engine.connect(of_build("e", "envoy/1.39.0"));
     assert_eq!(share(&engine.view(late)), 10);
+}
+
+#[test]
+fn what_is_set_aside_is_told_as_withheld_since_the_state_that_brought_it() {
+    let Mesh { mut engine, old: [a, b], .. } = mesh();
+    let bad = in_force(&engine.view(a));
+    let since = engine.generation();
+    engine.refused(a, bad.clone(), false);
+    assert!(engine.withheld().is_empty());
+    engine.refused(b, bad, false);
+    let [withheld] = engine.withheld().values().flatten().collect::<Vec<_>>()[..] else { panic!("one") };
+    assert_eq!((withheld.name.as_str(), withheld.since, &withheld.why), (HOST, since, &Withholding::Refused));
+    engine.apply(upserts(&route(0, 60)));
+    assert!(engine.withheld().is_empty());
 }

@@ -30,8 +30,11 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
             } else {
                 ""
             };
+            let near =
+                ["", "", "trafficDistribution: PreferClose, ", "trafficDistribution: PreferSameNode, "]
+                    [variant / 3 % 4];
             format!(
-                "{{apiVersion: v1, kind: Service, metadata: {{name: s{name}, namespace: {namespace}{export}}}, spec: {{{ip}selector: {{app: a{name}}}, ports: [{port}]}}}}"
+                "{{apiVersion: v1, kind: Service, metadata: {{name: s{name}, namespace: {namespace}{export}}}, spec: {{{ip}{near}selector: {{app: a{name}}}, ports: [{port}]}}}}"
             )
         }
         1 => format!(
@@ -80,11 +83,21 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 90 - variant
             )
         }
-        4 => format!(
-            "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: e{name}, namespace: {namespace}, labels: {{kubernetes.io/service-name: s{name}}}}}, addressType: IPv4, ports: [{{name: http, port: 8080}}], endpoints: [{{addresses: [10.2.{name}.{}], conditions: {{ready: {}}}, targetRef: {{kind: Pod, name: p{name}, namespace: {namespace}}}}}]}}",
-            variant + 1,
-            variant.is_multiple_of(2)
-        ),
+        4 => {
+            let target = format!(", targetRef: {{kind: Pod, name: p{name}, namespace: {namespace}}}");
+            let (family, address, target) = match variant % 3 {
+                0 => ("IPv4", format!("10.2.{name}.{}", variant + 1), target),
+                1 => ("IPv6", format!("'fd00::{name}'"), target),
+                // By hand: the pod is found by its address, if it has that one.
+                _ => ("IPv4", format!("10.2.{name}.{}", variant + 1), String::new()),
+            };
+            format!(
+                "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: e{name}-{}, namespace: {namespace}, labels: {{kubernetes.io/service-name: s{name}}}}}, addressType: {family}, ports: [{{name: http, port: 8080}}], endpoints: [{{addresses: [{address}], conditions: {{ready: {}, terminating: {}}}{target}}}]}}",
+                variant % 2,
+                variant.is_multiple_of(2),
+                variant.is_multiple_of(4)
+            )
+        }
         5 => format!(
             "{{apiVersion: v1, kind: Pod, metadata: {{name: p{name}, namespace: {namespace}, labels: {{app: a{name}, version: v{}, noise: n{variant}}}}}, spec: {{nodeName: node{}, containers: []}}, status: {{phase: Running, podIP: 10.2.{name}.{}, podIPs: [{{ip: 10.2.{name}.{}}}]}}}}",
             variant % 3,
@@ -96,13 +109,22 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
             "{{apiVersion: v1, kind: Node, metadata: {{name: node{}, labels: {{topology.kubernetes.io/region: r{variant}}}}}}}",
             name % 2
         ),
+        7 => {
+            let annotation = ["", "", "networking.istio.io/traffic-distribution: PreferClose"][variant % 3];
+            format!(
+                "{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}, labels: {{env: e{}}}, annotations: {{{annotation}}}}}}}",
+                variant % 2
+            )
+        }
         _ => {
             let mesh = [
                 "",
                 "accessLogFile: /dev/stdout",
                 "outboundTrafficPolicy: {mode: REGISTRY_ONLY}",
                 "defaultDestinationRuleExportTo: ['.']",
-            ][variant % 4];
+                "discoverySelectors: [{matchLabels: {env: e1}}]",
+                "discoverySelectors: [{matchExpressions: [{key: env, operator: NotIn, values: [e0]}]}]",
+            ][variant % 6];
             format!(
                 "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: istio, namespace: istio-system}}, data: {{mesh: \"{mesh}\"}}}}"
             )
@@ -116,6 +138,8 @@ fn proxies(engine: &mut Engine) -> Vec<meltemi_views::ProxyId> {
         sidecar("client-2.web", &[("role", "tester"), ("app", "a1")]),
         proxy("client-3.shop", &[("app", "a0")], "REDIRECT", false),
         proxy("client-4.other", &[], "NONE", true),
+        sidecar("client-5.shop", &[("istio-locality", "r1")]),
+        sidecar("p1.web", &[]),
     ]
     .into_iter()
     .map(|proxy| engine.connect(proxy))
@@ -147,7 +171,7 @@ proptest! {
     #[test]
     fn incremental_equals_scratch(
         steps in proptest::collection::vec(
-            proptest::collection::vec((0_usize..8, 0_usize..3, 0_usize..12, 0_u8..4), 1..5),
+            proptest::collection::vec((0_usize..9, 0_usize..3, 0_usize..12, 0_u8..4), 1..5),
             1..12,
         ),
     ) {
@@ -182,7 +206,7 @@ proptest! {
 
     #[test]
     fn every_reference_of_a_served_resource_is_served(
-        objects in proptest::collection::vec((0_usize..8, 0_usize..3, 0_usize..12), 1..25),
+        objects in proptest::collection::vec((0_usize..9, 0_usize..3, 0_usize..12), 1..25),
     ) {
         let mut engine = Engine::new(OFF);
         let ids = proxies(&mut engine);

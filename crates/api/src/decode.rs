@@ -15,7 +15,7 @@ mod tests;
 use meltemi_names::{Kind, ObjectKey, ObjectName};
 use serde_json::Value;
 
-use crate::endpoint_slice::SERVICE_NAME_LABEL;
+use crate::endpoint_slice::{MULTI_CLUSTER_LABEL, SERVICE_NAME_LABEL};
 use crate::field::FieldPath;
 use crate::finding::{Finding, Severity};
 use crate::markers::Unread;
@@ -241,8 +241,11 @@ fn read_spec(
             let mut slice: EndpointSlice = reader::read(value, &root, notices)?;
             // The slice's own reading has passed over the fields beside the metadata.
             let read: MetadataOnly = reader::read(value, &root, &mut Vec::new())?;
-            slice.service =
-                read.metadata.label(SERVICE_NAME_LABEL).filter(|name| !name.is_empty()).map(ObjectName::from);
+            slice.service = read
+                .metadata
+                .label(SERVICE_NAME_LABEL)
+                .filter(|name| !name.is_empty() && read.metadata.label(MULTI_CLUSTER_LABEL).is_none())
+                .map(ObjectName::from);
             Ok((read.metadata, Spec::EndpointSlice(slice)))
         }
         Kind::ConfigMap => {

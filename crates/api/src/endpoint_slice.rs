@@ -13,6 +13,15 @@ use crate::value::non_empty;
 /// The label that names the Service of a slice; the only thing that does (Istio: serviceregistry/kube/controller/endpointslice.go).
 pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
+/// The label of slices that describe a service of several clusters (Multi-Cluster Services); they are not read.
+pub(crate) const MULTI_CLUSTER_LABEL: &str = "multicluster.kubernetes.io/service-name";
+
+/// The label that says who writes a slice.
+pub const MANAGED_BY_LABEL: &str = "endpointslice.kubernetes.io/managed-by";
+
+/// Who writes the slices of services that have a selector.
+pub const OF_SELECTORS: &str = "endpointslice-controller.k8s.io";
+
 /// Some endpoints of a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointSlice {
@@ -74,7 +83,12 @@ impl EndpointHealth {
         self.ready.unwrap_or(true)
     }
 
-    /// Goes away: such an endpoint is not sent.
+    /// Goes away, and still answers the clients that it has.
+    pub fn is_draining(self) -> bool {
+        self.is_terminating() && self.serving.unwrap_or(true)
+    }
+
+    /// Goes away: such an endpoint is not sent, unless its service drains it.
     pub fn is_terminating(self) -> bool {
         !self.is_ready() && self.terminating.unwrap_or(true)
     }

@@ -9,7 +9,7 @@ use crate::field::FieldPath;
 use crate::finding::{Finding, Severity};
 use crate::markers::{Unread, not_yet};
 use crate::validate;
-use crate::value::{Duration, ExportTo};
+use crate::value::{Duration, ExportTo, LabelSelector};
 use crate::virtual_service::Retries;
 
 /// The ConfigMap `istio` (or `istio-<revision>`).
@@ -93,8 +93,8 @@ pub struct MeshConfig {
     pub ca_certificates: not_yet::MeshSetting,
     /// Not supported yet.
     pub certificates: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub discovery_selectors: not_yet::MeshSetting,
+    /// Which namespaces count, by their labels: those that any of these selects; empty: all.
+    pub discovery_selectors: Vec<LabelSelector>,
     /// Not supported yet.
     pub service_settings: not_yet::MeshSetting,
     /// Not supported yet.
@@ -164,7 +164,7 @@ impl Default for MeshConfig {
             trust_domain_aliases: not_yet::MeshSetting::default(),
             ca_certificates: not_yet::MeshSetting::default(),
             certificates: not_yet::MeshSetting::default(),
-            discovery_selectors: not_yet::MeshSetting::default(),
+            discovery_selectors: Vec::new(),
             service_settings: not_yet::MeshSetting::default(),
             mesh_mtls: not_yet::MeshSetting::default(),
             tls_defaults: not_yet::MeshSetting::default(),

@@ -1,12 +1,17 @@
 //! Service: a name, its addresses and ports (Kubernetes core/v1).
 
+mod traffic_distribution;
+
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use meltemi_names::{Host, Port, Protocol, Selector};
 use serde::de::{Deserialize, Deserializer, Error};
 
-use crate::markers::{Unread, not_yet};
+use crate::Meta;
+use crate::markers::Unread;
 use crate::value::non_empty;
+pub use traffic_distribution::{TRAFFIC_DISTRIBUTION, TrafficDistribution};
 
 /// What the mesh reads of a Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +32,18 @@ pub struct Service {
     pub publish_not_ready_addresses: bool,
     /// `internalTrafficPolicy: Local`: only endpoints of the client's node.
     pub internal_traffic_local: bool,
+    /// `trafficDistribution` as written; read [`Service::traffic_distribution`].
+    pub written_distribution: Option<Arc<str>>,
+}
+
+impl Service {
+    /// Which endpoints its traffic goes to first, by its own word: the field before the annotation. None: its namespace decides.
+    pub fn traffic_distribution(&self, meta: &Meta) -> Option<TrafficDistribution> {
+        match &self.written_distribution {
+            Some(text) => Some(TrafficDistribution::parse(text).unwrap_or_default()),
+            None => TrafficDistribution::annotated(meta),
+        }
+    }
 }
 
 /// How a service is reached.
@@ -101,7 +118,8 @@ struct Written {
     publish_not_ready_addresses: bool,
     #[serde(deserialize_with = "non_empty")]
     internal_traffic_policy: Option<String>,
-    traffic_distribution: not_yet::LocalityLbSetting,
+    #[serde(deserialize_with = "non_empty")]
+    traffic_distribution: Option<String>,
     allocate_load_balancer_node_ports: Unread,
     #[serde(rename = "externalIPs")]
     external_ips: Unread,
@@ -202,6 +220,7 @@ impl<'de> Deserialize<'de> for Service {
             ports: written.ports.into_iter().map(ServicePort::from).collect(),
             publish_not_ready_addresses: written.publish_not_ready_addresses,
             internal_traffic_local: written.internal_traffic_policy.as_deref() == Some("Local"),
+            written_distribution: written.traffic_distribution.map(Arc::from),
         })
     }
 }

@@ -4,6 +4,7 @@
 //! Invariant: an error here means that a cluster with Istio would not take the object either (Istio: pkg/config/validation); what
 //! it takes is a warning at most.
 
+mod annotations;
 mod balance;
 mod destination_rule;
 mod fault;
@@ -36,7 +37,8 @@ pub(crate) fn object(object: &Object) -> Vec<Finding> {
         Spec::DestinationRule(rule) => destination_rule::check(rule, &object.meta, &spec, &mut report),
         Spec::WorkloadEntry(entry) => workload_entry::check(entry, &spec, &mut report),
         Spec::Service(service) => service::check(service, &object.meta, &spec, &mut report),
-        Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::Namespace | Spec::ConfigMap(_) => {}
+        Spec::Namespace => annotations::of_distribution(&object.meta, &mut report),
+        Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::ConfigMap(_) => {}
     }
     report.0
 }

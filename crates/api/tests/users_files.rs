@@ -300,8 +300,8 @@ spec:
 fn a_field_without_effect_is_never_passed_over_in_silence() {
     for (field, yaml) in [
         (
-            "spec.trafficDistribution",
-            "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {trafficDistribution: PreferClose, ports: [{name: http, port: 80}]}}",
+            "metadata.annotations[\"alpha.istio.io/canonical-serviceaccounts\"]",
+            "{apiVersion: v1, kind: Service, metadata: {name: a, annotations: {alpha.istio.io/canonical-serviceaccounts: b}}, spec: {ports: [{name: http, port: 80}]}}",
         ),
         (
             "spec.network",

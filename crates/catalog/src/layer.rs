@@ -19,10 +19,16 @@ pub struct LayerId(u64);
 
 impl LayerId {
     fn fresh() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
+
+    /// The one given out last: every layer that begins from now on has a greater one.
+    pub fn latest() -> Self {
+        Self(NEXT.load(Ordering::Relaxed) - 1)
+    }
 }
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// A resource in force, and since when.
 #[derive(Clone, Debug)]
@@ -116,6 +122,13 @@ impl Layer {
         self.collection(type_url).live.get(name)
     }
 
+    /// The generation of the last change to that name, its removal too; none if there never was one, or it is forgotten.
+    pub fn touched(&self, type_url: TypeUrl, name: &str) -> Option<Generation> {
+        let collection = self.collection(type_url);
+        let removed = || collection.tombstones.get(name).copied();
+        collection.live.get(name).map(|live| live.generation).or_else(removed)
+    }
+
     /// All resources of a type, by name.
     pub fn all(&self, type_url: TypeUrl) -> impl Iterator<Item = &Live> {
         self.collection(type_url).live.values()
@@ -205,6 +218,11 @@ impl LayerBuilder {
                 collection.changes.remove(&(generation, name));
             }
         }
+    }
+
+    /// The batch that makes this successor.
+    pub fn generation(&self) -> Generation {
+        self.layer.generation
     }
 
     /// The resource of that name as it stands in this successor.

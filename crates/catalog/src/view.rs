@@ -91,6 +91,16 @@ impl View {
             .zip(&position.0)
             .flat_map(move |(layer, &(_, generation))| layer.changes_since(type_url, generation))
     }
+
+    /// Whether that name changed after `position`, as far as can be told: yes if this view does not
+    /// [continue](View::continues) it.
+    pub fn touched_since(&self, position: &Position, type_url: TypeUrl, name: &str) -> bool {
+        let mut layers = self.layers.iter().zip(&position.0);
+        !self.continues(position)
+            || layers.any(|(layer, &(_, generation))| {
+                layer.touched(type_url, name).is_some_and(|touched| touched > generation)
+            })
+    }
 }
 
 /// Where a client stands: the generation of each of its layers. Small, so that a client that lags keeps no old resources

@@ -95,6 +95,10 @@ pub(crate) struct ServeArgs {
     /// Send routes as virtual hosts to proxies that take them.
     #[arg(long, value_enum, env = "MELTEMI_VIRTUAL_HOSTS", default_value = "on")]
     pub(crate) virtual_hosts: Switch,
+    /// Monitoring address of another replica that is to be asked, too, whether an object is in force; repeat it for more. In Kubernetes
+    /// the replicas find each other.
+    #[arg(long, value_name = "ADDRESS", env = "MELTEMI_PEER", value_delimiter = ',', value_parser = HostPort::parse)]
+    pub(crate) peer: Vec<HostPort>,
     /// How logs are written.
     #[arg(long, value_enum, env = "MELTEMI_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,

@@ -1,9 +1,10 @@
 //! Folders of YAML read once: objects, findings, places.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use meltemi_api::Finding;
-use meltemi_model::Event;
+use meltemi_model::{Event, Store};
 use meltemi_sources::Batch;
 use meltemi_sources::file::load;
 use meltemi_views::{Engine, Options};
@@ -26,6 +27,7 @@ impl Folder {
         engine.apply(batch.events.iter().cloned());
         let mut findings = batch.findings.to_vec();
         findings.extend(engine.findings().into_iter().map(|finding| batch.places.locate(finding)));
+        findings.extend(of_set_aside(engine.store()));
         findings.sort();
         findings.dedup();
         Ok(Self { batch, findings })
@@ -42,4 +44,19 @@ impl Folder {
     pub(crate) fn objects(&self) -> usize {
         self.batch.events.iter().filter(|event| matches!(event, Event::Upsert(_))).count()
     }
+}
+
+/// The one finding about all that the mesh's settings leave out.
+fn of_set_aside(store: &Store) -> Option<Finding> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for key in store.set_aside() {
+        *counts.entry(key.namespace.as_str()).or_default() += 1;
+    }
+    let total: usize = counts.values().sum();
+    let list: Vec<String> = counts.iter().map(|(namespace, count)| format!("{namespace} {count}")).collect();
+    (total > 0).then(|| {
+        let what = if total == 1 { "1 object is" } else { &format!("{total} objects are") };
+        let message = format!("{what} of namespaces that discoverySelectors leave out: {}", list.join(", "));
+        Finding::info("namespaces-not-selected", message).in_force("they are passed over")
+    })
 }

@@ -4,7 +4,9 @@
 //! [`EndpointsOf`]; `slice` and `workload` make endpoints of one object each.
 //! Invariant: one object that changes remakes its own endpoints, and the list of the services that it serves; nothing of others.
 
+mod merge;
 mod slice;
+mod topology;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -13,13 +15,14 @@ use std::sync::Arc;
 
 use meltemi_api::service::TargetPort;
 use meltemi_memo::Question;
-use meltemi_names::{Kind, Labels, Locality, Namespace, ObjectKey, Port, Protocol, Selector};
+use meltemi_names::{Labels, Locality, Namespace, ObjectKey, ObjectName, Port, Protocol, Selector};
 
 use crate::entry::IndexKey;
 use crate::index::workload_labels;
 use crate::mesh::Mesh;
 use crate::read::{self, Read, filed};
 use slice::SliceEndpoints;
+pub use topology::{CLUSTER_ID, is_topology_label, locality};
 use workload::{EntryEndpoint, PodEndpoint};
 
 /// Where an endpoint listens.
@@ -31,13 +34,15 @@ pub enum EndpointAddress {
     Unix(Arc<str>),
 }
 
-/// Whether an endpoint takes requests. One that is going away is no endpoint.
+/// Whether an endpoint takes requests. One that is going away is no endpoint, unless its service drains those that do. The best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Health {
     /// It does.
     Healthy,
     /// It is there, and not ready.
     Unhealthy,
+    /// It is going away, and still answers the clients that it has.
+    Draining,
 }
 
 /// The workload behind an endpoint. Names that are not known are empty.
@@ -51,6 +56,8 @@ pub struct Backend {
     pub namespace: Option<Namespace>,
     /// Whose identity it has.
     pub service_account: Option<Arc<str>>,
+    /// The network that its addresses are of; none: every other one reaches them.
+    pub network: Option<Arc<str>>,
 }
 
 impl Backend {
@@ -86,6 +93,19 @@ pub struct Endpoint {
     pub weight: u32,
     /// The workload behind it.
     pub backend: Arc<Backend>,
+    /// The pod that it is, in the service's namespace.
+    pub pod: Option<ObjectName>,
+    /// An IPv6 address of a pod that the service has at an IPv4 address too: for who reaches both, one of them counts.
+    pub twin: bool,
+}
+
+impl Endpoint {
+    /// The value of a label by which a subset may select: what is known of where it runs, over the workload's own labels (Istio:
+    /// serviceregistry/util/label).
+    pub fn label<'a>(&'a self, key: &str, locality: &'a Locality) -> Option<&'a str> {
+        topology::label(key, locality, self.node.as_deref(), self.backend.network.as_deref())
+            .or_else(|| self.backend.labels.value(key))
+    }
 }
 
 /// An endpoint, and where it runs.
@@ -115,6 +135,7 @@ impl Question for EndpointsOf {
                 read.ask(SliceEndpoints { service: key.clone(), slice: slice.clone() }).iter().cloned(),
             );
         }
+        let mut found = merge::slices(found);
         if let Some((label, value)) = targets.selector.labels().iter().next() {
             let (label, value): (Arc<str>, Arc<str>) = (label.into(), value.into());
             let entries = IndexKey::WorkloadsLabelled(key.namespace.clone(), label.clone(), value.clone());
@@ -130,14 +151,7 @@ impl Question for EndpointsOf {
                 }
             }
         }
-        // Slices may name an address twice while one takes over from another: the healthy one counts, which comes first.
-        found.sort_by(|(place, one), (other_place, other)| {
-            let order = |endpoint: &Endpoint| (endpoint.address.clone(), endpoint.health);
-            (place, order(one), &one.ports).cmp(&(other_place, order(other), &other.ports))
-        });
-        found.dedup_by(|(place, one), (other_place, other)| {
-            place == other_place && one.address == other.address && one.ports == other.ports
-        });
+        let found = merge::sorted(found);
         let mut by_locality: BTreeMap<Locality, Vec<Arc<Endpoint>>> = BTreeMap::new();
         for (locality, endpoint) in found {
             by_locality.entry(locality).or_default().push(endpoint);
@@ -179,22 +193,39 @@ impl Question for LocalitiesOf {
     }
 }
 
-/// Whether a service has endpoints with IPv4 and with IPv6 addresses: only then does it matter which of them a proxy can reach.
+/// Which addresses a service's endpoints have: only of two families does it matter which of them a proxy can reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Families {
+    /// All are of one family.
+    One,
+    /// Some are of the one, some of the other.
+    Both,
+    /// As before, and there are pods with an address of each.
+    Twins,
+}
+
+/// The families of a service's endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct MixedFamilies(pub ObjectKey);
+pub struct FamiliesOf(pub ObjectKey);
 
-impl Question for MixedFamilies {
+impl Question for FamiliesOf {
     type World = Mesh;
-    type Answer = bool;
-    const NAME: &'static str = "service of two address families";
+    type Answer = Families;
+    const NAME: &'static str = "address families of a service";
 
-    fn answer(&self, read: &Read<'_>) -> bool {
+    fn answer(&self, read: &Read<'_>) -> Families {
         let endpoints = read.ask(EndpointsOf(self.0.clone()));
+        let all = || endpoints.values().flat_map(|endpoints| endpoints.iter());
         let has = |family: fn(&IpAddr) -> bool| {
-            let mut all = endpoints.values().flat_map(|endpoints| endpoints.iter());
-            all.any(|endpoint| matches!(&endpoint.address, EndpointAddress::Ip(ip) if family(ip)))
+            all().any(|endpoint| matches!(&endpoint.address, EndpointAddress::Ip(ip) if family(ip)))
         };
-        has(IpAddr::is_ipv4) && has(IpAddr::is_ipv6)
+        if !has(IpAddr::is_ipv4) || !has(IpAddr::is_ipv6) {
+            Families::One
+        } else if all().any(|endpoint| endpoint.twin) {
+            Families::Twins
+        } else {
+            Families::Both
+        }
     }
 }
 
@@ -207,6 +238,10 @@ struct Targets {
     /// Empty: nobody is selected.
     selector: Selector,
     ports: Vec<Target>,
+    /// Endpoints that are going away are sent as such: their clients stay with them.
+    drains: bool,
+    /// Pods count before they are ready.
+    unready: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,10 +257,11 @@ impl Question for TargetsOf {
     const NAME: &'static str = "targets of a service";
 
     fn answer(&self, read: &Read<'_>) -> Self::Answer {
-        let (_, service) = read::service(read, &self.0)?;
+        let (meta, service) = read::service(read, &self.0)?;
         if service.external_name.is_some() {
             return None;
         }
+        let labelled = |label: &&str| meta.labels.value(label).is_some_and(|value| !value.is_empty());
         let tcp = service.ports.iter().filter(|port| port.protocol() != Protocol::Udp);
         Some(Arc::new(Targets {
             selector: service.selector.clone(),
@@ -236,41 +272,50 @@ impl Question for TargetsOf {
                     target: port.target_port.clone(),
                 })
                 .collect(),
+            drains: PERSISTENT_SESSION_LABELS.iter().any(labelled),
+            unready: service.publish_not_ready_addresses,
         }))
     }
 }
 
-/// The locality that a node's labels say, `topology.kubernetes.io/region` and so on (Istio: serviceregistry/kube/controller).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct NodeLocality(Arc<str>);
+/// The labels of a service whose clients stay with their endpoint for a session, by cookie or by header.
+const PERSISTENT_SESSION_LABELS: [&str; 2] =
+    ["istio.io/persistent-session", "istio.io/persistent-session-header"];
 
-impl Question for NodeLocality {
-    type World = Mesh;
-    type Answer = Locality;
-    const NAME: &'static str = "locality of a node";
+/// The label of a workload that is to be left alone by new clients, whatever its state.
+const DRAINING_LABEL: &str = "istio.io/draining";
 
-    fn answer(&self, read: &Read<'_>) -> Locality {
-        let key = ObjectKey::new(Kind::Node, "", &*self.0);
-        let Some(meta) = read::meta(read, &key) else { return Locality::default() };
-        let label =
-            |names: &[&str]| names.iter().find_map(|name| meta.labels.value(name)).unwrap_or_default().into();
-        Locality {
-            region: label(&["topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region"]),
-            zone: label(&["topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"]),
-            sub_zone: label(&["topology.istio.io/subzone"]),
+impl Targets {
+    /// The health with which an endpoint of these labels is sent; none if it is not (Istio: p/xds/endpoints/endpoint_builder.go).
+    fn sent(&self, health: Health, labels: &Labels) -> Option<Health> {
+        let draining = labels.value(DRAINING_LABEL).is_some_and(|value| !value.is_empty());
+        match health {
+            Health::Draining => self.drains.then_some(Health::Draining),
+            _ if draining => self.drains.then_some(Health::Draining),
+            health => Some(health),
         }
     }
 }
 
-/// The label that says where a workload runs, over all else.
-const LOCALITY_LABEL: &str = "istio-locality";
+/// Whether any endpoint of a service carries these labels, those of its place among them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AnyCarries {
+    /// The service.
+    pub service: ObjectKey,
+    /// The labels.
+    pub labels: Selector,
+}
 
-/// Where something with these labels on that node runs.
-fn locality(read: &Read<'_>, labels: &Labels, node: Option<&Arc<str>>) -> Locality {
-    match (labels.value(LOCALITY_LABEL), node) {
-        (Some(text), _) => Locality::parse(text),
-        (None, Some(node)) => (*read.ask(NodeLocality(Arc::clone(node)))).clone(),
-        (None, None) => Locality::default(),
+impl Question for AnyCarries {
+    type World = Mesh;
+    type Answer = bool;
+    const NAME: &'static str = "any endpoint with these labels";
+
+    fn answer(&self, read: &Read<'_>) -> bool {
+        let endpoints = read.ask(EndpointsOf(self.service.clone()));
+        let mut all =
+            endpoints.iter().flat_map(|(place, all)| all.iter().map(move |endpoint| (place, endpoint)));
+        all.any(|(place, endpoint)| self.labels.selects_where(|key| endpoint.label(key, place)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use meltemi_api::service::TrafficDistribution;
 use meltemi_names::{Host, Namespace, ObjectKey, ObjectName};
 
 /// One entry of the mesh that can change and be read.
@@ -30,6 +31,8 @@ pub enum IndexKey {
     ServicesSelecting(Namespace, Arc<str>, Arc<str>),
     /// EndpointSlices of the service of that name.
     SlicesOf(Namespace, ObjectName),
+    /// EndpointSlices that name the address, and whose service may be one without a selector.
+    SlicesAt(std::net::IpAddr),
     /// WorkloadEntries that carry the label.
     WorkloadsLabelled(Namespace, Arc<str>, Arc<str>),
     /// Pods that carry the label.
@@ -38,6 +41,8 @@ pub enum IndexKey {
     WorkloadsAt(std::net::IpAddr),
     /// Services whose traffic stays on the caller's node.
     NodeLocalServices,
+    /// Services and Namespaces that say themselves that traffic prefers endpoints near the caller, by how near.
+    Preferring(TrafficDistribution),
     /// VirtualServices with that host, exact or wildcard, among their hosts.
     VirtualServicesByHost(Host),
     /// All VirtualServices that apply to sidecars.

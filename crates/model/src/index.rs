@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use meltemi_api::endpoint_slice::{MANAGED_BY_LABEL, OF_SELECTORS};
+use meltemi_api::pod::Phase;
+use meltemi_api::service::TrafficDistribution;
 use meltemi_api::virtual_service::{Destination, HttpRoute};
 use meltemi_api::{Meta, Object, Spec};
 use meltemi_names::{Host, Labels, Namespace};
 
+use crate::discovery::is_settings;
 use crate::entry::IndexKey;
 use crate::service::{CLUSTER_DOMAIN, written_exposure};
 
@@ -33,14 +37,25 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             if service.internal_traffic_local {
                 keys.insert(IndexKey::NodeLocalServices);
             }
+            keys.extend(preferring(service.traffic_distribution(meta)));
         }
         Spec::EndpointSlice(slice) => {
             if let Some(service) = &slice.service {
                 keys.insert(IndexKey::SlicesOf(namespace.clone(), service.clone()));
+                // Those that Kubernetes makes of a selector are found by it; to file each of their addresses would cost as much as all
+                // else that is kept of them.
+                if meta.labels.value(MANAGED_BY_LABEL) != Some(OF_SELECTORS) {
+                    let addresses = slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+                    keys.extend(addresses.copied().map(IndexKey::SlicesAt));
+                }
             }
         }
         Spec::Pod(pod) => {
             keys.insert(IndexKey::Pods);
+            // What is over serves nobody, and its address may be another pod's by now.
+            if matches!(pod.phase, Phase::Succeeded | Phase::Failed) {
+                return keys;
+            }
             keys.extend(labelled(&meta.labels, |key, value| {
                 IndexKey::PodsLabelled(namespace.clone(), key, value)
             }));
@@ -87,13 +102,18 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
         }
         Spec::ConfigMap(_) => {
             // Clusters are full of ConfigMaps; only this one holds the mesh's settings.
-            if meta.key.name.as_str() == "istio" {
+            if is_settings(&meta.key) {
                 keys.insert(IndexKey::Settings);
             }
         }
-        Spec::Node | Spec::Namespace => {}
+        Spec::Namespace => keys.extend(preferring(TrafficDistribution::annotated(meta))),
+        Spec::Node => {}
     }
     keys
+}
+
+fn preferring(said: Option<TrafficDistribution>) -> Option<IndexKey> {
+    said.filter(|said| *said != TrafficDistribution::Any).map(IndexKey::Preferring)
 }
 
 /// A host as written in an object of `namespace`, short names resolved (Istio: pilot/pkg/model/config.go).

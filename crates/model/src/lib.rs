@@ -7,6 +7,7 @@
 //! [`ChangeSet`], and the list of entries of an object is in one function, [`index::keys_of`].
 
 pub mod debounce;
+mod discovery;
 pub mod endpoints;
 pub mod entry;
 pub mod exposure;

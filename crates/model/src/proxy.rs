@@ -1,9 +1,10 @@
 //! A proxy as it introduces itself: the node of its first request, parsed once.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use meltemi_names::{Labels, Locality, Namespace};
+use meltemi_names::{Labels, Locality, Namespace, Port};
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_proto::envoy::config::core::v3::node::UserAgentVersionType;
 use meltemi_proto::google::protobuf::{Struct, value};
@@ -69,6 +70,8 @@ pub struct Proxy {
     pub labels: Labels,
     /// `INSTANCE_IPS`, else the second part of the node id.
     pub addresses: Vec<IpAddr>,
+    /// The named ports of its pod by metadata (`POD_PORTS`); a known pod's win.
+    pub named_ports: BTreeMap<String, Port>,
     /// How traffic reaches it.
     pub interception: Interception,
     /// The suffix in which short service names are resolved, `<namespace>.svc.<domain>`.
@@ -135,14 +138,13 @@ impl Proxy {
             .unwrap_or_default();
         let name = id.strip_suffix(&format!(".{namespace}")).unwrap_or(id);
         let labels = metadata.texts("LABELS");
-        let locality = match labels.value("istio-locality") {
-            Some(text) => Locality::parse(text),
-            None => node.locality.as_ref().map_or_else(Locality::default, |locality| Locality {
+        let locality = Locality::of_labels(&labels).unwrap_or_else(|| {
+            node.locality.as_ref().map_or_else(Locality::default, |locality| Locality {
                 region: locality.region.as_str().into(),
                 zone: locality.zone.as_str().into(),
                 sub_zone: locality.sub_zone.as_str().into(),
-            }),
-        };
+            })
+        });
         Ok(Self {
             id: id.into(),
             kind,
@@ -150,6 +152,7 @@ impl Proxy {
             name: name.into(),
             labels,
             addresses,
+            named_ports: metadata.text("POD_PORTS").map(named_ports).unwrap_or_default(),
             interception: match metadata.text("INTERCEPTION_MODE") {
                 Some("NONE") => Interception::None,
                 Some("TPROXY") => Interception::Tproxy,
@@ -178,6 +181,20 @@ impl Proxy {
     pub fn cluster_domain(&self) -> Option<&str> {
         self.dns_domain.split_once(".svc.").map(|(_, domain)| domain)
     }
+}
+
+/// The ports that have a name, of a list as agents write it: JSON in a text. What is not such a list names none.
+fn named_ports(text: &str) -> BTreeMap<String, Port> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Written {
+        #[serde(default)]
+        name: String,
+        container_port: u32,
+    }
+    let written: Vec<Written> = serde_json::from_str(text).unwrap_or_default();
+    let named = written.into_iter().filter(|port| !port.name.is_empty());
+    named.filter_map(|port| Some((port.name, Port::new(port.container_port)?))).collect()
 }
 
 fn build(node: &Node) -> String {

@@ -1,17 +1,18 @@
 //! Services as translation sees them, and which of them a namespace sees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use meltemi_api::service::TrafficDistribution;
 use meltemi_api::value::ExportTo;
 use meltemi_memo::Question;
-use meltemi_names::{Host, Namespace, ObjectKey, Port, Protocol, Selector};
+use meltemi_names::{Host, Kind, Namespace, ObjectKey, Port, Protocol, Selector};
 
 use crate::entry::IndexKey;
 use crate::exposure::Exposure;
 use crate::mesh::Mesh;
-use crate::read::{self, Read, filed};
+use crate::read::{self, Read, filed, none_filed};
 use crate::settings::settings;
 
 /// The DNS suffix of Kubernetes services. Istio's default `cluster.local`; a setting of the process, not of the mesh.
@@ -82,7 +83,7 @@ pub struct ServiceShape {
     pub age: Age,
     /// Traffic stays on the caller's node (`internalTrafficPolicy: Local`).
     pub node_local: bool,
-    /// Hosts that stand for this service too: of ExternalName services that point to it.
+    /// Hosts that stand for this service too: of ExternalName services that point to it, through others of them or directly.
     pub aliases: Vec<Host>,
 }
 
@@ -108,9 +109,7 @@ impl Question for ServiceOf {
             return None;
         }
         let host = Host::of_service(meta.key.name.as_str(), meta.key.namespace.as_str(), CLUSTER_DOMAIN);
-        let aliases = filed(read, IndexKey::AliasesOf(host.clone()))
-            .map(|key| Host::of_service(key.name.as_str(), key.namespace.as_str(), CLUSTER_DOMAIN))
-            .collect();
+        let aliases = aliases(read, &host);
         let mesh = settings(read);
         Some(Arc::new(ServiceShape {
             key: meta.key.clone(),
@@ -140,13 +139,66 @@ impl Question for ServiceOf {
     }
 }
 
+/// The hosts that stand for `host`: ExternalName services that point to it, or to one that does; sorted.
+fn aliases(read: &Read<'_>, host: &Host) -> Vec<Host> {
+    let mut found = BTreeSet::new();
+    let mut next = vec![host.clone()];
+    while let Some(target) = next.pop() {
+        for key in filed(read, IndexKey::AliasesOf(target)) {
+            let alias = host_of(key);
+            if found.insert(alias.clone()) {
+                next.push(alias);
+            }
+        }
+    }
+    found.into_iter().collect()
+}
+
 /// The annotation by which a Kubernetes Service says who sees it: a list by comma.
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
 
-/// What the annotation says; entries that are no namespace are findings and count for nothing.
+/// What the annotation says. An entry that has no meaning is a finding, and lets nobody see the service: one that was meant for some
+/// must not be for all.
 pub(crate) fn written_exposure(meta: &meltemi_api::Meta) -> Vec<ExportTo> {
     let written = meta.annotations.value(EXPORT_TO).unwrap_or_default();
-    written.split(',').map(str::trim).filter_map(|entry| ExportTo::parse(entry).ok()).collect()
+    let entries = written.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    entries.map(|entry| ExportTo::parse(entry).unwrap_or(ExportTo::Nobody)).collect()
+}
+
+/// Which endpoints a service's traffic goes to first: by its own word, else by its namespace's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DistributionOf(pub ObjectKey);
+
+impl Question for DistributionOf {
+    type World = Mesh;
+    type Answer = TrafficDistribution;
+    const NAME: &'static str = "traffic distribution of a service";
+
+    fn answer(&self, read: &Read<'_>) -> TrafficDistribution {
+        let Some((meta, service)) = read::service(read, &self.0) else { return TrafficDistribution::Any };
+        let inherited = || {
+            let namespace = ObjectKey::new(Kind::Namespace, "", self.0.namespace.as_str());
+            read::meta(read, &namespace).and_then(TrafficDistribution::annotated)
+        };
+        service.traffic_distribution(meta).or_else(inherited).unwrap_or_default()
+    }
+}
+
+/// How near to the caller anything at all is preferred; while nothing is, it makes no difference where a caller runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AnyDistribution;
+
+impl Question for AnyDistribution {
+    type World = Mesh;
+    type Answer = TrafficDistribution;
+    const NAME: &'static str = "any traffic distribution";
+
+    fn answer(&self, read: &Read<'_>) -> TrafficDistribution {
+        [TrafficDistribution::SameNode, TrafficDistribution::SameZone]
+            .into_iter()
+            .find(|preference| !none_filed(read, IndexKey::Preferring(*preference)))
+            .unwrap_or_default()
+    }
 }
 
 /// All services that a namespace sees, oldest first; those that only some see before the public ones (Istio's order, in which the

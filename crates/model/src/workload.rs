@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meltemi_api::service::TargetPort;
+use meltemi_api::service::{ServicePort, TargetPort};
 use meltemi_memo::Question;
-use meltemi_names::{Kind, Labels, ObjectKey, Port, Protocol};
+use meltemi_names::{Kind, Labels, Locality, ObjectKey, Port, Protocol};
 
+use crate::endpoints;
 use crate::entry::IndexKey;
 use crate::index::workload_labels;
 use crate::mesh::Mesh;
@@ -43,7 +44,7 @@ pub struct WorkloadFacts {
 pub struct Workload(pub Arc<Proxy>);
 
 /// A workload's ports by name.
-type NamedPorts = BTreeMap<String, Port>;
+pub type NamedPorts = BTreeMap<String, Port>;
 
 impl Question for Workload {
     type World = Mesh;
@@ -52,7 +53,7 @@ impl Question for Workload {
 
     fn answer(&self, read: &Read<'_>) -> WorkloadFacts {
         let proxy = &self.0;
-        let (labels, node, named) = identify(read, proxy);
+        let Identity { labels, node, named, .. } = identify(read, proxy);
         let mut services: Vec<(Age, ObjectKey)> = labels
             .iter()
             .flat_map(|(key, value)| {
@@ -66,34 +67,91 @@ impl Question for Workload {
             .collect();
         services.sort_unstable();
         let mut ports = BTreeMap::new();
-        for (_, key) in services {
-            let Some((_, service)) = read::service(read, &key) else { continue };
+        // The oldest service wins a target port (Istio: core/listener_inbound.go).
+        let mut leads = |key: &ObjectKey, port: &ServicePort, target: Option<Port>| {
+            if let Some(target) = target.filter(|_| port.protocol() != Protocol::Udp) {
+                let (service, protocol) = (key.clone(), port.protocol());
+                let inbound = InboundPort { target, service, port: port.port, protocol };
+                ports.entry(target).or_insert(inbound);
+            }
+        };
+        for (_, key) in &services {
+            let Some((_, service)) = read::service(read, key) else { continue };
             for port in &service.ports {
                 let target = match &port.target_port {
                     TargetPort::Number(number) => Some(*number),
                     TargetPort::Name(name) => named.get(name).copied(),
                 };
-                let Some(target) = target.filter(|_| port.protocol() != Protocol::Udp) else { continue };
-                // The oldest service wins a target port (Istio: core/listener_inbound.go).
-                ports.entry(target).or_insert_with(|| InboundPort {
-                    target,
-                    service: key.clone(),
-                    port: port.port,
-                    protocol: port.protocol(),
-                });
+                leads(key, port, target);
+            }
+        }
+        if services.is_empty() {
+            for (_, key, slice) in without_selector(read, proxy) {
+                let (Some((_, service)), Some((_, slice))) =
+                    (read::service(read, &key), read::endpoint_slice(read, &slice))
+                else {
+                    continue;
+                };
+                for port in &service.ports {
+                    let own = slice.ports.iter().find(|own| own.name == port.name);
+                    leads(&key, port, own.and_then(|own| own.port));
+                }
             }
         }
         WorkloadFacts { labels, node, ports: ports.into_values().collect() }
     }
 }
 
+/// The services without a selector whose slices name one of the proxy's addresses, oldest first, each with such a slice.
+fn without_selector(read: &Read<'_>, proxy: &Proxy) -> Vec<(Age, ObjectKey, ObjectKey)> {
+    let mut found = Vec::new();
+    for address in &proxy.addresses {
+        for slice in filed(read, IndexKey::SlicesAt(*address)) {
+            let service = read::endpoint_slice(read, slice).and_then(|(_, slice)| slice.service.clone());
+            let Some(service) = service.filter(|_| slice.namespace == proxy.namespace) else { continue };
+            let key = ObjectKey::new(Kind::Service, slice.namespace.clone(), service);
+            let shape = read.ask(ServiceOf(key.clone()));
+            if let Some(shape) = shape.as_ref().as_ref().filter(|shape| shape.selector.is_none()) {
+                found.push((shape.age.clone(), key, slice.clone()));
+            }
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+/// What is known of the workload beside a proxy, by whoever knows it.
+struct Identity {
+    labels: Labels,
+    node: Option<Arc<str>>,
+    named: NamedPorts,
+    /// Its own word, which counts before its labels and its node.
+    locality: Option<Locality>,
+}
+
+/// Where a proxy's workload runs; what nobody else knows the proxy says itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WorkloadLocality(pub Arc<Proxy>);
+
+impl Question for WorkloadLocality {
+    type World = Mesh;
+    type Answer = Locality;
+    const NAME: &'static str = "locality of a workload";
+
+    fn answer(&self, read: &Read<'_>) -> Locality {
+        let Identity { labels, node, locality, .. } = identify(read, &self.0);
+        let known = locality.unwrap_or_else(|| endpoints::locality(read, &labels, node.as_ref()));
+        if known.is_empty() { self.0.locality.clone() } else { known }
+    }
+}
+
 /// The pod of that name, else the WorkloadEntry at one of its addresses, else what the proxy says of itself.
-fn identify(read: &Read<'_>, proxy: &Proxy) -> (Labels, Option<Arc<str>>, NamedPorts) {
+fn identify(read: &Read<'_>, proxy: &Proxy) -> Identity {
     let key = ObjectKey::new(Kind::Pod, proxy.namespace.clone(), &*proxy.name);
     if let Some((meta, pod)) = read::pod(read, &key) {
         let node = pod.node_name.clone().or_else(|| proxy.node_name.clone());
         let named = pod.ports.iter().filter_map(|port| Some((port.name.clone()?, port.port))).collect();
-        return (meta.labels.clone(), node, named);
+        return Identity { labels: meta.labels.clone(), node, named, locality: None };
     }
     for address in &proxy.addresses {
         for key in filed(read, IndexKey::WorkloadsAt(*address)) {
@@ -109,10 +167,13 @@ fn identify(read: &Read<'_>, proxy: &Proxy) -> (Labels, Option<Arc<str>>, NamedP
                 continue;
             }
             let named = entry.ports.clone();
-            return (labels, proxy.node_name.clone(), named);
+            let locality =
+                entry.locality.clone().or_else(|| Locality::of_labels(&labels)).unwrap_or_default();
+            return Identity { labels, node: proxy.node_name.clone(), named, locality: Some(locality) };
         }
     }
-    (proxy.labels.clone(), proxy.node_name.clone(), NamedPorts::new())
+    let node = proxy.node_name.clone();
+    Identity { labels: proxy.labels.clone(), node, named: proxy.named_ports.clone(), locality: None }
 }
 
 /// Whether any service keeps its traffic on the caller's node; while none does, the node makes no difference.
@@ -128,3 +189,6 @@ impl Question for AnyNodeLocal {
         !none_filed(read, IndexKey::NodeLocalServices)
     }
 }
+
+#[cfg(test)]
+mod tests;

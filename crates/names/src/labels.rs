@@ -55,6 +55,11 @@ impl Selector {
         self.0.iter().all(|(key, value)| labels.value(key) == Some(value))
     }
 
+    /// The same of labels that are not all in one place; `value` answers the value of a label.
+    pub fn selects_where<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.0.iter().all(|(key, wanted)| value(key) == Some(wanted))
+    }
+
     /// No condition at all.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -52,6 +52,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether it is one of Istio's: configuration of a mesh, which may be meant for another control plane.
+    pub fn is_configuration(self) -> bool {
+        !matches!(
+            self,
+            Self::Namespace | Self::Node | Self::ConfigMap | Self::Service | Self::EndpointSlice | Self::Pod
+        )
+    }
+
     /// As in the `kind` field.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -74,6 +82,67 @@ impl Kind {
             Self::RequestAuthentication => "RequestAuthentication",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::Telemetry => "Telemetry",
+        }
+    }
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 19] = [
+        Self::Namespace,
+        Self::Node,
+        Self::ConfigMap,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Pod,
+        Self::VirtualService,
+        Self::DestinationRule,
+        Self::WorkloadEntry,
+        Self::ServiceEntry,
+        Self::Gateway,
+        Self::Sidecar,
+        Self::EnvoyFilter,
+        Self::WorkloadGroup,
+        Self::ProxyConfig,
+        Self::PeerAuthentication,
+        Self::RequestAuthentication,
+        Self::AuthorizationPolicy,
+        Self::Telemetry,
+    ];
+
+    /// Reads a kind as people write it on a command line: in any case, singular or plural, or by the short name that its CRD (or
+    /// Kubernetes) gives it. None for any other word.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.to_ascii_lowercase();
+        Self::ALL.into_iter().find(|kind| {
+            let name = kind.as_str().to_ascii_lowercase();
+            let plural = match name.strip_suffix('y') {
+                // `gateways`, but `authorizationpolicies`.
+                Some(stem) if !stem.ends_with('a') => format!("{stem}ies"),
+                _ => format!("{name}s"),
+            };
+            text == name || text == plural || kind.short_name() == Some(&text)
+        })
+    }
+
+    fn short_name(self) -> Option<&'static str> {
+        match self {
+            Self::Namespace => Some("ns"),
+            Self::Node => Some("no"),
+            Self::ConfigMap => Some("cm"),
+            Self::Service => Some("svc"),
+            Self::Pod => Some("po"),
+            Self::VirtualService => Some("vs"),
+            Self::DestinationRule => Some("dr"),
+            Self::WorkloadEntry => Some("we"),
+            Self::ServiceEntry => Some("se"),
+            Self::Gateway => Some("gw"),
+            Self::WorkloadGroup => Some("wg"),
+            Self::PeerAuthentication => Some("pa"),
+            Self::RequestAuthentication => Some("ra"),
+            Self::AuthorizationPolicy => Some("ap"),
+            Self::Telemetry => Some("telemetry"),
+            Self::EndpointSlice | Self::Sidecar | Self::EnvoyFilter | Self::ProxyConfig => None,
         }
     }
 }
@@ -127,5 +196,37 @@ impl From<Arc<str>> for Namespace {
 impl From<Arc<str>> for ObjectName {
     fn from(text: Arc<str>) -> Self {
         Self(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Kind;
+
+    #[test]
+    fn a_kind_is_read_as_people_write_it() {
+        for (text, kind) in [
+            ("VirtualService", Kind::VirtualService),
+            ("virtualservices", Kind::VirtualService),
+            ("vs", Kind::VirtualService),
+            ("DR", Kind::DestinationRule),
+            ("gateways", Kind::Gateway),
+            ("authorizationpolicies", Kind::AuthorizationPolicy),
+            ("serviceentries", Kind::ServiceEntry),
+            ("svc", Kind::Service),
+        ] {
+            assert_eq!(Kind::parse(text), Some(kind), "{text}");
+        }
+        for text in ["", "s", "virtual service", "vss", "policy"] {
+            assert_eq!(Kind::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_kind_is_listed_once_and_reads_as_it_is_written() {
+        for (index, kind) in Kind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, index);
+            assert_eq!(Kind::parse(kind.as_str()), Some(kind));
+        }
     }
 }

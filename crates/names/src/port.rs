@@ -125,3 +125,62 @@ impl Protocol {
         matches!(self, Self::Https | Self::Tls)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Port, Protocol};
+
+    /// By transport, appProtocol, name and number.
+    fn of(transport: &str, app: Option<&str>, name: Option<&str>, number: u32) -> Protocol {
+        Protocol::of_port(Some(transport), app, name, Port::new(number).unwrap())
+    }
+
+    #[test]
+    fn a_name_declares_a_protocol_up_to_its_first_hyphen_in_any_case() {
+        for (name, protocol) in [
+            ("tcp", Protocol::Tcp),
+            ("udp", Protocol::Udp),
+            ("grpc-api", Protocol::Grpc),
+            ("grpc-web", Protocol::GrpcWeb),
+            ("gRPC-Web-x", Protocol::GrpcWeb),
+            ("HTTP-admin-x", Protocol::Http),
+            ("http2-x", Protocol::Http2),
+            ("http_proxy", Protocol::HttpProxy),
+            ("https", Protocol::Https),
+            ("tls-x", Protocol::Tls),
+            ("mongo", Protocol::Mongo),
+            ("redis-1", Protocol::Redis),
+            ("mysql", Protocol::Mysql),
+            ("web-http", Protocol::Auto),
+            ("httpx", Protocol::Auto),
+            ("", Protocol::Auto),
+        ] {
+            assert_eq!(of("TCP", None, Some(name), 8000), protocol, "{name}");
+        }
+        assert_eq!(of("TCP", None, None, 8000), Protocol::Auto);
+    }
+
+    #[test]
+    fn app_protocol_counts_before_the_name_even_where_it_is_unknown() {
+        let name = Some("http-x");
+        assert_eq!(of("TCP", Some("kubernetes.io/h2c"), name, 80), Protocol::Http2);
+        assert_eq!(of("TCP", Some("kubernetes.io/ws"), name, 80), Protocol::Http);
+        assert_eq!(of("TCP", Some("kubernetes.io/wss"), name, 80), Protocol::Https);
+        assert_eq!(of("TCP", Some("GRPC"), name, 80), Protocol::Grpc);
+        assert_eq!(of("TCP", Some("example.com/own"), name, 80), Protocol::Auto);
+        assert_eq!(of("UDP", Some("http"), name, 80), Protocol::Udp);
+    }
+
+    #[test]
+    fn where_the_server_speaks_first_nothing_is_sniffed() {
+        for number in [25, 53, 3306, 27017] {
+            assert_eq!(of("TCP", None, Some("db"), number), Protocol::Tcp);
+            assert_eq!(of("TCP", Some("unknown"), None, number), Protocol::Tcp);
+            assert_eq!(
+                of("TCP", None, Some("http"), number),
+                Protocol::Http,
+                "what is declared counts first"
+            );
+        }
+    }
+}

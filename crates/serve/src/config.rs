@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use meltemi_model::debounce::Patience;
+use meltemi_names::{Namespace, ObjectName};
 use meltemi_sources::kube::Access;
 
 use crate::ports::Listener;
@@ -36,6 +37,9 @@ pub struct Config {
     pub patience: Patience,
     /// After so long (less up to half of it, by chance) a proxy is asked to connect anew, so that a new replica gets its share; none: never.
     pub max_connection_age: Option<Duration>,
+    /// The monitoring addresses of other replicas, as `HOST:PORT`, besides those that Kubernetes lists: they are asked, too, whether an
+    /// object is in force.
+    pub peers: Vec<String>,
     /// Findings go to standard error as lines `file:line:column: ...` (no terminal), or as a text with the source line (a terminal).
     pub terminal: bool,
 }
@@ -44,11 +48,11 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Own {
     /// The namespace that it runs in, where its Lease and the ConfigMap `istio` are.
-    pub namespace: String,
+    pub namespace: Namespace,
     /// Its pod's name: its identity when a leader is elected.
-    pub pod: Option<String>,
+    pub pod: Option<ObjectName>,
     /// The Service whose EndpointSlices name the other replicas.
-    pub service: String,
+    pub service: ObjectName,
     /// Which revision's objects it reads, by label `istio.io/rev`; empty: all.
     pub revision: String,
 }
@@ -66,9 +70,9 @@ impl Own {
 impl Default for Own {
     fn default() -> Self {
         Self {
-            namespace: "istio-system".to_owned(),
+            namespace: "istio-system".into(),
             pod: None,
-            service: "meltemi".to_owned(),
+            service: "meltemi".into(),
             revision: String::new(),
         }
     }
@@ -90,6 +94,7 @@ impl Default for Config {
             virtual_hosts: true,
             patience: Patience::default(),
             max_connection_age: None,
+            peers: Vec::new(),
             terminal: false,
         }
     }

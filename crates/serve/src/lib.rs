@@ -1,7 +1,7 @@
 //! Wires sources, engine and streams: listeners, debug pages, metrics. No rules of the mesh.
 //!
 //! Knows: every other crate's interface. Must not know: what a resource of the user means.   Start at [`start`] and [`Config`];
-//! `mesh` is the one task that writes, `streams` the registry of those who read.
+//! `mesh` is the one task that writes, `streams` the registry of those who read, `propagation` answers who has what in force.
 //! Invariant: nobody is served before the first whole snapshot; every listener's address, purpose and authentication is in `ports`.
 
 mod config;
@@ -12,6 +12,7 @@ mod mesh;
 mod metrics;
 mod pages;
 mod ports;
+pub mod propagation;
 pub mod proxies;
 mod streams;
 mod wire;

@@ -13,6 +13,7 @@ use meltemi_sources::kube::Waiting;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use crate::propagation::{self, Propagation};
 use crate::proxies::{Proxies, proxies};
 use crate::streams::Streams;
 
@@ -25,6 +26,7 @@ pub(crate) struct Shown {
     pub(crate) generation: watch::Receiver<Generation>,
     pub(crate) streams: Arc<Streams>,
     pub(crate) registry: Registry,
+    pub(crate) propagation: Arc<Propagation>,
 }
 
 /// The pages of the HTTP address.
@@ -39,6 +41,7 @@ pub(crate) fn monitoring(shown: Arc<Shown>) -> Router {
         .route("/metrics", get(metrics))
         .route("/version", get(version))
         .route("/debug/proxies", get(debug_proxies))
+        .route(propagation::PATH, get(propagation::in_force))
         .with_state(shown)
 }
 

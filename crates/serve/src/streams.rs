@@ -16,6 +16,8 @@ use meltemi_xds::{Connection, Directory, Form, Peer, Refusal, StreamHandle, Watc
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tonic::Status;
 
+use crate::propagation::Book;
+
 /// A live stream.
 #[derive(Debug, Clone)]
 pub struct Stream {
@@ -69,6 +71,8 @@ pub struct Streams {
     departures: Arc<Departures>,
     ready: watch::Receiver<bool>,
     max_age: Option<Duration>,
+    /// Is told that a stream has moved.
+    book: Arc<Book>,
 }
 
 impl Streams {
@@ -78,8 +82,9 @@ impl Streams {
         departures: Arc<Departures>,
         ready: watch::Receiver<bool>,
         max_age: Option<Duration>,
+        book: Arc<Book>,
     ) -> Arc<Self> {
-        Arc::new(Self { live: DashMap::new(), connects, reports, departures, ready, max_age })
+        Arc::new(Self { live: DashMap::new(), connects, reports, departures, ready, max_age, book })
     }
 
     /// How long a new stream may live: less up to half, by chance, so that those that came together do not go together.
@@ -134,6 +139,7 @@ impl Directory for Registry {
             let live =
                 Stream { proxy: Arc::clone(&proxy), handle: Arc::clone(&stream), views: views.clone() };
             streams.live.insert(stream.id(), live);
+            streams.book.moved();
             let watcher =
                 Box::new(Departure { id, stream: stream.id(), proxy, streams: Arc::clone(&streams) });
             Ok(Connection { views, watcher, max_age: streams.age() })
@@ -178,6 +184,7 @@ impl Watcher for Departure {
             "the proxy refused a response and keeps its last good state: {}",
             refusal.message
         );
+        self.streams.book.refused(&refusal.origins);
         if !refusal.alone || is_the_proxys_own(&refusal.message) {
             return;
         }
@@ -190,12 +197,17 @@ impl Watcher for Departure {
     }
 
     fn progressed(&mut self, _watermark: Generation) {}
+
+    fn moved(&mut self) {
+        self.streams.book.moved();
+    }
 }
 
 impl Drop for Departure {
     fn drop(&mut self) {
         self.streams.live.remove(&self.stream);
         self.streams.departures.leave(self.id);
+        self.streams.book.moved();
         tracing::info!(proxy = %self.proxy.id, stream = self.stream, "proxy gone");
     }
 }

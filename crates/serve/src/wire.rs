@@ -19,6 +19,7 @@ use crate::findings::Findings;
 use crate::metrics::Metrics;
 use crate::pages::{self, Shown};
 use crate::ports::Listener;
+use crate::propagation::{Book, Propagation};
 use crate::streams::{Departures, Registry as StreamRegistry, Streams};
 use crate::{listen, mesh};
 
@@ -68,6 +69,8 @@ pub struct Running {
     pub monitoring: SocketAddr,
     /// The live streams.
     pub streams: Arc<Streams>,
+    /// Who has what in force.
+    pub propagation: Arc<Propagation>,
     /// The state of the mesh that is served.
     pub generation: watch::Receiver<Generation>,
     /// How many changes were read and wait for what they refer to ([`Config::patience`]).
@@ -93,13 +96,22 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     let (connect_sender, connects) = mpsc::channel(WAITING_CONNECTS);
     let (report_sender, reports) = mpsc::channel(WAITING_REPORTS);
     let departures = Arc::new(Departures::default());
+    let book = Arc::new(Book::new(config.cluster.is_some().then(|| config.own.clone())));
     let streams = Streams::new(
         connect_sender,
         report_sender,
         Arc::clone(&departures),
         is_ready.clone(),
         config.max_connection_age,
+        Arc::clone(&book),
     );
+    let propagation = Arc::new(Propagation::new(
+        Arc::clone(&book),
+        Arc::clone(&streams),
+        is_ready.clone(),
+        drained.clone(),
+        config.peers.clone(),
+    ));
 
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
@@ -112,7 +124,12 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
             let kube_metrics = kube::Metrics::default();
             kube_metrics.register(&mut registry);
             Some((
-                KubeSource::start(&cluster, &config.own.namespace, &config.own.settings(), &kube_metrics),
+                KubeSource::start(
+                    &cluster,
+                    config.own.namespace.as_str(),
+                    &config.own.settings(),
+                    &kube_metrics,
+                ),
                 cluster,
             ))
         }
@@ -133,6 +150,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         generation: generation.clone(),
         streams: Arc::clone(&streams),
         registry,
+        propagation: Arc::clone(&propagation),
     });
     // Before the configuration is read: a probe of a large mesh's start hears that it is not ready, instead of nothing.
     for (listener, socket, router) in [
@@ -167,6 +185,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         waiting: waiting_sender,
         findings: Findings::new(config.terminal),
         metrics,
+        book,
     });
 
     let directory = Arc::new(StreamRegistry(Arc::clone(&streams)));
@@ -189,7 +208,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     tasks.spawn(writer.map(|ended| {
         ended.map_err(|error| Failure::Serve { listener: Listener::Xds, reason: error.to_string() })
     }));
-    Ok(Running { xds, http, monitoring, streams, generation, waiting, drain, tasks })
+    Ok(Running { xds, http, monitoring, streams, propagation, generation, waiting, drain, tasks })
 }
 
 /// Says what was chosen: an operator who expects the other one reads it here first.
@@ -226,6 +245,7 @@ impl Running {
         self.drain.send_replace(true);
         // The writer ends when the registry does; the registry is held by the pages and the streams.
         drop(self.streams);
+        drop(self.propagation);
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN_LIMIT, all).await.is_err() {
             tracing::warn!("some connections did not end in time and are cut");

@@ -19,15 +19,15 @@ use meltemi_api::mesh_config::InboundMode;
 use meltemi_api::value::Duration;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
-use meltemi_model::endpoints::MixedFamilies;
+use meltemi_model::endpoints::{Families, FamiliesOf};
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::rule::{Policy, PolicyOf, Rule, RuleFor, RuleRef};
-use meltemi_model::service::{Resolution, ServiceOf};
+use meltemi_model::service::{DistributionOf, Resolution, ServiceOf};
 use meltemi_model::settings::settings;
 use meltemi_names::{Locality, Namespace, ObjectKey, Port, Protocol, Selector};
 
-use crate::endpoint::AssignmentKey;
+use crate::endpoint::{AssignmentKey, Near};
 use crate::key::{Made, Members, ResourceKey};
 
 /// Clusters that stand for no service: `PassthroughCluster` and `BlackHoleCluster`.
@@ -75,12 +75,19 @@ impl Question for ServicePartKey {
             selectors: Arc::clone(&self.selectors),
         });
         let node = if *read.ask(NodeLocal(self.service.clone())) { self.node.clone() } else { None };
-        // A proxy of both families reaches every endpoint.
-        let family = (self.family != IpFamily::Dual && *read.ask(MixedFamilies(self.service.clone())))
-            .then_some(self.family);
+        // A proxy of both families reaches every endpoint; of a pod with two addresses it takes one.
+        let matters = match (*read.ask(FamiliesOf(self.service.clone())), self.family) {
+            (Families::One, _) | (Families::Both, IpFamily::Dual) => false,
+            (Families::Both | Families::Twins, _) => true,
+        };
+        let family = matters.then_some(self.family);
+        let near = self.locality.as_ref().and_then(|locality| {
+            Near::to(locality, self.node.as_ref(), *read.ask(DistributionOf(self.service.clone())))
+        });
         let members = ServiceMembers {
             service: self.service.clone(),
             rule: (*rule).clone(),
+            near,
             node,
             family,
             redirected: self.redirected,
@@ -94,6 +101,7 @@ impl Question for ServicePartKey {
 struct ServiceMembers {
     service: ObjectKey,
     rule: Option<RuleRef>,
+    near: Option<Near>,
     node: Option<Arc<str>>,
     family: Option<IpFamily>,
     redirected: bool,
@@ -136,7 +144,7 @@ impl Question for ServiceMembers {
                     port: port.port,
                     subset: subset.clone(),
                     labels: labels.clone(),
-                    locality: None,
+                    near: self.near.clone().filter(|_| !says_locality(&policy)),
                     node: self.node.clone(),
                     family: self.family,
                     healthy_only: outlier.is_some_and(|outlier| outlier.min_health_percent > 0),
@@ -280,6 +288,14 @@ fn policy(
         None if subset.is_some() => None,
         None => Some(Arc::default()),
     }
+}
+
+/// Whether a rule says itself how localities are balanced, which is not supported yet: it overrules the service's own word (Istio:
+/// core/loadbalancer/loadbalancer.go).
+fn says_locality(policy: &Policy) -> bool {
+    policy.load_balancer.as_ref().is_some_and(|balancer| {
+        balancer.locality_lb_setting.is_given() || balancer.zone_aware_lb_setting.is_given()
+    })
 }
 
 /// Whether Envoy sends to the address that the client called: headless services, and `simple: PASSTHROUGH`. Such a cluster has no

@@ -6,6 +6,7 @@
 //! one locality for each port and set of labels that holds it.
 
 mod locality;
+mod near;
 
 use std::sync::Arc;
 
@@ -23,9 +24,10 @@ use crate::cluster::NodeLocal;
 use crate::encode::{Piece, assembled};
 use crate::key::Made;
 use crate::resource_names::outbound_cluster;
-use locality::{LocalityPiece, Picked};
+use locality::{LocalityPiece, Nodes, Picked};
+pub use near::Near;
 
-/// The endpoints of one cluster, as callers of one locality have them.
+/// The endpoints of one cluster, as callers of one place have them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AssignmentKey {
     /// The service.
@@ -37,8 +39,8 @@ pub struct AssignmentKey {
     /// The labels that the endpoints must carry: the subset's, taken out of its rule, so that the rule's other fields do not matter
     /// here, and a subset that is gone from its rule while a route still needs it keeps its endpoints up to date.
     pub labels: Selector,
-    /// Where the caller runs; none where nothing reads it.
-    pub locality: Option<Locality>,
+    /// Which endpoints come first; none: all are alike.
+    pub near: Option<Near>,
     /// The caller's Kubernetes node; none unless the service keeps its traffic on the node.
     pub node: Option<Arc<str>>,
     /// Which addresses the caller reaches; none unless the service has endpoints of both families.
@@ -60,19 +62,30 @@ impl Question for AssignmentKey {
         });
         let node = (*read.ask(NodeLocal(self.service.clone()))).then(|| self.node.clone());
         let localities = read.ask(LocalitiesOf(self.service.clone()));
-        let pieces = localities.iter().map(|locality| {
-            read.ask(LocalityPiece {
-                picked: Picked {
-                    service: self.service.clone(),
-                    locality: locality.clone(),
-                    labels: self.labels.clone(),
-                    node: node.clone(),
-                    family: self.family,
-                    healthy_only: self.healthy_only,
-                },
-                port: self.port,
-            })
-        });
+        let picked = |locality: &Locality, nodes: Nodes| Picked {
+            service: self.service.clone(),
+            locality: locality.clone(),
+            labels: self.labels.clone(),
+            nodes,
+            family: self.family,
+            healthy_only: self.healthy_only,
+        };
+        let all = node.map_or(Nodes::All, Nodes::On);
+        let pieces = match &self.near {
+            None => localities.iter().map(|locality| (picked(locality, all.clone()), 0)).collect(),
+            Some(near) => {
+                let parts = localities.iter().flat_map(|locality| {
+                    near.parts(locality, &all).map(|(nodes, distance)| (picked(locality, nodes), distance))
+                });
+                let has_port = |picked: &Picked| {
+                    read.ask(picked.clone()).iter().any(|endpoint| endpoint.ports.contains_key(&self.port))
+                };
+                near::dense(parts.filter(|(picked, _)| has_port(picked)).collect())
+            }
+        };
+        let pieces = pieces
+            .into_iter()
+            .map(|(picked, priority)| read.ask(LocalityPiece { picked, port: self.port, priority }));
         let pieces: Vec<_> = pieces.collect();
         let (body, version) = assembled(
             std::iter::once(&head).chain(pieces.iter().filter_map(|piece| piece.as_ref().as_ref())),

@@ -37,9 +37,9 @@ pub struct OutboundKey {
     /// Of the selectors that something outbound asks for (a VirtualService's `sourceLabels`, a DestinationRule's `workloadSelector`),
     /// those that match its labels; sorted. Labels that no rule reads are not here, and make no layer.
     pub selectors: Arc<[Selector]>,
-    /// Where it runs; none where no rule reads it.
+    /// Where it runs; none where no service prefers endpoints near the caller. Without the sub-zone where none prefers those of its node.
     pub locality: Option<Locality>,
-    /// The Kubernetes node that it runs on; none where no service keeps its traffic on the node.
+    /// The Kubernetes node that it runs on; none where no service keeps its traffic on the node, or prefers it.
     pub node: Option<Arc<str>>,
     /// HTTP/1.0 is accepted.
     pub http10: bool,

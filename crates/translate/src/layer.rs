@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use meltemi_api::service::TrafficDistribution;
 use meltemi_memo::{Memo, NodeId, Question};
 use meltemi_model::proxy::{Interception, Proxy, ProxyKind};
 use meltemi_model::read::Read;
-use meltemi_model::service::VisibleServices;
-use meltemi_model::workload::{self, Workload};
+use meltemi_model::service::{AnyDistribution, VisibleServices};
+use meltemi_model::workload::{self, Workload, WorkloadLocality};
 use meltemi_model::{Mesh, virtual_service};
-use meltemi_names::Selector;
+use meltemi_names::{Locality, Selector};
 
 use crate::cluster::{FixedKey, ServicePartKey};
 use crate::key::{LayerKey, OutboundKey, PartKey};
@@ -39,14 +40,24 @@ impl Question for LayersOf {
             .filter(|selector| selector.selects(&workload.labels))
             .cloned()
             .collect();
+        // Where a proxy runs is read as far as something prefers endpoints near the caller, and no further.
+        let preferred = *read.ask(AnyDistribution);
+        let locality = (preferred != TrafficDistribution::Any).then(|| {
+            let locality = (*read.ask(WorkloadLocality(Arc::clone(proxy)))).clone();
+            match preferred {
+                TrafficDistribution::SameNode => locality,
+                _ => Locality { sub_zone: Arc::default(), ..locality },
+            }
+        });
+        let reads_node = preferred == TrafficDistribution::SameNode || *read.ask(workload::AnyNodeLocal);
         let mut layers = vec![LayerKey::Outbound(OutboundKey {
             namespace: proxy.namespace.clone(),
             domain: proxy.cluster_domain().map(Arc::from),
             interception: proxy.interception,
             family: proxy.family(),
             selectors: selectors.into_iter().collect(),
-            locality: None,
-            node: if *read.ask(workload::AnyNodeLocal) { workload.node.clone() } else { None },
+            locality,
+            node: workload.node.clone().filter(|_| reads_node),
             http10: proxy.http10,
             access_log: proxy.access_log,
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,

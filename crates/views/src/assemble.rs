@@ -9,7 +9,7 @@ use meltemi_catalog::{Body, Change, Generation, Layer, LayerBuilder, Live, Need,
 use meltemi_names::{TypeUrl, Version};
 use meltemi_translate::encode::field_head;
 
-use crate::group::LastGood;
+use crate::group::{Aside, LastGood};
 use crate::intern::Interner;
 use crate::quarantine::{Refused, is_refused};
 
@@ -22,6 +22,13 @@ pub(crate) struct Assembly {
     parts: Layer,
     /// The virtual hosts in force of each route configuration.
     children: BTreeMap<ResourceName, BTreeSet<ResourceName>>,
+}
+
+/// What builds refuse, and what becomes of it.
+pub(crate) struct Quarantined<'a> {
+    pub(crate) refused: &'a BTreeSet<Refused>,
+    pub(crate) last_good: &'a LastGood,
+    pub(crate) aside: &'a mut Aside,
 }
 
 impl Default for Assembly {
@@ -41,10 +48,10 @@ impl Assembly {
         &mut self,
         parts: LayerBuilder,
         served: &mut LayerBuilder,
-        refused: &BTreeSet<Refused>,
-        last_good: &LastGood,
+        quarantined: Quarantined<'_>,
         interner: &mut Interner,
     ) {
+        let Quarantined { refused, last_good, aside } = quarantined;
         let before = self.parts.generation();
         let Some(now) = parts.finish() else { return };
         let mut stale: BTreeSet<ResourceName> = BTreeSet::new();
@@ -69,6 +76,7 @@ impl Assembly {
                         served.put(Arc::clone(resource));
                     }
                     (_, _, Change::Removed(_)) => {
+                        aside.remove(&(type_url, resource.name().clone()));
                         served.remove(type_url, resource.name().as_str());
                     }
                 }
@@ -78,13 +86,20 @@ impl Assembly {
         for route in stale {
             if let Some(head) = self.parts.find(TypeUrl::Route, route.as_str()) {
                 let assembled = interner.intern(Arc::new(self.assemble(&head.resource)));
+                let key = (TypeUrl::Route, route);
                 if !is_refused(refused, &assembled) {
+                    aside.remove(&key);
                     served.put(assembled);
-                } else if served.find(TypeUrl::Route, route.as_str()).is_none()
-                    && let Some(good) = last_good.get(&(TypeUrl::Route, route))
-                {
+                    continue;
+                }
+                let is_new = served.find(key.0, key.1.as_str()).is_none();
+                let good = last_good.get(&key).filter(|_| is_new);
+                let since = good.map_or(served.generation(), |(_, replaced)| *replaced);
+                if let Some((good, _)) = good {
                     served.put(Arc::clone(good));
                 }
+                let since = aside.get(&key).map_or(since, |(_, since)| *since);
+                aside.insert(key, (assembled, since));
             }
         }
     }

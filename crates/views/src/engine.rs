@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use meltemi_api::Finding;
-use meltemi_catalog::{Generation, View};
+use meltemi_catalog::{Generation, Layer, LayerId, View};
 use meltemi_memo::{Cost, Memo, NodeId};
 use meltemi_model::proxy::Proxy;
 use meltemi_model::{ChangeSet, Event, Mesh, Store};
@@ -16,6 +16,7 @@ use meltemi_translate::layer::LayersOf;
 use crate::group::{Group, Held, LastGood, Role, Step, Subscriptions};
 use crate::intern::Interner;
 use crate::quarantine::{Quarantine, Refused};
+use crate::withheld::{Withheld, WithheldByLayer};
 
 /// How the engine works; see `meltemi serve --help`.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +65,17 @@ pub struct Applied {
     pub proxies: Vec<ProxyId>,
     /// [`Engine::findings`] answers something else now.
     pub findings: bool,
+    /// The layers that somebody is served from and that changed.
+    pub layers: Vec<LayerStep>,
+}
+
+/// One layer before and after a batch.
+#[derive(Clone, Debug)]
+pub struct LayerStep {
+    /// As it was.
+    pub before: Arc<Layer>,
+    /// As it is.
+    pub after: Arc<Layer>,
 }
 
 /// All layers that somebody is served from, kept up to date. Owned by one task.
@@ -81,6 +93,7 @@ pub struct Engine {
     findings: BTreeMap<ObjectKey, NodeId>,
     quarantine: Quarantine,
     interner: Interner,
+    withheld: Arc<WithheldByLayer>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +136,19 @@ macro_rules! step {
     };
 }
 
+/// Notes what a layer withholds now; most withhold nothing.
+fn note_withheld(withheld: &mut Arc<WithheldByLayer>, layer: LayerId, now: Vec<Withheld>) {
+    if withheld.get(&layer).map(Vec::as_slice).unwrap_or_default() == now {
+        return;
+    }
+    let all = Arc::make_mut(withheld);
+    if now.is_empty() {
+        all.remove(&layer);
+    } else {
+        all.insert(layer, now);
+    }
+}
+
 fn unsubscribe(
     subscribers: &mut HashMap<NodeId, Vec<Subscriber>>,
     node: NodeId,
@@ -137,11 +163,16 @@ fn unsubscribe(
 }
 
 impl Engine {
-    /// An engine over an empty mesh.
+    /// An engine over an empty mesh, of a control plane without a revision.
     pub fn new(options: Options) -> Self {
+        Self::of_revision(options, "")
+    }
+
+    /// An engine over an empty mesh, of a control plane of that revision; see [`Store::of_revision`].
+    pub fn of_revision(options: Options, revision: &str) -> Self {
         Self {
             options,
-            store: Store::new(),
+            store: Store::of_revision(revision),
             memo: Memo::new(),
             generation: Generation(1),
             groups: BTreeMap::new(),
@@ -151,6 +182,7 @@ impl Engine {
             findings: BTreeMap::new(),
             quarantine: Quarantine::default(),
             interner: Interner::default(),
+            withheld: Arc::default(),
         }
     }
 
@@ -173,7 +205,7 @@ impl Engine {
     pub fn apply(&mut self, batch: impl IntoIterator<Item = Event>) -> Applied {
         let changes = self.store.apply(batch);
         if changes.is_empty() {
-            return Applied { generation: self.generation, changes, proxies: Vec::new(), findings: false };
+            return Applied { generation: self.generation, changes, ..Applied::default() };
         }
         self.generation = Generation(self.generation.0 + 1);
         let nodes = self.memo.apply(self.store.mesh(), changes.entries());
@@ -195,12 +227,18 @@ impl Engine {
             }
         }
         let mut changed = BTreeSet::new();
+        let mut steps = Vec::new();
         for (key, roles) in roles {
             let Some(group) = self.groups.get_mut(&key) else { continue };
             let mut step = step!(self, &key);
+            let before = Arc::clone(&group.layer);
             if group.refresh(&roles, &mut step) {
                 changed.insert(key.clone());
+                if group.proxies > 0 {
+                    steps.push(LayerStep { before, after: Arc::clone(&group.layer) });
+                }
             }
+            note_withheld(&mut self.withheld, group.layer.id(), group.withheld());
             self.forget_unused(&key);
         }
         for proxy in &moved {
@@ -215,7 +253,7 @@ impl Engine {
             .filter(|(id, proxy)| moved.contains(id) || proxy.layers.iter().any(|key| changed.contains(key)))
             .map(|(id, _)| *id)
             .collect();
-        Applied { generation: self.generation, changes, proxies, findings }
+        Applied { generation: self.generation, changes, proxies, findings, layers: steps }
     }
 
     /// A proxy connected: it is served from now on.
@@ -273,6 +311,16 @@ impl Engine {
     pub fn held(&self, id: ProxyId) -> Vec<Held> {
         let layers = self.proxies.get(&id).into_iter().flat_map(|proxy| &proxy.layers);
         layers.filter_map(|key| self.groups.get(key)).flat_map(Group::held).collect()
+    }
+
+    /// What the layers do not have of what the mesh asks for. The same pointer as long as that is the same.
+    pub fn withheld(&self) -> &Arc<WithheldByLayer> {
+        &self.withheld
+    }
+
+    /// The layers that are kept.
+    pub fn layer_ids(&self) -> impl Iterator<Item = LayerId> {
+        self.groups.values().map(|group| group.layer.id())
     }
 
     /// What does not fit together across the objects in force, object by object.
@@ -348,6 +396,7 @@ impl Engine {
                     key.refusing.as_ref().map(|(build, _)| self.quarantine.of(build)).unwrap_or_default();
                 let mut step = step!(self, key);
                 let group = Group::new(&key.layer, self.options.holds, (refused, last_good), &mut step);
+                note_withheld(&mut self.withheld, group.layer.id(), group.withheld());
                 self.groups.insert(key.clone(), group);
             }
             if let Some(group) = self.groups.get_mut(key) {
@@ -372,6 +421,7 @@ impl Engine {
         if self.groups.get(key).is_some_and(unused)
             && let Some(mut group) = self.groups.remove(key)
         {
+            note_withheld(&mut self.withheld, group.layer.id(), Vec::new());
             group.release(&mut step!(self, key));
         }
     }

@@ -9,10 +9,11 @@ use meltemi_model::Mesh;
 use meltemi_names::TypeUrl;
 use meltemi_translate::key::{LayerKey, Made, Members, PartKey, ResourceKey};
 
-use crate::assemble::Assembly;
-use crate::hold::Holds;
+use crate::assemble::{Assembly, Quarantined};
+use crate::hold::{Holds, clusters};
 use crate::intern::Interner;
 use crate::quarantine::{RefusedSet, is_refused};
+use crate::withheld::{Withheld, Withholding};
 
 /// A virtual host that keeps its last good state, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +63,11 @@ struct Member {
 /// What one batch does to the targets of a group: by type and name, the last word counts.
 pub(crate) type Targets = BTreeMap<(TypeUrl, ResourceName), Option<Arc<Resource>>>;
 
-/// The state before the present one, by type and name.
-pub(crate) type LastGood = BTreeMap<(TypeUrl, ResourceName), Arc<Resource>>;
+/// The state before the present one, by type and name, and the generation that replaced it.
+pub(crate) type LastGood = BTreeMap<(TypeUrl, ResourceName), (Arc<Resource>, Generation)>;
+
+/// What builds refuse and is not served to them for that, by type and name: what it would be, and since which generation it is not.
+pub(crate) type Aside = BTreeMap<(TypeUrl, ResourceName), (Arc<Resource>, Generation)>;
 
 /// A layer, its parts and resources, and how it came to be.
 #[derive(Debug)]
@@ -79,6 +83,8 @@ pub(crate) struct Group {
     refused: RefusedSet,
     /// The state before the present one of each resource that a proxy may refuse.
     last_good: LastGood,
+    /// What of the targets is left out for that.
+    aside: Aside,
     assembly: Option<Assembly>,
     pub(crate) layer: Arc<Layer>,
     /// How many proxies are served from it.
@@ -110,6 +116,7 @@ impl Group {
             holds: Holds::new(holds),
             refused,
             last_good,
+            aside: Aside::new(),
             assembly: inline.then(Assembly::default),
             layer: Arc::new(Layer::empty()),
             proxies: 0,
@@ -174,6 +181,46 @@ impl Group {
     /// The virtual hosts that keep their last good state.
     pub(crate) fn held(&self) -> Vec<Held> {
         self.holds.held()
+    }
+
+    /// What of the targets is not in force in the layer, and why.
+    pub(crate) fn withheld(&self) -> Vec<Withheld> {
+        let is_missing = |cluster: &&ResourceName| {
+            self.holds.cluster_lingers(cluster)
+                || self.layer.find(TypeUrl::Cluster, cluster.as_str()).is_none()
+        };
+        let in_force = |type_url, name: &ResourceName| match &self.assembly {
+            Some(assembly) => assembly.find(type_url, name),
+            None => self.layer.find(type_url, name.as_str()),
+        };
+        let differs = |type_url, name, target: &Resource| {
+            in_force(type_url, name).is_none_or(|live| live.resource.version() != target.version())
+        };
+        let waiting = self
+            .holds
+            .waiting()
+            .filter(|((type_url, name), waiting)| differs(*type_url, name, &waiting.route))
+            .map(|((type_url, name), waiting)| Withheld {
+                type_url: *type_url,
+                name: name.clone(),
+                since: waiting.since,
+                origin: waiting.route.origin().to_vec(),
+                why: Withholding::Missing(clusters(&waiting.route).filter(is_missing).cloned().collect()),
+            });
+        let lingering = self.holds.lingering().filter_map(|(name, since)| {
+            let live = self.layer.find(TypeUrl::Cluster, name.as_str())?;
+            let origin = live.resource.origin().to_vec();
+            let why = Withholding::Needed;
+            Some(Withheld { type_url: TypeUrl::Cluster, name: name.clone(), since, origin, why })
+        });
+        let aside = self.aside.iter().map(|((type_url, name), (target, since))| Withheld {
+            type_url: *type_url,
+            name: name.clone(),
+            since: *since,
+            origin: target.origin().to_vec(),
+            why: Withholding::Refused,
+        });
+        waiting.chain(lingering).chain(aside).collect()
     }
 
     fn refresh_parts(&mut self, targets: &mut Targets, step: &mut Step<'_>) {
@@ -257,7 +304,7 @@ impl Group {
 
     /// Decides what of the targets goes into force, and makes the layer's next state.
     fn publish(&mut self, targets: Targets, lingering: &[Arc<Resource>], step: &mut Step<'_>) -> bool {
-        let mut targets = self.instead_of_refused(targets);
+        let mut targets = self.instead_of_refused(targets, step.generation);
         for resource in targets.values_mut().flatten() {
             *resource = step.interner.intern(Arc::clone(resource));
         }
@@ -270,7 +317,12 @@ impl Group {
             Some(assembly) => {
                 let mut inner = assembly.edit(step.generation);
                 self.holds.admit(targets, lingering, &mut inner);
-                assembly.finish(inner, &mut edit, &self.refused, &self.last_good, step.interner);
+                let quarantined = Quarantined {
+                    refused: &self.refused,
+                    last_good: &self.last_good,
+                    aside: &mut self.aside,
+                };
+                assembly.finish(inner, &mut edit, quarantined, step.interner);
             }
         }
         edit.bury(step.tombstones);
@@ -296,33 +348,44 @@ impl Group {
                 let before = self.layer.find(type_url, resource.name().as_str());
                 if let Some(before) = before.filter(|before| before.resource.version() != resource.version())
                 {
-                    self.last_good.insert((type_url, resource.name().clone()), Arc::clone(&before.resource));
+                    let replaced = (Arc::clone(&before.resource), next.generation());
+                    self.last_good.insert((type_url, resource.name().clone()), replaced);
                 }
             }
         }
     }
 
     /// A refused target leaves what is in force, or goes back to the last good; with neither it is left out.
-    fn instead_of_refused(&self, targets: Targets) -> Targets {
+    fn instead_of_refused(&mut self, targets: Targets, generation: Generation) -> Targets {
         if self.refused.is_empty() {
             return targets;
         }
-        let good = |resource: &Arc<Resource>| !is_refused(&self.refused, resource);
-        let stays = |(type_url, name): &(TypeUrl, ResourceName)| {
-            let live = match &self.assembly {
-                Some(assembly) => assembly.find(*type_url, name),
-                None => self.layer.find(*type_url, name.as_str()),
+        let refused = Arc::clone(&self.refused);
+        let good = |resource: &Arc<Resource>| !is_refused(&refused, resource);
+        let mut admitted = Targets::new();
+        for (key, target) in targets {
+            let Some(bad) = target.as_ref().filter(|resource| !good(resource)) else {
+                self.aside.remove(&key);
+                admitted.insert(key, target);
+                continue;
             };
-            live.is_some_and(|live| good(&live.resource))
-        };
-        let instead = |(key, target): (_, Option<Arc<Resource>>)| match target {
-            Some(resource) if !good(&resource) => {
-                let last_good = self.last_good.get(&key).filter(|resource| good(resource)).cloned();
-                if stays(&key) { None } else { last_good.map(|resource| (key, Some(resource))) }
+            let live = match &self.assembly {
+                Some(assembly) => assembly.find(key.0, &key.1),
+                None => self.layer.find(key.0, key.1.as_str()),
+            };
+            let stays = live.is_some_and(|live| good(&live.resource));
+            let last_good = self.last_good.get(&key).filter(|(resource, _)| good(resource)).cloned();
+            // What a new layer leaves out was replaced before it began.
+            let since = match &last_good {
+                Some((_, replaced)) if !stays => *replaced,
+                _ => generation,
+            };
+            self.aside.entry(key.clone()).or_insert((Arc::clone(bad), since)).0 = Arc::clone(bad);
+            if let Some((resource, _)) = last_good.filter(|_| !stays) {
+                admitted.insert(key, Some(resource));
             }
-            target => Some((key, target)),
-        };
-        targets.into_iter().filter_map(instead).collect()
+        }
+        admitted
     }
 }
 

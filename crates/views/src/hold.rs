@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use meltemi_catalog::{LayerBuilder, Need, Resource, ResourceName};
+use meltemi_catalog::{Generation, LayerBuilder, Need, Resource, ResourceName};
 use meltemi_names::TypeUrl;
 
 use crate::group::{Held, Targets};
@@ -17,11 +17,19 @@ pub(crate) struct Holds {
     enabled: bool,
     /// How many routes in force need each cluster.
     needed: BTreeMap<ResourceName, u32>,
-    /// Routes whose target waits, with the target.
-    waiting: BTreeMap<(TypeUrl, ResourceName), Arc<Resource>>,
-    /// Clusters that are gone from the targets and still needed, with the assignments that went with them.
-    lingering: BTreeSet<ResourceName>,
+    /// Routes whose target waits.
+    waiting: BTreeMap<(TypeUrl, ResourceName), Waiting>,
+    /// Clusters that are gone from the targets, since when, and still needed, with the assignments that went with them.
+    lingering: BTreeMap<ResourceName, Generation>,
     lingering_endpoints: BTreeSet<ResourceName>,
+}
+
+/// What waits to go into force.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) route: Arc<Resource>,
+    /// The first batch of which something waits: what is in force is of before.
+    pub(crate) since: Generation,
 }
 
 impl Holds {
@@ -30,7 +38,7 @@ impl Holds {
             enabled,
             needed: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            lingering: BTreeSet::new(),
+            lingering: BTreeMap::new(),
             lingering_endpoints: BTreeSet::new(),
         }
     }
@@ -43,11 +51,12 @@ impl Holds {
             match (type_url, target) {
                 (TypeUrl::VirtualHost | TypeUrl::Route, target) => routes.push(((type_url, name), target)),
                 (TypeUrl::Cluster, Some(cluster)) => {
-                    appeared |= self.lingering.remove(&name) || edit.find(type_url, name.as_str()).is_none();
+                    appeared |= self.lingering.remove(&name).is_some()
+                        || edit.find(type_url, name.as_str()).is_none();
                     edit.put(cluster);
                 }
                 (TypeUrl::Cluster, None) => {
-                    self.lingering.insert(name);
+                    self.lingering.entry(name).or_insert(edit.generation());
                 }
                 (TypeUrl::Endpoint, None) => {
                     self.lingering_endpoints.insert(name);
@@ -67,9 +76,9 @@ impl Holds {
             }
         }
         for (key, target) in routes {
-            self.waiting.remove(&key);
+            let since = self.waiting.remove(&key).map_or(edit.generation(), |waiting| waiting.since);
             match target {
-                Some(route) => self.admit_route(key, route, edit),
+                Some(route) => self.admit_route(key, Waiting { route, since }, edit),
                 None => {
                     self.unneed(key.0, &key.1, edit);
                     edit.remove(key.0, key.1.as_str());
@@ -78,8 +87,8 @@ impl Holds {
         }
         if appeared {
             // What waited may have what it needs now.
-            for (key, route) in std::mem::take(&mut self.waiting) {
-                self.admit_route(key, route, edit);
+            for (key, waiting) in std::mem::take(&mut self.waiting) {
+                self.admit_route(key, waiting, edit);
             }
         }
         self.drop_unneeded(edit);
@@ -99,7 +108,7 @@ impl Holds {
     pub(crate) fn held(&self) -> Vec<Held> {
         self.waiting
             .iter()
-            .map(|((_, name), route)| Held {
+            .map(|((_, name), Waiting { route, .. })| Held {
                 name: name.clone(),
                 missing: clusters(route).cloned().collect(),
                 origin: route.origin().to_vec(),
@@ -107,7 +116,23 @@ impl Holds {
             .collect()
     }
 
-    fn admit_route(&mut self, key: (TypeUrl, ResourceName), route: Arc<Resource>, edit: &mut LayerBuilder) {
+    /// The routes that wait, by type and name.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (&(TypeUrl, ResourceName), &Waiting)> {
+        self.waiting.iter()
+    }
+
+    /// The clusters that stay only because a route in force needs them, and since when.
+    pub(crate) fn lingering(&self) -> impl Iterator<Item = (&ResourceName, Generation)> {
+        self.lingering.iter().map(|(name, since)| (name, *since))
+    }
+
+    /// Whether the cluster stays only because a route in force needs it.
+    pub(crate) fn cluster_lingers(&self, cluster: &ResourceName) -> bool {
+        self.lingering.contains_key(cluster)
+    }
+
+    fn admit_route(&mut self, key: (TypeUrl, ResourceName), waiting: Waiting, edit: &mut LayerBuilder) {
+        let route = Arc::clone(&waiting.route);
         let dangling = clusters(&route).any(|cluster| self.is_missing(cluster, edit));
         if self.enabled && dangling {
             let in_force = edit.find(key.0, key.1.as_str()).map(|live| &live.resource);
@@ -117,7 +142,7 @@ impl Holds {
                     || clusters(before).all(|cluster| edit.find(TypeUrl::Cluster, cluster.as_str()).is_some())
             });
             if good {
-                self.waiting.insert(key, route);
+                self.waiting.insert(key, waiting);
                 return;
             }
         }
@@ -130,7 +155,7 @@ impl Holds {
 
     /// Whether a cluster is not among the targets: a lingering one is as good as gone for what is new.
     fn is_missing(&self, cluster: &ResourceName, edit: &LayerBuilder) -> bool {
-        self.lingering.contains(cluster) || edit.find(TypeUrl::Cluster, cluster.as_str()).is_none()
+        self.lingering.contains_key(cluster) || edit.find(TypeUrl::Cluster, cluster.as_str()).is_none()
     }
 
     /// The route of that name, if in force, needs its clusters no more.
@@ -149,7 +174,7 @@ impl Holds {
     /// Removes lingering clusters that no route in force needs, and lingering assignments that no cluster needs.
     fn drop_unneeded(&mut self, edit: &mut LayerBuilder) {
         let (enabled, needed) = (self.enabled, &self.needed);
-        self.lingering.retain(|cluster| {
+        self.lingering.retain(|cluster, _| {
             let keep = enabled && needed.contains_key(cluster);
             if !keep {
                 edit.remove(TypeUrl::Cluster, cluster.as_str());
@@ -157,7 +182,7 @@ impl Holds {
             keep
         });
         let mut served = BTreeSet::new();
-        for cluster in &self.lingering {
+        for cluster in self.lingering.keys() {
             let live = edit.find(TypeUrl::Cluster, cluster.as_str());
             served.extend(
                 live.into_iter()
@@ -175,7 +200,7 @@ impl Holds {
     }
 }
 
-fn clusters(route: &Resource) -> impl Iterator<Item = &ResourceName> {
+pub(crate) fn clusters(route: &Resource) -> impl Iterator<Item = &ResourceName> {
     route.needs().iter().filter(|need| need.type_url == TypeUrl::Cluster).map(|need| &need.name)
 }
 

@@ -10,8 +10,11 @@ mod engine;
 mod group;
 mod hold;
 mod intern;
+pub mod origin;
 mod quarantine;
+mod withheld;
 
-pub use engine::{Applied, Engine, Options, ProxyId};
+pub use engine::{Applied, Engine, LayerStep, Options, ProxyId};
 pub use group::Held;
 pub use quarantine::Refused;
+pub use withheld::{Withheld, WithheldByLayer, Withholding};

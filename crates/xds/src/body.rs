@@ -249,6 +249,7 @@ impl Live {
             return Poll::Ready(Err((Ended::Aged, Status::ok("old enough; another replica may have room"))));
         }
         let mut taken = 0;
+        let mut heard = 0;
         loop {
             // Requests before pushes: an answer may allow what would else wait.
             while taken < REQUESTS_AT_ONCE {
@@ -277,6 +278,10 @@ impl Live {
             if watermark > self.watermark {
                 self.watermark = watermark;
                 self.watcher.progressed(watermark);
+            }
+            if taken > heard || matches!(next, Ok(Next::Idle { .. })) {
+                heard = taken;
+                self.watcher.moved();
             }
             match next.map_err(closed)? {
                 Next::Send(response) => return Poll::Ready(Ok(response)),

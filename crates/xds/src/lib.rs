@@ -26,6 +26,7 @@ mod watch;
 pub use admission::Admission;
 pub use form::Form;
 pub use limits::Limits;
+pub use machine::standing::{Lack, Lacking};
 pub use machine::{Close, CloseCode, Machine, Next};
 pub use metrics::{Ended, Metrics};
 pub use peer::{Connection, Directory, Peer, StreamHandle, Watcher};

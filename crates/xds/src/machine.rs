@@ -12,6 +12,7 @@ mod compose;
 mod delta;
 mod progress;
 mod sotw;
+pub(crate) mod standing;
 mod unknown;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,6 +100,8 @@ pub struct Machine {
     pub(crate) clusters_expected: bool,
     /// The client holds something from another stream.
     pub(crate) returning: bool,
+    /// It was given all of its first answers, and has answered them.
+    begun: bool,
     /// What it will ask for next.
     expected: Expected,
     nonce: u64,
@@ -126,6 +129,7 @@ impl Machine {
             touched: BTreeSet::new(),
             clusters_expected: false,
             returning: false,
+            begun: false,
             expected: Expected::default(),
             nonce: 0,
             admitted: false,
@@ -195,6 +199,7 @@ impl Machine {
             return Ok(Next::Send(response));
         }
         self.advance(now);
+        self.begin(view, now);
         Ok(Next::Idle { until: self.wait_ends(view, now) })
     }
 

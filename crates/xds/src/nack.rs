@@ -6,6 +6,7 @@
 //! Invariant: each refusal either splits a set or ends a resource's tries; it cannot go on for ever.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use meltemi_catalog::{Generation, ResourceName};
 use meltemi_names::Version;
@@ -23,6 +24,8 @@ pub(crate) struct Aside {
     pub(crate) last_try: bool,
     /// Something else of the same response was accepted since, which may have been what was missing.
     pub(crate) earned: bool,
+    /// The client's words.
+    pub(crate) words: Arc<str>,
 }
 
 /// Names that must go in responses of their own, in this order, before any other.
@@ -64,6 +67,7 @@ impl Watch {
     pub(crate) fn refuse(
         &mut self,
         entries: Vec<Entry>,
+        words: &str,
         current: impl Fn(&ResourceName) -> Option<Version>,
     ) -> Outcome {
         let (suspects, removals): (Vec<Entry>, Vec<Entry>) =
@@ -95,7 +99,8 @@ impl Watch {
                     if current(&name) == Some(version) && !self.due.contains_key(&name) {
                         // What went alone from the start missed no other.
                         let last_try = due.again || !due.halved;
-                        let aside = Aside { version, since: due.since, last_try, earned: false };
+                        let aside =
+                            Aside { version, since: due.since, last_try, earned: false, words: words.into() };
                         self.aside.insert(name, aside);
                     } else {
                         // It has changed since: another version is another try.

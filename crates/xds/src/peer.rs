@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use meltemi_catalog::{Generation, ResourceName, View};
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::form::Form;
 use crate::machine::Machine;
+use crate::machine::standing::Lacking;
 use crate::metrics::Ended;
 use crate::status::{Refusal, StreamStatus};
 
@@ -53,6 +54,10 @@ pub trait Watcher: Send + 'static {
 
     /// The client has acknowledged everything up to this generation.
     fn progressed(&mut self, watermark: Generation);
+
+    /// Note was taken of what the client said (an acknowledgement, a refusal, a subscription), of a newer view, or of time: what
+    /// [`StreamHandle::lacks`] says may differ.
+    fn moved(&mut self) {}
 
     /// The stream ends, for this reason; dropped right after. Not called if the connection breaks.
     fn ended(&mut self, _reason: Ended) {}
@@ -131,6 +136,35 @@ impl StreamHandle {
         let offered =
             view.find(type_url, name.as_str()).is_some_and(|live| live.resource.version() == version);
         offered && self.with(|machine| machine.has_settled(type_url, name))
+    }
+
+    /// Whether the client has acknowledged all that its view holds now, and all that it must drop. Costs the same however much
+    /// that is.
+    pub fn is_settled(&self, now: Instant) -> bool {
+        self.looking(|machine, view| machine.is_settled(view, now))
+    }
+
+    /// Whether the client came with something from another stream, and has not got all of its first answers: it may hold what no
+    /// view has any more.
+    pub fn may_hold_more(&self, now: Instant) -> bool {
+        self.looking(|machine, view| machine.may_hold_more(view, now))
+    }
+
+    /// What the client lacks of these resources, in their order. One that it did not ask for, and will not, it does not lack.
+    pub fn lacks(&self, wanted: &[(TypeUrl, ResourceName)], now: Instant) -> Vec<Lacking> {
+        self.looking(|machine, view| {
+            wanted.iter().filter_map(|(type_url, name)| machine.lacks(*type_url, name, view, now)).collect()
+        })
+    }
+
+    /// The first of all that the client lacks of its view, if there is any.
+    pub fn lacks_anything(&self, now: Instant) -> Option<Lacking> {
+        self.looking(|machine, view| machine.lacks_anything(view, now))
+    }
+
+    /// With the view as it is while the machine is locked: never an older one than the machine has seen.
+    fn looking<T>(&self, look: impl FnOnce(&Machine, &View) -> T) -> T {
+        self.with(|machine| look(machine, &self.view()))
     }
 
     /// What the client may have now.

@@ -115,7 +115,7 @@ pub(crate) struct Watch {
     pub(crate) aside: BTreeMap<ResourceName, Aside>,
     pub(crate) flights: VecDeque<Flight>,
     /// Effects of flights that are remembered no more.
-    lost: Option<Generation>,
+    pub(crate) lost: Option<Generation>,
     /// The last flight ran out of time, and nothing was answered since: the client is stuck (a warming cluster).
     pub(crate) stuck: bool,
     /// State of the world, complete types: the list that the client accepted last.
@@ -198,6 +198,13 @@ impl Watch {
     /// Nothing is due, waited for or refused.
     pub(crate) fn quiet(&self) -> bool {
         !self.start && self.due.is_empty() && self.aside.is_empty() && self.open().next().is_none()
+    }
+
+    /// All that the client was to have of this type it has acknowledged, however long that took.
+    pub(crate) fn is_settled(&self) -> bool {
+        let waits = |due: &Due| !due.drains;
+        let owes = self.start || self.due.values().any(waits) || !self.flights.is_empty();
+        !owes && self.aside.is_empty() && self.lost.is_none()
     }
 
     /// The first generation whose effects are not all in force here; none if all are. With `patient`, flights whose wait

@@ -7,6 +7,8 @@
 mod canary;
 mod clients;
 mod files;
+mod in_force;
+mod namespaces;
 mod references;
 mod refused;
 mod reviews;

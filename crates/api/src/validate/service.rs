@@ -2,7 +2,7 @@
 
 use meltemi_names::Protocol;
 
-use super::Report;
+use super::{Report, annotations};
 use crate::field::FieldPath;
 use crate::finding::Finding;
 use crate::service::{ServicePort, ServiceType};
@@ -18,6 +18,7 @@ pub(super) fn check(service: &Service, meta: &Meta, path: &FieldPath, report: &m
             format!("`{name}` is not the name of a service, which has no dots"),
         );
     }
+    annotations::of_service(service, meta, path, report);
     let external = service.service_type == ServiceType::ExternalName;
     if external && service.external_name.is_none() {
         report.error(path, "no-external-name", "a Service of type ExternalName needs externalName");

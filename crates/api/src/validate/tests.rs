@@ -358,3 +358,42 @@ fn workload_entries_have_addresses() {
         "4:34 error bad-address ports: a Unix socket has no ports\n"
     );
 }
+
+#[test]
+fn annotations_and_labels_of_a_service_that_have_no_meaning_or_no_effect_yet() {
+    let of = |metadata: &str, spec: &str| {
+        told(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: a, {metadata}}}\nspec: {{{spec}ports: [{{name: http, port: 80}}]}}\n"
+        ))
+    };
+    assert_eq!(of("annotations: {networking.istio.io/exportTo: 'shop, ., ~,*'}", ""), "");
+    assert_eq!(
+        of("annotations: {networking.istio.io/exportTo: 'shop, a_b'}", ""),
+        "3:65 warning bad-export-to metadata.annotations[\"networking.istio.io/exportTo\"]: `a_b` is not `.`, `*`, `~` or the name of a namespace\n"
+    );
+    assert_eq!(
+        of(
+            "annotations: {networking.istio.io/traffic-distribution: preferclose}",
+            "trafficDistribution: PreferSameNode, "
+        ),
+        ""
+    );
+    assert_eq!(
+        of("namespace: b", "trafficDistribution: Near, "),
+        "4:29 warning bad-traffic-distribution trafficDistribution: `Near` is no distribution of traffic\n"
+    );
+    assert_eq!(
+        of("labels: {istio.io/persistent-session: cart}", ""),
+        "3:59 warning not-supported-yet metadata.labels[\"istio.io/persistent-session\"]: this label is not supported yet\n"
+    );
+    assert_eq!(
+        of("annotations: {alpha.istio.io/kubernetes-serviceaccounts: a}", ""),
+        "3:78 warning not-supported-yet metadata.annotations[\"alpha.istio.io/kubernetes-serviceaccounts\"]: this annotation is not supported yet\n"
+    );
+    assert_eq!(
+        told(
+            "{apiVersion: v1, kind: Namespace, metadata: {name: a, annotations: {networking.istio.io/traffic-distribution: x}}}"
+        ),
+        "1:111 warning bad-traffic-distribution metadata.annotations[\"networking.istio.io/traffic-distribution\"]: `x` is no distribution of traffic\n"
+    );
+}

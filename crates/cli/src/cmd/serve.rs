@@ -35,9 +35,9 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         cluster,
         max_connection_age,
         own: Own {
-            namespace: args.pod_namespace,
-            pod: args.pod_name,
-            service: args.service_name,
+            namespace: args.pod_namespace.as_str().into(),
+            pod: args.pod_name.as_deref().map(Into::into),
+            service: args.service_name.as_str().into(),
             revision: args.revision,
         },
         xds: args.xds_address.unwrap_or_else(|| Listener::Xds.default_address(in_pod)),
@@ -48,6 +48,7 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         namespace: args.namespace,
         holds: args.holds == Switch::On,
         virtual_hosts: args.virtual_hosts == Switch::On,
+        peers: args.peer.iter().map(ToString::to_string).collect(),
         terminal: std::io::stderr().is_terminal(),
         ..Config::default()
     };

@@ -116,6 +116,23 @@ async fn an_object_that_is_there_twice_is_found_where_it_is_not_in_force() -> Re
 }
 
 #[tokio::test]
+async fn objects_of_namespaces_that_do_not_count_are_counted() -> Result<()> {
+    let settings = "apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: 'discoverySelectors: [{matchLabels: {mesh: \"on\"}}]'}
+";
+    let folder =
+        folder(&[("app.yaml", APP), ("route.yaml", ROUTE), ("rule.yaml", RULE), ("mesh.yaml", settings)])?;
+    let ended = ended(&["validate", text(folder.path())?]).await?;
+    assert_eq!(
+        ended.stdout,
+        "info: 5 objects are of namespaces that discoverySelectors leave out: default 5 [namespaces-not-selected]; in force: they are passed over\n6 objects: 0 errors, 0 warnings, 1 notes\n"
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_cannot_be_looked_at_exits_with_2() -> Result<()> {
     let folder = reviews()?;
     let gone = folder.path().join("gone");

@@ -1,17 +1,18 @@
 //! Endpoints of one EndpointSlice, joined with the pods that it names.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use meltemi_api::Pod;
-use meltemi_api::endpoint_slice;
+use meltemi_api::endpoint_slice::{self, EndpointHealth};
+use meltemi_api::pod::Phase;
 use meltemi_memo::Question;
-use meltemi_names::{Kind, Labels, Locality, Namespace, ObjectKey, Port};
+use meltemi_names::{Kind, Labels, Locality, Namespace, ObjectKey, ObjectName, Port};
 
-use super::{Backend, Endpoint, EndpointAddress, Health, Located, TargetsOf, locality};
+use super::{Backend, Endpoint, EndpointAddress, Health, Located, TargetsOf, locality, topology};
 use crate::entry::IndexKey;
 use crate::mesh::Mesh;
-use crate::read::{self, Read, none_filed};
+use crate::read::{self, Read, filed, none_filed};
 
 /// The endpoints of a service that one of its slices says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -40,59 +41,89 @@ impl Question for SliceEndpoints {
             })
             .collect();
         let ports = Arc::new(ports);
+        let pods = *read.ask(AnyPod);
         let mut found = Vec::new();
-        for endpoint in slice.endpoints.iter().filter(|endpoint| !endpoint.health.is_terminating()) {
-            let Some((locality, node, backend)) = behind(read, endpoint, &self.slice.namespace) else {
-                continue;
-            };
+        for endpoint in &slice.endpoints {
+            let Some(health) = health(endpoint.health) else { continue };
             for address in &endpoint.addresses {
-                let health = if endpoint.health.is_ready() { Health::Healthy } else { Health::Unhealthy };
+                let Some(behind) = behind(read, endpoint, (*address, pods), &self.slice.namespace) else {
+                    continue;
+                };
+                let Some(health) = targets.sent(health, &behind.backend.labels) else { continue };
                 let endpoint = Endpoint {
                     address: EndpointAddress::Ip(*address),
                     health,
                     ports: Arc::clone(&ports),
-                    node: node.clone(),
+                    node: behind.node,
                     weight: 1,
-                    backend: Arc::clone(&backend),
+                    backend: behind.backend,
+                    pod: behind.pod,
+                    twin: false,
                 };
-                found.push((locality.clone(), Arc::new(endpoint)));
+                found.push((behind.locality, Arc::new(endpoint)));
             }
         }
         found
     }
 }
 
-/// What is behind an endpoint of a slice; none while its pod is waited for.
+/// What the three conditions say; none of one that is going away and answers nobody.
+fn health(conditions: EndpointHealth) -> Option<Health> {
+    if conditions.is_ready() {
+        Some(Health::Healthy)
+    } else if conditions.is_draining() {
+        Some(Health::Draining)
+    } else if conditions.is_terminating() {
+        None
+    } else {
+        Some(Health::Unhealthy)
+    }
+}
+
+/// What is known of an endpoint of a slice.
+struct Behind {
+    locality: Locality,
+    node: Option<Arc<str>>,
+    backend: Arc<Backend>,
+    pod: Option<ObjectName>,
+}
+
+/// What is behind an endpoint of a slice; none while its pod is waited for. Only the pod says where it runs: zone and node of a slice
+/// are not read (Istio: serviceregistry/kube/controller/endpointslice.go), except where there are no pods at all.
 fn behind(
     read: &Read<'_>,
     endpoint: &endpoint_slice::Endpoint,
+    (address, pods): (IpAddr, bool),
     namespace: &Namespace,
-) -> Option<(Locality, Option<Arc<str>>, Arc<Backend>)> {
-    if let Some(name) = &endpoint.pod {
-        let key = ObjectKey::new(Kind::Pod, namespace.clone(), name.clone());
-        let pod = read.ask(PodBackend(key));
-        match &*pod {
-            Some(pod) => {
-                let node = pod.node.clone().or_else(|| endpoint.node_name.clone());
-                return Some((
-                    locality(read, &pod.backend.labels, node.as_ref()),
-                    node,
-                    Arc::clone(&pod.backend),
-                ));
-            }
-            // Without its pod an endpoint has neither labels nor identity, so it waits for it (Istio:
-            // serviceregistry/kube/controller/endpointslice.go); in a folder without any pod it would wait for ever.
-            None if *read.ask(AnyPod) => return None,
-            None => {}
+) -> Option<Behind> {
+    let of_pod = |key: &ObjectKey| {
+        let pod = read.ask(PodBackend(key.clone()));
+        let PodFacts { node, backend } = (*pod).clone()?;
+        let locality = locality(read, &backend.labels, node.as_ref());
+        Some(Behind { locality, node, backend, pod: Some(key.name.clone()) })
+    };
+    let nowhere = |place: Locality, node: Option<Arc<str>>| {
+        let network = topology::network(read, &Labels::default());
+        let backend = Backend { namespace: Some(namespace.clone()), network, ..Backend::default() };
+        Some(Behind { locality: place, node, backend: Arc::new(backend), pod: endpoint.pod.clone() })
+    };
+    // Without its pod an endpoint has neither labels nor identity, so it waits for it; in a folder without any pod it would wait for
+    // ever.
+    if !pods {
+        let mut place = locality(read, &Labels::default(), endpoint.node_name.as_ref());
+        if place.zone.is_empty() {
+            place.zone = endpoint.zone.clone().unwrap_or_default();
         }
+        return nowhere(place, endpoint.node_name.clone());
     }
-    let node = endpoint.node_name.clone();
-    let mut place = locality(read, &Labels::default(), node.as_ref());
-    if place.zone.is_empty() {
-        place.zone = endpoint.zone.clone().unwrap_or_default();
+    if let Some(name) = &endpoint.pod {
+        return of_pod(&ObjectKey::new(Kind::Pod, namespace.clone(), name.clone()));
     }
-    let backend = Backend { namespace: Some(namespace.clone()), ..Backend::default() };
-    Some((place, node, Arc::new(backend)))
+    // A slice written by hand may name the address of a pod.
+    let at = filed(read, IndexKey::WorkloadsAt(address));
+    at.filter(|key| key.kind == Kind::Pod && key.namespace == *namespace)
+        .find_map(of_pod)
+        .or_else(|| nowhere(Locality::default(), None))
 }
 
 /// Whether there is any Pod at all.
@@ -126,18 +157,14 @@ impl Question for PodBackend {
 
     fn answer(&self, read: &Read<'_>) -> Option<PodFacts> {
         let (meta, pod) = read::pod(read, &self.0)?;
-        Some(PodFacts {
-            node: pod.node_name.clone(),
-            backend: Arc::new(backend_of(&meta.labels, pod, &self.0)),
-        })
-    }
-}
-
-fn backend_of(labels: &Labels, pod: &Pod, key: &ObjectKey) -> Backend {
-    Backend {
-        labels: labels.clone(),
-        workload: Arc::clone(&pod.workload),
-        namespace: Some(key.namespace.clone()),
-        service_account: Some(Arc::clone(&pod.service_account)),
+        // A pod that has failed is as good as gone, though a slice may still name it.
+        let backend = (pod.phase != Phase::Failed).then(|| Backend {
+            labels: meta.labels.clone(),
+            workload: Arc::clone(&pod.workload),
+            namespace: Some(self.0.namespace.clone()),
+            service_account: Some(Arc::clone(&pod.service_account)),
+            network: topology::network(read, &meta.labels),
+        })?;
+        Some(PodFacts { node: pod.node_name.clone(), backend: Arc::new(backend) })
     }
 }

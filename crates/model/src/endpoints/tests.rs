@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use meltemi_api::parse_all;
 use meltemi_memo::{Cost, Memo};
-use meltemi_names::{Kind, ObjectKey};
+use meltemi_names::{Kind, ObjectKey, Selector};
 
-use super::{EndpointAddress, EndpointsOf, Health, SelectedLabels};
+use super::{AnyCarries, EndpointAddress, EndpointsOf, Families, FamiliesOf, Health, SelectedLabels};
 use crate::{Event, Mesh, Store};
 
 struct World {
@@ -33,7 +33,7 @@ impl World {
         self.memo.take_cost()
     }
 
-    /// `locality address:port workload/canonical name/revision`, `!` before what is unhealthy; of port 80.
+    /// `locality address:port workload/canonical name/revision`, `!` before what is unhealthy, `~` before what drains; of port 80.
     fn endpoints(&self) -> Vec<String> {
         let (_, found) = self.memo.observe(EndpointsOf(service()), self.store.mesh());
         let mut lines = Vec::new();
@@ -48,7 +48,11 @@ impl World {
                 let backend = &endpoint.backend;
                 lines.push(format!(
                     "{}{locality} {address}:{port} {}/{}/{}",
-                    if endpoint.health == Health::Unhealthy { "!" } else { "" },
+                    match endpoint.health {
+                        Health::Healthy => "",
+                        Health::Unhealthy => "!",
+                        Health::Draining => "~",
+                    },
                     backend.workload,
                     backend.canonical_name(),
                     backend.canonical_revision(),
@@ -176,4 +180,223 @@ fn what_subsets_can_match_includes_pods_that_are_not_ready_yet() {
     let (_, labels) = world.memo.observe(SelectedLabels(service()), world.store.mesh());
     let versions: Vec<_> = labels.iter().map(|labels| labels.value("version")).collect();
     assert_eq!(versions, [Some("v7")]);
+}
+
+/// A slice of cart; `endpoints` are written in full.
+fn slice(name: &str, more: &str, ports: &str, endpoints: &str) -> String {
+    format!(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}, namespace: shop, labels: {{kubernetes.io/service-name: cart{more}}}}}\naddressType: IPv4\nports: [{ports}]\nendpoints: [{endpoints}]\n---\n"
+    )
+}
+
+const HTTP: &str = "{name: http, port: 8080}";
+
+#[test]
+fn each_of_the_three_conditions_counts_as_in_istio() {
+    let of = |service: &str, conditions: &str| {
+        let endpoint = format!("{{addresses: [10.2.0.1], conditions: {{{conditions}}}}}");
+        let world = World::new(&format!("{service}{}", slice("cart-x", "", HTTP, &endpoint)));
+        world.endpoints().first().map_or("-", |line| &line[..1]).to_owned()
+    };
+    let drained = CART.replace(
+        "name: cart, namespace: shop",
+        "name: cart, namespace: shop, labels: {istio.io/persistent-session: cart}",
+    );
+    let by_header = CART.replace(
+        "name: cart, namespace: shop",
+        "name: cart, namespace: shop, labels: {istio.io/persistent-session-header: x-cart}",
+    );
+    for (conditions, usual, draining) in [
+        ("", " ", " "),
+        ("ready: true, terminating: true", " ", " "),
+        ("ready: false", "-", "~"),
+        ("ready: false, terminating: false", "!", "!"),
+        ("ready: false, terminating: true", "-", "~"),
+        ("ready: false, serving: true, terminating: true", "-", "~"),
+        ("ready: false, serving: false, terminating: true", "-", "-"),
+        ("ready: false, serving: false", "-", "-"),
+    ] {
+        assert_eq!(of(CART, conditions), usual, "{conditions}");
+        assert_eq!(of(&drained, conditions), draining, "persistent session, {conditions}");
+        assert_eq!(of(&by_header, conditions), draining, "persistent session by header, {conditions}");
+    }
+}
+
+#[test]
+fn a_workload_labelled_as_draining_gets_no_new_clients() {
+    let labelled = pod("cart-1", "10.2.0.1", "app: cart, istio.io/draining: 'yes'", "");
+    assert_eq!(World::new(&format!("{CART}{SLICE}{labelled}")).endpoints(), Vec::<String>::new());
+    let drained = CART.replace(
+        "name: cart, namespace: shop",
+        "name: cart, namespace: shop, labels: {istio.io/persistent-session: cart}",
+    );
+    let world = World::new(&format!("{drained}{SLICE}{labelled}"));
+    assert_eq!(world.endpoints(), ["~ 10.2.0.1:8080 cart-1/cart/latest"]);
+}
+
+#[test]
+fn slices_of_several_clusters_and_of_names_are_skipped() {
+    let world = World::new(&format!(
+        "{CART}{}{}",
+        slice("a", ", multicluster.kubernetes.io/service-name: cart", HTTP, "{addresses: [10.2.0.1]}"),
+        slice("b", "", HTTP, "{addresses: [cart.example.com]}").replace("IPv4", "FQDN"),
+    ));
+    assert_eq!(world.endpoints(), Vec::<String>::new());
+}
+
+#[test]
+fn an_endpoint_that_moves_between_slices_is_there_once_all_the_time() {
+    let cart = CART.replace(
+        "ports: [{name: http, port: 80, targetPort: web}]",
+        "ports: [{name: http, port: 80}, {name: grpc, port: 81}]",
+    );
+    let before = slice("a", "", HTTP, "{addresses: [10.2.0.1]}");
+    let after = slice(
+        "b",
+        "",
+        "{name: http, port: 8080}, {name: grpc, port: 9090}",
+        "{addresses: [10.2.0.1], zone: z1}",
+    );
+    let mut world = World::new(&format!("{cart}{before}"));
+    let ports = |world: &World| {
+        let (_, found) = world.memo.observe(EndpointsOf(service()), world.store.mesh());
+        let mut ports: Vec<String> = found
+            .values()
+            .flat_map(|all| all.iter())
+            .flat_map(|endpoint| endpoint.ports.iter().map(|(port, own)| format!("{port}->{own}")))
+            .collect();
+        ports.sort();
+        ports
+    };
+    assert_eq!(ports(&world), ["80->8080"]);
+    world.apply(&after);
+    assert_eq!(
+        ports(&world),
+        ["80->8080", "81->9090"],
+        "each port once, though both slices name the address"
+    );
+    world.apply(&slice("a", "", HTTP, ""));
+    assert_eq!(ports(&world), ["80->8080", "81->9090"]);
+}
+
+#[test]
+fn an_unnamed_port_is_the_unnamed_one_and_a_port_without_number_is_none() {
+    let unnamed = CART.replace("{name: http, port: 80, targetPort: web}", "{port: 80, targetPort: 8080}");
+    let world = World::new(&format!(
+        "{unnamed}{}",
+        slice("a", "", "{name: '', port: 8080}", "{addresses: [10.2.0.1]}")
+    ));
+    assert_eq!(world.endpoints(), [" 10.2.0.1:8080 //latest"]);
+    let world = World::new(&format!("{CART}{}", slice("a", "", "{name: http}", "{addresses: [10.2.0.1]}")));
+    assert_eq!(world.endpoints(), [" 10.2.0.1:- //latest"]);
+}
+
+#[test]
+fn a_slice_by_hand_takes_the_pod_at_its_address() {
+    let other = pod("far", "10.2.0.1", "app: far", "").replace("namespace: shop", "namespace: bank");
+    let bare =
+        slice("a", "", HTTP, "{addresses: [10.2.0.1], nodeName: n1, zone: z9}, {addresses: [10.2.0.7]}");
+    let mut world = World::new(&format!("{CART}{NODE}{bare}{other}"));
+    let nobody = [" 10.2.0.1:8080 //latest", " 10.2.0.7:8080 //latest"];
+    assert_eq!(
+        world.endpoints(),
+        nobody,
+        "without a pod nothing is known, not even the place that the slice says"
+    );
+    world.apply(&pod("cart-9", "10.2.0.7", "app: cart, version: v9", ""));
+    assert_eq!(world.endpoints(), [" 10.2.0.1:8080 //latest", "eu/eu-1/rack 10.2.0.7:8080 cart-9/cart/v9"]);
+    world.apply(&pod("cart-9", "10.2.0.7", "app: cart, version: v9", ", phase: Succeeded"));
+    assert_eq!(world.endpoints(), nobody);
+}
+
+#[test]
+fn a_pod_that_has_failed_serves_nobody_though_its_slice_names_it() {
+    let mut world = World::new(&format!("{CART}{SLICE}{}", pod("cart-1", "10.2.0.1", "app: cart", "")));
+    assert_eq!(world.endpoints().len(), 1);
+    world.apply(&pod("cart-1", "10.2.0.1", "app: cart", ", phase: Failed"));
+    assert_eq!(world.endpoints(), Vec::<String>::new());
+}
+
+#[test]
+fn a_service_that_publishes_early_takes_pods_that_are_not_ready() {
+    let early = CART.replace("spec: {", "spec: {publishNotReadyAddresses: true, ");
+    let world = World::new(&format!("{early}{}", pod("a", "10.2.0.1", "app: cart", ", phase: Pending")));
+    assert_eq!(world.endpoints(), [" 10.2.0.1:8081 a/cart/latest"]);
+}
+
+#[test]
+fn the_second_address_of_a_pod_is_known_as_such() {
+    let target = "targetRef: {kind: Pod, name: cart-1}";
+    let v6 = slice("b", "", HTTP, &format!("{{addresses: ['fd00::1'], {target}}}")).replace("IPv4", "IPv6");
+    let both = pod("cart-1", "10.2.0.1", "app: cart", ", podIPs: [{ip: 10.2.0.1}, {ip: 'fd00::1'}]");
+    let twins = |world: &World| {
+        let (_, families) = world.memo.observe(FamiliesOf(service()), world.store.mesh());
+        let (_, found) = world.memo.observe(EndpointsOf(service()), world.store.mesh());
+        let all = found.values().flat_map(|all| all.iter());
+        (*families, all.map(|endpoint| endpoint.twin).collect::<Vec<_>>())
+    };
+    let world = World::new(&format!("{CART}{SLICE}{v6}{both}"));
+    assert_eq!(twins(&world), (Families::Twins, vec![false, true]));
+    assert_eq!(
+        twins(&World::new(&format!("{CART}{both}"))),
+        (Families::Twins, vec![false, true]),
+        "without slices"
+    );
+    let other = v6.replace("cart-1", "cart-2");
+    let world =
+        World::new(&format!("{CART}{SLICE}{other}{both}{}", pod("cart-2", "'fd00::1'", "app: cart", "")));
+    assert_eq!(twins(&world), (Families::Both, vec![false, false]), "another pod's");
+    assert_eq!(twins(&World::new(&format!("{CART}{v6}{both}"))), (Families::One, vec![false]));
+}
+
+#[test]
+fn the_newer_label_for_the_locality_counts_first() {
+    let labels = "app: cart, istio-locality: us.us-1, topology.istio.io/locality: eu.west/b/r1";
+    let world = World::new(&format!("{CART}{SLICE}{NODE}{}", pod("cart-1", "10.2.0.1", labels, "")));
+    assert_eq!(world.endpoints(), ["eu.west/b/r1 10.2.0.1:8080 cart-1/cart/latest"]);
+}
+
+#[test]
+fn a_node_may_have_the_older_labels() {
+    let old = "{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {failure-domain.beta.kubernetes.io/region: eu, failure-domain.beta.kubernetes.io/zone: eu-2}}}";
+    let world = World::new(&format!("{CART}{SLICE}{}{old}", pod("cart-1", "10.2.0.1", "app: cart", "")));
+    assert_eq!(world.endpoints(), ["eu/eu-2 10.2.0.1:8080 cart-1/cart/latest"]);
+}
+
+#[test]
+fn endpoints_carry_the_labels_of_the_place_where_they_run() {
+    let root = "{apiVersion: v1, kind: Namespace, metadata: {name: istio-system, labels: {topology.istio.io/network: net-a}}}";
+    let carries = |labels: &str, key: &str, value: &str| {
+        let world =
+            World::new(&format!("{CART}{SLICE}{NODE}{}{root}", pod("cart-1", "10.2.0.1", labels, "")));
+        let labels = Selector::new([(key, value)].into_iter().collect());
+        *world.memo.observe(AnyCarries { service: service(), labels }, world.store.mesh()).1
+    };
+    for (key, value) in [
+        ("app", "cart"),
+        ("topology.kubernetes.io/region", "eu"),
+        ("topology.kubernetes.io/zone", "eu-1"),
+        ("topology.istio.io/subzone", "rack"),
+        ("topology.istio.io/cluster", "Kubernetes"),
+        ("topology.istio.io/network", "net-a"),
+        ("kubernetes.io/hostname", "n1"),
+    ] {
+        assert!(carries("app: cart", key, value), "{key}");
+        assert!(!carries("app: cart", key, "other"), "{key}");
+    }
+    assert!(carries("app: cart, topology.istio.io/network: net-b", "topology.istio.io/network", "net-b"));
+    assert!(
+        carries("app: cart, topology.kubernetes.io/zone: mine", "topology.kubernetes.io/zone", "eu-1"),
+        "what the node says is over what the pod says"
+    );
+}
+
+#[test]
+fn a_label_of_a_node_that_says_no_place_remakes_no_endpoints() {
+    let mut world = World::new(&format!("{CART}{SLICE}{NODE}{}", pod("cart-1", "10.2.0.1", "app: cart", "")));
+    world.endpoints();
+    let cost = world.apply(&NODE.replace("subzone: rack", "subzone: rack, pool: blue"));
+    assert_eq!((cost.made("locality of a node"), cost.made("endpoints of a slice")), (1, 0));
+    let cost = world.apply(&NODE.replace("subzone: rack", "subzone: shelf"));
+    assert_eq!((cost.made("endpoints of a slice"), cost.made("endpoints")), (1, 1));
 }

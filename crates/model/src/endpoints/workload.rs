@@ -1,6 +1,7 @@
 //! Endpoints that a service's selector picks itself: WorkloadEntries, and pods where nobody makes slices of them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use meltemi_api::pod::Phase;
@@ -10,7 +11,7 @@ use meltemi_memo::Question;
 use meltemi_names::{ObjectKey, Port};
 
 use super::slice::PodBackend;
-use super::{Backend, Endpoint, EndpointAddress, Health, Located, Target, TargetsOf, locality};
+use super::{Backend, Endpoint, EndpointAddress, Health, Located, Target, TargetsOf, locality, topology};
 use crate::index::workload_labels;
 use crate::mesh::Mesh;
 use crate::read::{self, Read};
@@ -54,19 +55,27 @@ impl Question for EntryEndpoint {
             Some(locality) => locality.clone(),
             None => locality(read, &labels, None),
         };
+        let health = targets.sent(Health::Healthy, &labels)?;
+        let network = match &entry.network {
+            Some(network) => Some(network.as_str().into()),
+            None => topology::network(read, &labels),
+        };
         let backend = Backend {
             labels,
             workload: self.entry.name.as_str().into(),
             namespace: Some(self.entry.namespace.clone()),
             service_account: entry.service_account.as_deref().map(Arc::from),
+            network,
         };
         let endpoint = Endpoint {
             address,
-            health: Health::Healthy,
+            health,
             ports: Arc::new(resolved(&targets.ports, port_of)),
             node: None,
             weight: entry.weight.max(1),
             backend: Arc::new(backend),
+            pod: None,
+            twin: false,
         };
         Some((place, Arc::new(endpoint)))
     }
@@ -96,7 +105,9 @@ impl Question for PodEndpoint {
             return Vec::new();
         }
         // A pod written by hand says nothing of its phase, and is taken to be ready.
-        let ready = pod.ready || pod.phase == Phase::Unknown;
+        let ready = pod.ready || pod.phase == Phase::Unknown || targets.unready;
+        let health = if ready { Health::Healthy } else { Health::Unhealthy };
+        let Some(health) = targets.sent(health, &facts.backend.labels) else { return Vec::new() };
         let port_of = |target: &Target| match &target.target {
             TargetPort::Number(port) => Some(*port),
             TargetPort::Name(name) => {
@@ -105,16 +116,19 @@ impl Question for PodEndpoint {
         };
         let ports = Arc::new(resolved(&targets.ports, port_of));
         let place = locality(read, &facts.backend.labels, facts.node.as_ref());
+        let both = pod.ips.iter().any(IpAddr::is_ipv4);
         pod.ips
             .iter()
             .map(|ip| {
                 let endpoint = Endpoint {
                     address: EndpointAddress::Ip(*ip),
-                    health: if ready { Health::Healthy } else { Health::Unhealthy },
+                    health,
                     ports: Arc::clone(&ports),
                     node: facts.node.clone(),
                     weight: 1,
                     backend: Arc::clone(&facts.backend),
+                    pod: Some(self.pod.name.clone()),
+                    twin: both && ip.is_ipv6(),
                 };
                 (place.clone(), Arc::new(endpoint))
             })

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::findings::Findings;
 use crate::metrics::Metrics;
+use crate::propagation::Book;
 use crate::streams::{Connect, Departures, Report, Streams};
 
 /// What the task is given.
@@ -31,6 +32,8 @@ pub(crate) struct Mesh {
     pub(crate) waiting: watch::Sender<usize>,
     pub(crate) findings: Findings,
     pub(crate) metrics: Metrics,
+    /// What of it all can be asked about single objects.
+    pub(crate) book: Arc<Book>,
 }
 
 /// Starts the task; it ends when nobody can connect any more.
@@ -49,6 +52,7 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             waiting,
             findings,
             metrics,
+            book,
         } = mesh;
         let mut writer = Writer {
             engine: Engine::new(options),
@@ -60,6 +64,7 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             waiting,
             findings,
             metrics,
+            book,
         };
         let first = tokio::select! {
             first = source.next() => first,
@@ -68,6 +73,7 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
         };
         if let Some(first) = first {
             writer.findings.replace(first.findings, first.places);
+            writer.book.read(&first.events);
             writer.publish(first.events);
         }
         ready.send_replace(true);
@@ -86,6 +92,7 @@ struct Writer {
     waiting: watch::Sender<usize>,
     findings: Findings,
     metrics: Metrics,
+    book: Arc<Book>,
 }
 
 impl Writer {
@@ -140,6 +147,7 @@ impl Writer {
             self.findings.say();
             return;
         }
+        self.book.read(&batch.events);
         self.pending.extend(batch.events);
         // On a copy, which shares all but the change.
         let mut tried = self.engine.store().clone();
@@ -153,13 +161,16 @@ impl Writer {
             self.publish(pending);
         } else {
             self.waiting.send_replace(self.pending.len());
+            self.book.waits();
         }
     }
 
     fn publish(&mut self, events: Vec<Event>) {
         let started = Instant::now();
-        let Applied { generation, changes, proxies, findings } = self.engine.apply(events);
-        self.send_views(&proxies);
+        let applied = self.engine.apply(events);
+        self.send_views(&applied.proxies);
+        self.book.published(&applied, &self.engine);
+        let Applied { generation, changes, proxies, findings, .. } = applied;
         self.waiting.send_replace(self.pending.len());
         self.generation.send_replace(generation);
         let cost = self.engine.take_cost();
@@ -206,6 +217,7 @@ impl Writer {
              last good state"
         );
         self.send_views(&moved);
+        self.book.withheld(self.engine.withheld());
         self.generation.send_replace(self.engine.generation());
     }
 
@@ -219,6 +231,7 @@ impl Writer {
         } else {
             self.views.insert(id, sender);
         }
+        self.book.withheld(self.engine.withheld());
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use meltemi_api::service::TrafficDistribution;
 use meltemi_catalog::Need;
 use meltemi_model::read::Read;
 use meltemi_model::rule::RuleRef;
-use meltemi_model::service::ServiceOf;
+use meltemi_model::service::{DistributionOf, ServiceOf};
 use meltemi_names::{ObjectKey, Port, TypeUrl};
 use meltemi_proto::envoy::config::cluster::v3::Cluster;
 use meltemi_proto::envoy::config::cluster::v3::cluster::{
@@ -15,7 +16,9 @@ use meltemi_proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier
 use meltemi_proto::envoy::config::core::v3::{AggregatedConfigSource, ApiVersion, ConfigSource};
 
 use super::fixed::stat_name;
-use super::{ClusterSettingsAnswer, balance, is_original_dst, outlier, policy, pool, protocol};
+use super::{
+    ClusterSettingsAnswer, balance, is_original_dst, outlier, policy, pool, protocol, says_locality,
+};
 use crate::key::Made;
 use crate::resource_names::outbound_cluster;
 use crate::wrap::seconds;
@@ -55,6 +58,13 @@ pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee:
         needs.push(Need { type_url: TypeUrl::Endpoint, name: name.clone() });
     }
     outlier::apply(&mut cluster, policy.outlier_detection.as_ref());
+    // Localities of one priority share by their weights, as Istio has it where endpoints near the caller come first and outliers are
+    // set aside (core/cluster_traffic_policy.go).
+    let near = || *read.ask(DistributionOf(service.clone())) != TrafficDistribution::Any;
+    let has_endpoints = cluster.eds_cluster_config.is_some();
+    if has_endpoints && policy.outlier_detection.is_some() && !says_locality(&policy) && near() {
+        outlier::weigh_localities(&mut cluster);
+    }
     pool::apply(&mut cluster, policy.connection_pool.as_ref(), settings);
     cluster.typed_extension_protocol_options =
         protocol::options(protocol, policy.connection_pool.as_ref(), settings.h2_upgrade_policy);

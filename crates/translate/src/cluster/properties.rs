@@ -7,7 +7,8 @@ use meltemi_names::{Kind, ObjectKey};
 use proptest::prelude::*;
 
 use crate::finding::FindingsOf;
-use crate::fixture::{Fixture, key};
+use crate::fixture::{Fixture, key, part};
+use crate::key::PartKey;
 
 const SERVICES: [&str; 4] = ["a/s0", "a/s1", "b/s0", "b/s1"];
 
@@ -22,7 +23,12 @@ fn service() -> impl Strategy<Value = String> {
     let ip = prop_oneof![Just("None"), Just("10.0.0.1")];
     let port = prop_oneof![Just("http"), Just("grpc"), Just("udp"), Just("what")];
     (0..4_usize, ip, port, 0..3_u8, any::<bool>(), any::<bool>()).prop_map(|(at, ip, port, app, local, hidden)| {
-        let policy = if local { ", internalTrafficPolicy: Local" } else { "" };
+        let policy = match (local, app) {
+            (true, 0) => ", internalTrafficPolicy: Local",
+            (true, 1) => ", trafficDistribution: PreferSameNode",
+            (true, _) => ", internalTrafficPolicy: Local, trafficDistribution: PreferClose",
+            _ => "",
+        };
         let export = if hidden { ", annotations: {networking.istio.io/exportTo: .}" } else { "" };
         let spec = format!(
             "spec: {{clusterIP: {ip}{policy}, selector: {{app: x{app}}}, ports: [{{name: {port}, port: 80, targetPort: web}}, {{name: http-b, port: 81}}]}}"
@@ -132,13 +138,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// Every cluster and assignment as two namespaces have them, byte for byte, and every finding.
 fn state(fixture: &Fixture) -> BTreeMap<String, String> {
     let mut state = BTreeMap::new();
-    for viewer in ["a", "b"] {
+    for (viewer, place) in [("a", None), ("b", None), ("b", Some("/z1"))] {
         for service in SERVICES {
-            for member in fixture.service(viewer, service).iter() {
+            let mut part = part(viewer, service);
+            part.locality = place.map(meltemi_names::Locality::parse);
+            part.node = place.map(|_| "n0".into());
+            let (_, members) = PartKey::Service(part).observe(&fixture.memo, fixture.mesh());
+            for member in members.iter() {
                 let (_, made) = member.observe(&fixture.memo, fixture.mesh());
                 let made =
                     made.map(|made| format!("{} {:?} {:?}", made.version(), made.needs(), made.origin()));
-                state.insert(format!("{viewer} {member:?}"), format!("{made:?}"));
+                state.insert(format!("{viewer} {place:?} {member:?}"), format!("{made:?}"));
             }
         }
     }

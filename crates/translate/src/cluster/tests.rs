@@ -464,3 +464,24 @@ fn a_subset_that_is_gone_from_its_rule_has_no_cluster() {
     fixture.delete(key(Kind::DestinationRule, "shop/cart"));
     assert_eq!(fixture.service("shop", "shop/cart").len(), 2);
 }
+
+#[test]
+fn localities_share_by_weight_where_near_endpoints_come_first_and_outliers_are_set_aside() {
+    let common = |service: &str, policy: &str| {
+        let mut fixture = Fixture::new(service);
+        fixture.apply(&rule(&format!("{{host: cart, trafficPolicy: {policy}}}")));
+        whole(&fixture)["common_lb_config"].clone()
+    };
+    let near = CART.replace("spec:", "spec:\n  trafficDistribution: PreferClose");
+    let outlier = "{outlierDetection: {consecutive5xxErrors: 3}}";
+    let plain = json!({"healthy_panic_threshold": {}});
+    assert_eq!(
+        common(&near, outlier),
+        json!({"healthy_panic_threshold": {}, "locality_weighted_lb_config": {}})
+    );
+    assert_eq!(common(CART, outlier), plain);
+    assert_eq!(common(&near, "{connectionPool: {tcp: {maxConnections: 9}}}"), plain);
+    let overruled =
+        "{outlierDetection: {consecutive5xxErrors: 3}, loadBalancer: {localityLbSetting: {enabled: true}}}";
+    assert_eq!(common(&near, overruled), plain);
+}

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
-use meltemi_model::endpoints::{Backend, Endpoint, EndpointAddress, Endpoints, EndpointsIn, Health};
+use meltemi_model::endpoints::{
+    Backend, CLUSTER_ID, Endpoint, EndpointAddress, Endpoints, EndpointsIn, Health,
+};
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_names::{Locality, ObjectKey, Port, Selector};
@@ -22,8 +24,16 @@ use crate::wrap::u32_value;
 /// `ClusterLoadAssignment.endpoints`.
 const ENDPOINTS: u64 = 2;
 
-/// The Kubernetes cluster that endpoints are in; Istio's name for the only one there is.
-const CLUSTER_ID: &str = "Kubernetes";
+/// Which nodes endpoints run on. A caller that does not know its node takes those that do not know theirs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Nodes {
+    /// Any.
+    All,
+    /// This one.
+    On(Option<Arc<str>>),
+    /// Another one.
+    Off(Option<Arc<str>>),
+}
 
 /// The endpoints of one locality that a cluster takes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,8 +42,7 @@ pub(super) struct Picked {
     pub(super) locality: Locality,
     /// They carry these labels.
     pub(super) labels: Selector,
-    /// They run on that node; none: on any. A caller that does not know its node takes those that do not know theirs.
-    pub(super) node: Option<Option<Arc<str>>>,
+    pub(super) nodes: Nodes,
     /// Their address is of that family; none: of any.
     pub(super) family: Option<IpFamily>,
     pub(super) healthy_only: bool,
@@ -48,13 +57,19 @@ impl Question for Picked {
         let all = read.ask(EndpointsIn { service: self.service.clone(), locality: self.locality.clone() });
         let Some(all) = &*all else { return Endpoints::default() };
         let takes = |endpoint: &Endpoint| {
-            self.labels.selects(&endpoint.backend.labels)
-                && self.node.as_ref().is_none_or(|node| *node == endpoint.node)
+            self.labels.selects_where(|key| endpoint.label(key, &self.locality))
+                && match &self.nodes {
+                    Nodes::All => true,
+                    Nodes::On(node) => *node == endpoint.node,
+                    Nodes::Off(node) => *node != endpoint.node,
+                }
                 && self.family.is_none_or(|family| match &endpoint.address {
-                    EndpointAddress::Ip(ip) => family.takes(*ip),
+                    EndpointAddress::Ip(ip) => {
+                        family.takes(*ip) && !(endpoint.twin && family == IpFamily::Dual)
+                    }
                     EndpointAddress::Unix(_) => true,
                 })
-                && (!self.healthy_only || endpoint.health == Health::Healthy)
+                && (!self.healthy_only || endpoint.health != Health::Unhealthy)
         };
         if all.iter().all(|endpoint| takes(endpoint)) {
             return Arc::clone(all);
@@ -69,6 +84,8 @@ pub(super) struct LocalityPiece {
     pub(super) picked: Picked,
     /// The service's port.
     pub(super) port: Port,
+    /// 0 comes first.
+    pub(super) priority: u32,
 }
 
 impl Question for LocalityPiece {
@@ -97,6 +114,7 @@ impl Question for LocalityPiece {
                     }),
                     lb_endpoints,
                     load_balancing_weight: u32_value(weight),
+                    priority: self.priority,
                     ..LocalityLbEndpoints::default()
                 },
             )
@@ -112,6 +130,7 @@ fn encoded(endpoint: &Endpoint, port: Port) -> LbEndpoint {
     let health = match endpoint.health {
         Health::Healthy => HealthStatus::Healthy,
         Health::Unhealthy => HealthStatus::Unhealthy,
+        Health::Draining => HealthStatus::Draining,
     };
     LbEndpoint {
         health_status: health.into(),

@@ -230,3 +230,192 @@ fn a_unix_socket_is_an_address() {
         json!({"pipe": {"path": "/run/cart.sock"}})
     );
 }
+
+#[test]
+fn a_subset_may_select_by_the_place_where_endpoints_run() {
+    let by_zone = SUBSETS.replace("labels: {version: v1}", "labels: {topology.kubernetes.io/zone: eu-1}");
+    let fixture = Fixture::new(&format!(
+        "{CART}{by_zone}{}{}",
+        entry("a", "{address: 10.1.0.1, labels: {app: cart}, locality: eu/eu-1}"),
+        entry("b", "{address: 10.1.0.2, labels: {app: cart}, locality: eu/eu-2}"),
+    ));
+    assert_eq!(addresses(&subset(&fixture, "v1")), ["10.1.0.1:8080"]);
+    let rule = crate::fixture::key(meltemi_names::Kind::DestinationRule, "shop/cart");
+    let (_, findings) = fixture.memo.observe(crate::finding::FindingsOf(rule), fixture.mesh());
+    let fields: Vec<&str> = findings.iter().map(|finding| finding.field.as_str()).collect();
+    assert_eq!(fields, ["spec.subsets[1].labels"], "nobody is in v2; v1 has its endpoint");
+}
+
+#[test]
+fn a_pod_with_two_addresses_is_one_endpoint() {
+    use crate::fixture::part;
+    use crate::key::PartKey;
+    use meltemi_model::proxy::IpFamily;
+
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: shop, labels: {app: cart}}, status: {podIP: 10.1.0.1, podIPs: [{ip: 10.1.0.1}, {ip: '2001:db8::1'}]}}";
+    let fixture = Fixture::new(&format!("{CART}{pod}"));
+    let seen = |family| {
+        let part = PartKey::Service(crate::cluster::ServicePartKey { family, ..part("shop", "shop/cart") });
+        let (_, members) = part.observe(&fixture.memo, fixture.mesh());
+        addresses(&fixture.decoded(&members)["EDS outbound|80||cart.shop.svc.cluster.local"])
+    };
+    assert_eq!(seen(IpFamily::V4), ["10.1.0.1:8080"]);
+    assert_eq!(seen(IpFamily::V6), ["2001:db8::1:8080"]);
+    assert_eq!(seen(IpFamily::Dual), ["10.1.0.1:8080"]);
+}
+
+#[test]
+fn a_draining_endpoint_is_sent_as_such() {
+    let drained = CART.replace(
+        "name: cart, namespace: shop",
+        "name: cart, namespace: shop, labels: {istio.io/persistent-session: cart}",
+    );
+    let fixture = Fixture::new(&format!("{drained}{SLICE}"));
+    assert_eq!(
+        addresses(&whole(&fixture)),
+        ["10.2.0.1:8080", "10.2.0.2:8080 UNHEALTHY", "10.2.0.3:8080 DRAINING"]
+    );
+}
+
+/// Endpoints of four places, as pods on nodes: of the zone eu-1 there are two, on n1 and n2.
+fn places() -> String {
+    let place = |node: &str, ip: u8, region: &str, zone: &str, rack: &str| {
+        format!(
+            "apiVersion: v1\nkind: Node\nmetadata: {{name: {node}, labels: {{topology.kubernetes.io/region: {region}, topology.kubernetes.io/zone: {zone}, topology.istio.io/subzone: {rack}}}}}\n---\napiVersion: v1\nkind: Pod\nmetadata: {{name: cart-{ip}, namespace: shop, labels: {{app: cart}}}}\nspec: {{nodeName: {node}}}\nstatus: {{podIP: 10.1.0.{ip}}}\n---\n"
+        )
+    };
+    [
+        place("n1", 1, "eu", "eu-1", "a"),
+        place("n2", 2, "eu", "eu-1", "a"),
+        place("n3", 3, "eu", "eu-1", "b"),
+        place("n4", 4, "eu", "eu-2", "a"),
+        place("n5", 5, "us", "us-1", "a"),
+    ]
+    .concat()
+}
+
+/// `last part of the address=priority`, in the order in which they are sent, to a caller there.
+fn priorities(fixture: &Fixture, region: &str, zone: &str, sub_zone: &str, node: &str) -> String {
+    use crate::fixture::part;
+    use crate::key::PartKey;
+
+    let mut part = part("shop", "shop/cart");
+    part.locality =
+        Some(meltemi_names::Locality { region: region.into(), zone: zone.into(), sub_zone: sub_zone.into() });
+    part.node = Some(node.into());
+    let (_, members) = PartKey::Service(part).observe(&fixture.memo, fixture.mesh());
+    let assignment = &fixture.decoded(&members)["EDS outbound|80||cart.shop.svc.cluster.local"];
+    let localities = assignment["endpoints"].as_array().unwrap();
+    let mut found = Vec::new();
+    for locality in localities {
+        for endpoint in locality["lb_endpoints"].as_array().unwrap() {
+            let address = endpoint["endpoint"]["address"]["socket_address"]["address"].as_str().unwrap();
+            let priority = locality["priority"].as_u64().unwrap_or(0);
+            found.push(format!("{}={priority}", address.rsplit('.').next().unwrap()));
+        }
+    }
+    found.join(" ")
+}
+
+fn preferring(what: &str) -> String {
+    CART.replace("spec:", &format!("spec:\n  trafficDistribution: {what}"))
+}
+
+#[test]
+fn a_service_that_says_nothing_has_all_endpoints_alike() {
+    let fixture = Fixture::new(&format!("{CART}{}", places()));
+    assert_eq!(priorities(&fixture, "eu", "eu-1", "a", "n1"), "1=0 2=0 3=0 4=0 5=0");
+}
+
+#[test]
+fn the_same_zone_comes_first_then_the_region() {
+    for name in ["PreferClose", "PreferSameZone"] {
+        let fixture = Fixture::new(&format!("{}{}", preferring(name), places()));
+        assert_eq!(priorities(&fixture, "eu", "eu-1", "", "n1"), "1=0 2=0 3=0 4=1 5=2");
+        assert_eq!(priorities(&fixture, "eu", "eu-2", "", "n1"), "1=1 2=1 3=1 4=0 5=2");
+        assert_eq!(priorities(&fixture, "us", "us-1", "", "n1"), "1=1 2=1 3=1 4=1 5=0", "without a gap");
+        assert_eq!(priorities(&fixture, "asia", "asia-1", "", "n1"), "1=0 2=0 3=0 4=0 5=0");
+    }
+}
+
+#[test]
+fn the_same_node_comes_first_then_the_sub_zone() {
+    let fixture = Fixture::new(&format!("{}{}", preferring("PreferSameNode"), places()));
+    assert_eq!(priorities(&fixture, "eu", "eu-1", "a", "n1"), "1=0 2=1 3=2 4=3 5=4");
+    assert_eq!(priorities(&fixture, "eu", "eu-1", "a", "n9"), "1=0 2=0 3=1 4=2 5=3", "nobody is on its node");
+}
+
+#[test]
+fn the_weight_of_each_part_of_a_locality_is_its_own() {
+    let fixture = Fixture::new(&format!("{}{}", preferring("PreferSameNode"), places()));
+    let mut part = crate::fixture::part("shop", "shop/cart");
+    part.locality = Some(meltemi_names::Locality::parse("eu/eu-1/a"));
+    part.node = Some("n1".into());
+    let (_, members) = crate::key::PartKey::Service(part).observe(&fixture.memo, fixture.mesh());
+    let assignment = &fixture.decoded(&members)["EDS outbound|80||cart.shop.svc.cluster.local"];
+    let weights: Vec<_> =
+        assignment["endpoints"].as_array().unwrap().iter().map(|l| &l["load_balancing_weight"]).collect();
+    assert_eq!(weights, [1, 1, 1, 1, 1]);
+}
+
+#[test]
+fn the_field_counts_before_the_annotation_and_that_before_the_namespaces() {
+    let annotated = |service: &str, text: &str| {
+        service.replace(
+            "name: cart, namespace: shop",
+            &format!("name: cart, namespace: shop, annotations: {{networking.istio.io/traffic-distribution: {text}}}"),
+        )
+    };
+    let namespace = |text: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, annotations: {{networking.istio.io/traffic-distribution: {text}}}}}}}"
+        )
+    };
+    let seen = |service: &str, namespace: &str| {
+        let fixture = Fixture::new(&format!("{service}{}{namespace}", places()));
+        priorities(&fixture, "eu", "eu-1", "a", "n1")
+    };
+    let (alike, zone, node) = ("1=0 2=0 3=0 4=0 5=0", "1=0 2=0 3=0 4=1 5=2", "1=0 2=1 3=2 4=3 5=4");
+    assert_eq!(seen(&annotated(CART, "preferclose"), ""), zone);
+    assert_eq!(
+        seen(&annotated(&preferring("PreferSameNode"), "PreferClose"), &namespace("PreferClose")),
+        node
+    );
+    assert_eq!(seen(CART, &namespace("PreferSameNode")), node);
+    assert_eq!(seen(&annotated(CART, "Any"), &namespace("PreferSameNode")), alike);
+    assert_eq!(seen(&preferring("Nearby"), &namespace("PreferSameNode")), alike);
+}
+
+#[test]
+fn a_rule_that_speaks_of_localities_overrules_the_service() {
+    let rule = SUBSETS.replace(
+        "  subsets:",
+        "  trafficPolicy: {loadBalancer: {localityLbSetting: {enabled: false}}}\n  subsets:",
+    );
+    let fixture = Fixture::new(&format!("{}{}{rule}", preferring("PreferClose"), places()));
+    assert_eq!(priorities(&fixture, "eu", "eu-1", "a", "n1"), "1=0 2=0 3=0 4=0 5=0");
+}
+
+#[test]
+fn traffic_that_stays_on_the_node_has_nothing_nearer() {
+    let local = preferring("PreferSameNode").replace("spec:", "spec:\n  internalTrafficPolicy: Local");
+    let fixture = Fixture::new(&format!("{local}{}", places()));
+    assert_eq!(priorities(&fixture, "eu", "eu-1", "a", "n2"), "2=0");
+}
+
+#[test]
+fn callers_that_see_the_same_distances_share_what_is_encoded() {
+    let fixture = Fixture::new(&format!("{}{}", preferring("PreferClose"), places()));
+    priorities(&fixture, "eu", "eu-1", "a", "n1");
+    fixture.memo.take_cost();
+    priorities(&fixture, "eu", "eu-1", "b", "n7");
+    let cost = fixture.memo.take_cost();
+    assert_eq!(
+        (cost.made("assignment"), cost.made("locality of an assignment")),
+        (0, 0),
+        "zone is all that is read"
+    );
+    priorities(&fixture, "us", "us-1", "a", "n1");
+    let cost = fixture.memo.take_cost();
+    assert_eq!((cost.made("assignment"), cost.made("picked endpoints")), (1, 0), "{cost:?}");
+}

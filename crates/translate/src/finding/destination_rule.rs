@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use meltemi_api::destination_rule::TrafficPolicy;
 use meltemi_api::{DestinationRule, FieldPath, Finding};
-use meltemi_model::endpoints::SelectedLabels;
+use meltemi_model::endpoints::{AnyCarries, SelectedLabels, is_topology_label};
 use meltemi_model::index::qualified;
 use meltemi_model::read::Read;
 use meltemi_model::rule::{Rule, RuleFor};
 use meltemi_model::service::{ServiceShape, VisibleServices, host_of};
-use meltemi_names::ObjectKey;
+use meltemi_names::{ObjectKey, Selector};
 
 use super::{Target, listed, target};
 
@@ -76,9 +76,18 @@ fn of_labels(
     if known.is_empty() {
         return Vec::new();
     }
-    let unmatched = rule.subsets.iter().enumerate().filter(|(_, subset)| {
-        !subset.labels.is_empty() && !known.iter().any(|labels| subset.labels.selects(labels))
-    });
+    let carried = |labels: &Selector| {
+        if labels.labels().iter().any(|(key, _)| is_topology_label(key)) {
+            *read.ask(AnyCarries { service: shape.key.clone(), labels: labels.clone() })
+        } else {
+            known.iter().any(|found| labels.selects(found))
+        }
+    };
+    let unmatched = rule
+        .subsets
+        .iter()
+        .enumerate()
+        .filter(|(_, subset)| !subset.labels.is_empty() && !carried(&subset.labels));
     unmatched
         .map(|(index, subset)| {
             let wanted: Vec<String> =

@@ -58,6 +58,7 @@ impl Bench {
             name: "pod".into(),
             labels: [("app", app)].into_iter().collect::<Labels>(),
             addresses: vec!["10.0.0.9".parse().unwrap()],
+            named_ports: Default::default(),
             interception: Interception::Redirect,
             dns_domain: "default.svc.cluster.local".into(),
             node_name: None,

@@ -128,7 +128,7 @@ impl Rule<'_> {
     }
 }
 
-/// What an ExternalName service of that host stands for.
+/// What an ExternalName service of that host stands for, through others of them or directly.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ExternalNameOf(pub(super) Host);
 
@@ -138,9 +138,20 @@ impl Question for ExternalNameOf {
     const NAME: &'static str = "external name";
 
     fn answer(&self, read: &Read<'_>) -> Self::Answer {
-        let short = self.0.as_str().strip_suffix(CLUSTER_DOMAIN)?.strip_suffix(".svc.")?;
-        let (name, namespace) = short.split_once('.')?;
-        let (_, service) = read::service(read, &ObjectKey::new(Kind::Service, namespace, name))?;
-        service.external_name.clone()
+        let mut found: Vec<Host> = Vec::new();
+        // Those that point to each other stand for nothing.
+        while let Some(next) = named_by(read, found.last().unwrap_or(&self.0))
+            && !found.contains(&next)
+        {
+            found.push(next);
+        }
+        found.pop()
     }
+}
+
+fn named_by(read: &Read<'_>, host: &Host) -> Option<Host> {
+    let short = host.as_str().strip_suffix(CLUSTER_DOMAIN)?.strip_suffix(".svc.")?;
+    let (name, namespace) = short.split_once('.')?;
+    let (_, service) = read::service(read, &ObjectKey::new(Kind::Service, namespace, name))?;
+    service.external_name.clone()
 }

@@ -65,7 +65,7 @@ impl Machine {
         let Some(watch) = self.watches[type_url as usize].as_deref_mut() else { return };
         let refused: Vec<(ResourceName, Version)> =
             entries.iter().filter_map(|entry| Some((entry.name.clone(), entry.version?))).collect();
-        let outcome = watch.refuse(entries, |name| present_version(type_url, name, view));
+        let outcome = watch.refuse(entries, &error.message, |name| present_version(type_url, name, view));
         watch.try_again();
         let origins = refused
             .iter()

@@ -123,4 +123,16 @@ impl Expected {
     fn all(&self) -> impl Iterator<Item = Expectation> {
         self.routes.values().copied().chain(self.virtual_hosts)
     }
+
+    /// Until when, at the latest, something is waited for.
+    pub(super) fn until(&self, now: Instant) -> Option<Instant> {
+        self.all().map(|expectation| expectation.until).filter(|until| now < *until).min()
+    }
+
+    /// Since when the client lacks the virtual hosts of a route configuration that it will ask for, or those of all.
+    pub(super) fn route(&self, name: &ResourceName, now: Instant) -> Option<Generation> {
+        let expected = [self.routes.get(name).copied(), self.virtual_hosts];
+        let open = expected.into_iter().flatten().filter(|expectation| now < expectation.until);
+        open.map(|expectation| expectation.since).min()
+    }
 }

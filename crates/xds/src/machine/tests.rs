@@ -13,5 +13,6 @@ mod nack;
 mod order;
 mod property;
 mod sotw;
+mod standing;
 mod status;
 mod virtual_hosts;

@@ -92,6 +92,12 @@ fn an_external_name_is_replaced_by_what_it_stands_for() {
     assert_eq!(routes.route(MYAPP)["route"]["cluster"], "outbound|80||alias.default.svc.cluster.local");
     routes.apply([object(Kind::Service, "default/alias", alias)]);
     assert_eq!(routes.route(MYAPP)["route"]["cluster"], "outbound|80||real.shop.svc.cluster.local");
+    let further = json!({"type": "ExternalName", "externalName": "last.shop.svc.cluster.local"});
+    routes.apply([object(Kind::Service, "shop/real", further)]);
+    assert_eq!(routes.route(MYAPP)["route"]["cluster"], "outbound|80||last.shop.svc.cluster.local");
+    let back = json!({"type": "ExternalName", "externalName": "alias.default.svc.cluster.local"});
+    routes.apply([object(Kind::Service, "shop/last", back)]);
+    routes.route(MYAPP);
 }
 
 #[test]

@@ -74,6 +74,26 @@ fn an_external_name_that_stands_for_a_service_adds_its_domains() {
 }
 
 #[test]
+fn an_alias_of_an_alias_stands_for_the_service_too() {
+    let named = |target: &str| json!({"type": "ExternalName", "externalName": target});
+    let routes = Routes::of(
+        caller("bank"),
+        [
+            service("shop/cart", 80, "http"),
+            object(Kind::Service, "shop/first", named("cart.shop.svc.cluster.local")),
+            object(Kind::Service, "shop/second", named("first.shop.svc.cluster.local")),
+            object(Kind::Service, "shop/here", named("there.shop.svc.cluster.local")),
+            object(Kind::Service, "shop/there", named("here.shop.svc.cluster.local")),
+        ],
+    );
+    let domains = routes.domains("80/cart.shop.svc.cluster.local");
+    for alias in ["first.shop", "second.shop"] {
+        assert!(domains.iter().any(|domain| domain == alias), "{alias} in {domains:?}");
+    }
+    assert!(!domains.iter().any(|domain| domain.contains("here")), "two that name each other name nothing");
+}
+
+#[test]
 fn a_domain_stays_with_the_earlier_virtual_host() {
     let routes = Routes::of(
         caller("bank"),

@@ -1,0 +1,76 @@
+//! Istio's annotations and labels on Kubernetes' own kinds: values that have no meaning, and those that have no effect yet.
+
+use super::Report;
+use crate::field::FieldPath;
+use crate::finding::Finding;
+use crate::service::{TRAFFIC_DISTRIBUTION, TrafficDistribution};
+use crate::value::ExportTo;
+use crate::{Meta, Service};
+
+/// The annotation by which a Service says who sees it.
+const EXPORT_TO: &str = "networking.istio.io/exportTo";
+
+/// What is known to Istio and has no effect here yet: what it is written as, and what happens instead.
+const ANNOTATIONS_NOT_YET: [(&str, &str); 3] = [
+    ("alpha.istio.io/kubernetes-serviceaccounts", "connections between sidecars are plain text"),
+    ("alpha.istio.io/canonical-serviceaccounts", "connections between sidecars are plain text"),
+    ("traffic.istio.io/nodeSelector", "all endpoints are reached directly"),
+];
+const LABELS_NOT_YET: [(&str, &str); 4] = [
+    ("istio.io/persistent-session", "an endpoint that goes away drains, but clients are not kept to theirs"),
+    (
+        "istio.io/persistent-session-header",
+        "an endpoint that goes away drains, but clients are not kept to theirs",
+    ),
+    ("networking.istio.io/gatewayPort", "all endpoints are reached directly"),
+    ("istio.io/use-waypoint", "requests go to the service's endpoints without a waypoint"),
+];
+
+pub(super) fn of_service(service: &Service, meta: &Meta, path: &FieldPath, report: &mut Report) {
+    if let Some(text) = &service.written_distribution {
+        distribution(text, &path.key("trafficDistribution"), report);
+    }
+    of_distribution(meta, report);
+    let annotation = |name: &str| FieldPath::of(&["metadata", "annotations"]).key(name);
+    let exports = meta.annotations.value(EXPORT_TO).unwrap_or_default();
+    for entry in exports.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+        if let Err(message) = ExportTo::parse(entry) {
+            let finding = Finding::warning("bad-export-to", message).at(&annotation(EXPORT_TO));
+            report.add(finding.in_force("nobody sees the service by this entry"));
+        }
+    }
+    let not_yet = |path: &FieldPath, what: &str, instead: &str| {
+        let message = format!("this {what} is not supported yet");
+        Finding::warning("not-supported-yet", message).at(path).in_force(instead)
+    };
+    for (name, instead) in ANNOTATIONS_NOT_YET {
+        if meta.annotations.value(name).is_some() {
+            report.add(not_yet(&annotation(name), "annotation", instead));
+        }
+    }
+    for (name, instead) in LABELS_NOT_YET {
+        if meta.labels.value(name).is_some_and(|value| !value.is_empty()) {
+            report.add(not_yet(&FieldPath::of(&["metadata", "labels"]).key(name), "label", instead));
+        }
+    }
+}
+
+/// Of a Service, or of the Namespace from which Services inherit it.
+pub(super) fn of_distribution(meta: &Meta, report: &mut Report) {
+    if let Some(text) = meta.annotations.value(TRAFFIC_DISTRIBUTION).filter(|text| !text.is_empty()) {
+        let path = FieldPath::of(&["metadata", "annotations"]).key(TRAFFIC_DISTRIBUTION);
+        distribution(text, &path, report);
+    }
+}
+
+fn distribution(text: &str, path: &FieldPath, report: &mut Report) {
+    if TrafficDistribution::parse(text).is_none() && !text.eq_ignore_ascii_case("Any") {
+        let message = format!("`{text}` is no distribution of traffic");
+        report.add(
+            Finding::warning("bad-traffic-distribution", message)
+                .at(path)
+                .in_force("endpoints of all localities are used alike")
+                .hint("write PreferSameZone (PreferClose is its older name) or PreferSameNode"),
+        );
+    }
+}

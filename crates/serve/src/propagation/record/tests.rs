@@ -1,0 +1,1 @@
+//! Records, batch by batch.
