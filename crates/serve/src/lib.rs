@@ -4,6 +4,7 @@
 //! `mesh` is the one task that writes, `streams` the registry of those who read, `propagation` answers who has what in force.
 //! Invariant: nobody is served before the first whole snapshot; every listener's address, purpose and authentication is in `ports`.
 
+pub mod client;
 mod config;
 mod file;
 mod findings;

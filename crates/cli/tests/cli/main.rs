@@ -9,4 +9,5 @@ mod serve;
 mod translate;
 mod usage;
 mod validate;
+mod wait;
 mod yaml;
