@@ -18,6 +18,7 @@ mod kubelet;
 mod pod;
 mod ports;
 mod process;
+mod proxy;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -29,6 +30,7 @@ pub use cluster::Cluster;
 pub use keys::Identity;
 pub use kubelet::Kubelet;
 pub use pod::Pod;
+pub use proxy::{Fault, Proxy};
 
 /// The version that Meltemi is tested with.
 pub const VERSION: &str = "1.36.1";

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{self, Scope};
@@ -26,7 +27,8 @@ const AT_ONCE: usize = 32;
 
 impl Cluster {
     /// Applies every object of `yaml` in its order, as their owner by force; unknown fields are errors. Objects
-    /// without a namespace go to `default`. A definition of a kind is waited for.
+    /// without a namespace go to `default`. A definition of a kind is waited for, and so is what the controllers put
+    /// into a namespace.
     ///
     /// # Errors
     /// When the API server refuses one; names it. Those before it are applied.
@@ -99,10 +101,25 @@ async fn apply(api: &Api<DynamicObject>, object: &DynamicObject) -> Result<()> {
     let parameters = PatchParams::apply(MANAGER).force().validation_strict();
     let place = || format!("applying {}", label(object));
     api.patch(&object.name_any(), &parameters, &Patch::Apply(object)).await.with_context(place)?;
-    if object.types.as_ref().is_some_and(|types| types.kind == "CustomResourceDefinition") {
-        established(api, &object.name_any()).await.with_context(place)?;
+    match object.types.as_ref().map(|types| types.kind.as_str()) {
+        Some("CustomResourceDefinition") => established(api, &object.name_any()).await.with_context(place),
+        Some("Namespace") => {
+            furnished(api.clone().into_client(), &object.name_any()).await.with_context(place)
+        }
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Waits until a namespace has the service account without which no pod can be made in it.
+async fn furnished(client: Client, namespace: &str) -> Result<()> {
+    let api: Api<ServiceAccount> = Api::namespaced(client, namespace);
+    until("its account `default`", KIND_LIMIT, async || {
+        Ok(match api.get_opt("default").await? {
+            Some(_) => Seen::Yes(()),
+            None => Seen::NotYet("not there".to_owned()),
+        })
+    })
+    .await
 }
 
 /// Waits until the kind that a definition defines is served.

@@ -150,7 +150,11 @@ impl Cluster {
     /// When it ends or is not ready in time.
     pub async fn start_api_server(&self) -> Result<()> {
         self.api_server.start()?;
-        self.answers("/readyz", &self.api_server).await
+        // Its own service comes a moment after it is ready, when addresses can be given to services.
+        for path in ["/readyz", "/api/v1/namespaces/default/services/kubernetes"] {
+            self.answers(path, &self.api_server).await?;
+        }
+        Ok(())
     }
 
     /// Ends the API server by force, as when its machine fails: connections break, and none is accepted.
@@ -240,6 +244,10 @@ impl Cluster {
     /// A name that was not given before.
     pub(super) fn unique(&self, prefix: &str) -> String {
         format!("{prefix}-{}", self.count.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(super) fn dial(&self) -> &Dial {
+        &self.dial
     }
 }
 
