@@ -26,7 +26,7 @@ fn turned() -> Value {
         "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 1},
         "resources": {"requests": {"cpu": "2", "memory": "3Gi"}, "limits": {"memory": "4Gi"}},
         "serve": {
-            "holds": "off", "virtualHosts": "off", "status": "off", "logFormat": "text", "logLevel": "debug",
+            "holds": "off", "virtualHosts": "off", "status": "off", "maxConnectionAge": "1h", "logFormat": "text", "logLevel": "debug",
             "extraArgs": ["--namespace=shop"], "extraEnv": [{"name": "TZ", "value": "UTC"}]
         },
         "meshConfig": {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}},
@@ -159,6 +159,7 @@ fn a_wrong_value_is_refused_with_its_name() -> Result<()> {
         (json!({"replicaCount": "two"}), "replicaCount"),
         (json!({"serve": {"holds": "maybe"}}), "holds"),
         (json!({"serve": {"staus": "on"}}), "staus"),
+        (json!({"serve": {"maxConnectionAge": "long"}}), "maxConnectionAge"),
         (json!({"revision": "Blue!"}), "revision"),
         (json!({"crds": {"exclude": ["gateways"]}}), "exclude"),
         (json!({"image": {"digest": "latest"}}), "digest"),
@@ -198,6 +199,9 @@ fn a_revision_stands_beside_another_one() -> Result<()> {
     assert_eq!(shared, [""; 0], "two releases cannot both own an object");
     let role = object(&second, "Role", "meltemi-blue");
     assert_eq!(role["rules"][0]["resourceNames"], json!(["istio-blue"]));
+    // The revision that is called default is the one without a name: so is its ConfigMap.
+    let default = rendered(&json!({"revision": "default"}))?;
+    assert_eq!(object(&default, "Role", "meltemi-default")["rules"][0]["resourceNames"], json!(["istio"]));
     let deployment = object(&second, "Deployment", "meltemi-blue");
     let variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array();
     let value = |name: &str| variables.into_iter().flatten().find(|variable| variable["name"] == name);

@@ -18,7 +18,7 @@
 
 {{/* The ConfigMap with the mesh's settings. */}}
 {{- define "meltemi.settingsName" -}}
-{{- if .Values.revision }}istio-{{ .Values.revision }}{{ else }}istio{{ end -}}
+{{- if has .Values.revision (list "" "default") }}istio{{ else }}istio-{{ .Values.revision }}{{ end -}}
 {{- end -}}
 
 {{- define "meltemi.image" -}}
