@@ -74,7 +74,7 @@ pub(crate) struct ServeArgs {
     /// After so long, less up to half of it, a proxy is asked to connect anew, so that new replicas get their share; 0s: never. Only with a
     /// cluster.
     #[arg(long, value_name = "DURATION", env = "MELTEMI_MAX_CONNECTION_AGE", default_value = "30m", value_parser = duration)]
-    pub(crate) max_connection_age: std::time::Duration,
+    pub(crate) max_connection_age: Duration,
     /// A file with mesh settings (Istio's MeshConfig), beneath a ConfigMap `istio`.
     #[arg(long, value_name = "FILE", env = "MELTEMI_MESH_CONFIG")]
     pub(crate) mesh_config: Option<PathBuf>,
@@ -115,7 +115,7 @@ pub(crate) struct ServeArgs {
 }
 
 /// A duration as Go and Kubernetes write it: `90s`, `1h30m`.
-fn duration(text: &str) -> Result<std::time::Duration, String> {
+fn duration(text: &str) -> Result<Duration, String> {
     meltemi_api::value::Duration::parse(text).map(|duration| duration.0).map_err(|error| error.to_string())
 }
 

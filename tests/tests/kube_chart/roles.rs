@@ -121,7 +121,7 @@ async fn the_program_needs_no_more_than_the_roles_give_and_uses_all_of_it() -> R
     let kubeconfig = cluster.kubeconfig_for(&namespace, "meltemi", Duration::from_secs(600)).await?;
     let running = meltemi_serve::start(Config {
         cluster: Some(Access::Kubeconfig { file: Some(kubeconfig), context: None }),
-        own: Own { namespace: namespace.clone(), pod: Some("meltemi-0".to_owned()), ..Own::default() },
+        own: Own { namespace: namespace.as_str().into(), pod: Some("meltemi-0".into()), ..Own::default() },
         xds: free,
         http: free,
         monitoring: free,
