@@ -23,7 +23,7 @@ fn chart() -> Result<String> {
 }
 
 /// `helm COMMAND meltemi CHART -n NAMESPACE --set ...`
-async fn helm(cluster: &Cluster, command: &str, namespace: &str, set: &[&str]) -> Result<String> {
+pub(crate) async fn helm(cluster: &Cluster, command: &str, namespace: &str, set: &[&str]) -> Result<String> {
     let chart = chart()?;
     let mut arguments = vec![command, "meltemi", &chart, "--namespace", namespace];
     for value in set {

@@ -8,4 +8,5 @@ mod definitions;
 mod install;
 mod objects;
 mod refused;
+mod roles;
 mod taken;

@@ -4,10 +4,12 @@
 
 mod bootstrap;
 mod crds;
+mod operations;
 mod program;
 mod proxy_status;
 mod serve;
 mod translate;
 mod usage;
 mod validate;
+mod wait;
 mod yaml;

@@ -131,6 +131,10 @@ impl Propagation {
         if record.waits {
             return (State::Waiting, format!("{object} was read, and waits for what it refers to"));
         }
+        if record.aside {
+            let why = "it is of another revision, or of a namespace that discoverySelectors leave out";
+            return (State::NotSeen, format!("{object} does not count here: {why}"));
+        }
         let Found { have, of, .. } = *found;
         match (have == of, record.deleted) {
             (true, true) => (State::Deleted, format!("{object} is gone from every proxy")),
@@ -156,9 +160,13 @@ fn unseen(ask: &Ask, record: &Record) -> Option<String> {
             "{object} has no metadata.generation, since it comes from a file; generation {wanted} cannot be waited for, \
              only its content"
         )),
-        (Want::Content(wanted), _) if content_of(latest) != *wanted => {
-            Some(format!("that state of {object} was not seen yet"))
-        }
+        (Want::Content(wanted), generation) if content_of(latest) != *wanted => Some(match generation {
+            None => format!("that state of {object} was not seen yet"),
+            Some(seen) => format!(
+                "that state of {object} was not seen; it comes from an API server, whose latest is generation {seen}: wait for a \
+                 generation"
+            ),
+        }),
         _ => None,
     }
 }
@@ -171,6 +179,7 @@ impl Record {
             deleted: true,
             refused: None,
             waits: false,
+            aside: false,
             published: meltemi_catalog::Generation(0),
             youngest: meltemi_catalog::LayerId::latest(),
             touched: std::sync::Arc::default(),

@@ -1,0 +1,150 @@
+//! The program as the service account of the chart: it needs no permission that the roles do not give, and uses each that they do.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use meltemi_serve::{Access, Config, Own};
+use meltemi_testkit::http::Request;
+use meltemi_testkit::kube::{Asked, Cluster};
+use serde_json::Value;
+use tokio::time::{interval, timeout};
+
+use crate::install::helm;
+use crate::objects::{cluster, documents};
+
+/// What the program does not do in this version, though the roles let it; when it does, this fails, and goes.
+fn is_not_yet(permission: &str) -> bool {
+    permission.ends_with("/status") || permission.ends_with(" leases")
+}
+
+/// One object of each kind, so that there is a status to write.
+const OBJECTS: &str = "
+{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: a}, spec: {host: a}}
+---
+{apiVersion: networking.istio.io/v1alpha3, kind: EnvoyFilter, metadata: {name: a}, spec: {}}
+---
+{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: a}, spec: {selector: {a: b}}}
+---
+{apiVersion: networking.istio.io/v1beta1, kind: ProxyConfig, metadata: {name: a}, spec: {concurrency: 1}}
+---
+{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: a}, spec: {hosts: [a.example]}}
+---
+{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: a}, spec: {egress: [{hosts: [./*]}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a}
+spec: {hosts: [a], http: [{route: [{destination: {host: a}}]}]}
+---
+{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: a}, spec: {address: 10.0.0.1}}
+---
+{apiVersion: networking.istio.io/v1, kind: WorkloadGroup, metadata: {name: a}, spec: {template: {}}}
+---
+{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: a}, spec: {}}
+---
+{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: a}, spec: {}}
+---
+{apiVersion: security.istio.io/v1, kind: RequestAuthentication, metadata: {name: a}, spec: {}}
+---
+{apiVersion: telemetry.istio.io/v1, kind: Telemetry, metadata: {name: a}, spec: {}}
+";
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// `verb resource` of each permission that a role gives.
+fn given(roles: &[Value]) -> BTreeSet<String> {
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
+    };
+    let mut all = BTreeSet::new();
+    for rule in roles.iter().flat_map(|role| role["rules"].as_array().into_iter().flatten()) {
+        for resource in texts(&rule["resources"]) {
+            all.extend(texts(&rule["verbs"]).into_iter().map(|verb| format!("{verb} {resource}")));
+        }
+    }
+    all
+}
+
+/// `verb resource` of each request for an object; discovery is open to everyone.
+fn used(asked: &BTreeSet<Asked>) -> BTreeSet<String> {
+    let of_objects = asked.iter().filter(|asked| !asked.resource.is_empty());
+    of_objects.map(|asked| format!("{} {}", asked.verb, asked.resource)).collect()
+}
+
+async fn ready(address: SocketAddr) -> Result<()> {
+    let mut ticks = interval(Duration::from_millis(50));
+    let asked = async {
+        loop {
+            ticks.tick().await;
+            if Request::get("/ready").send(address).await.is_ok_and(|answer| answer.status == 200) {
+                return;
+            }
+        }
+    };
+    timeout(LIMIT, asked).await.context("it does not become ready")
+}
+
+/// Waits until it has asked for as much as that; the audit log is written a moment after.
+async fn asked(cluster: &Cluster, namespace: &str, expected: &BTreeSet<String>) -> Result<BTreeSet<Asked>> {
+    let mut ticks = interval(Duration::from_millis(50));
+    let mut last = BTreeSet::new();
+    let seen = async {
+        loop {
+            ticks.tick().await;
+            last = cluster.asked_by(namespace, "meltemi").await?;
+            if used(&last).is_superset(expected) {
+                return anyhow::Ok(());
+            }
+        }
+    };
+    match timeout(LIMIT, seen).await {
+        Ok(outcome) => outcome.map(|()| last),
+        Err(_) => bail!("never asked for: {:?}", expected.difference(&used(&last)).collect::<Vec<_>>()),
+    }
+}
+
+#[tokio::test]
+async fn the_program_needs_no_more_than_the_roles_give_and_uses_all_of_it() -> Result<()> {
+    let cluster = cluster().await?;
+    let namespace = cluster.namespace("roles").await?;
+    let rendered = helm(&cluster, "template", &namespace, &["crds.install=false"]).await?;
+    cluster.apply(&rendered).await?;
+    let roles: Vec<Value> = documents(&rendered)?
+        .into_iter()
+        .filter(|object| object["kind"] == "ClusterRole" || object["kind"] == "Role")
+        .collect();
+    let given = given(&roles);
+
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let kubeconfig = cluster.kubeconfig_for(&namespace, "meltemi", Duration::from_secs(600)).await?;
+    let running = meltemi_serve::start(Config {
+        cluster: Some(Access::Kubeconfig { file: Some(kubeconfig), context: None }),
+        own: Own { namespace: namespace.as_str().into(), pod: Some("meltemi-0".into()), ..Own::default() },
+        xds: free,
+        http: free,
+        monitoring: free,
+        ..Config::default()
+    })
+    .await?;
+    ready(running.http).await?;
+
+    cluster.kubectl_with(&["apply", "--server-side", "-n", &namespace, "-f", "-"], OBJECTS).await?;
+
+    let expected: BTreeSet<String> = given.iter().filter(|one| !is_not_yet(one)).cloned().collect();
+    let asked = asked(&cluster, &namespace, &expected).await?;
+    let refused: Vec<&Asked> = asked.iter().filter(|asked| asked.status == 403).collect();
+    assert!(refused.is_empty(), "the roles do not let it: {refused:#?}");
+    let more: Vec<String> = used(&asked).difference(&expected).cloned().collect();
+    assert_eq!(more, [""; 0], "it is no more in `is_not_yet`");
+    for one in asked.iter().filter(|asked| asked.resource == "configmaps") {
+        assert_eq!(
+            (one.namespace.as_str(), one.name.as_str()),
+            (namespace.as_str(), "istio"),
+            "no other is read"
+        );
+    }
+    drop(running);
+    Ok(())
+}
