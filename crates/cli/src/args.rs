@@ -61,6 +61,10 @@ pub(crate) struct ServeArgs {
     /// Which revision's objects are read, by their label `istio.io/rev`; empty: all.
     #[arg(long, value_name = "NAME", env = "MELTEMI_REVISION", default_value = "")]
     pub(crate) revision: String,
+    /// Write into the cluster's objects what became of them: accepted, references found, in force. One replica writes, elected by the Lease
+    /// `meltemi-leader`.
+    #[arg(long, value_enum, env = "MELTEMI_STATUS", default_value = "on")]
+    pub(crate) status: Switch,
     /// After so long, less up to half of it, a proxy is asked to connect anew, so that new replicas get their share; 0s: never. Only with a
     /// cluster.
     #[arg(long, value_name = "DURATION", env = "MELTEMI_MAX_CONNECTION_AGE", default_value = "30m", value_parser = duration)]

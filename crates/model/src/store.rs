@@ -91,6 +91,11 @@ impl Store {
         self.aside.objects.keys()
     }
 
+    /// Whether that object is there and does not count.
+    pub fn is_set_aside(&self, key: &ObjectKey) -> bool {
+        self.aside.objects.contains_key(key)
+    }
+
     /// Applies a batch, in order. Equal input changes nothing; the generation rises only when something an answer can depend on,
     /// or the list of refused objects, changed.
     pub fn apply(&mut self, batch: impl IntoIterator<Item = Event>) -> ChangeSet {

@@ -29,6 +29,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// Where metrics, version and debug pages are.
     pub monitoring: SocketAddr,
+    /// Write into the objects of a cluster what became of them.
+    pub status: bool,
     /// Keep what works.
     pub holds: bool,
     /// Send routes as virtual hosts to proxies that take them.
@@ -90,6 +92,7 @@ impl Default for Config {
             xds: Listener::Xds.default_address(false),
             http: Listener::Http.default_address(false),
             monitoring: Listener::Monitoring.default_address(false),
+            status: true,
             holds: true,
             virtual_hosts: true,
             patience: Patience::default(),

@@ -8,6 +8,7 @@ use meltemi_api::Finding;
 use meltemi_sources::PlaceIndex;
 
 use crate::file::source_line;
+use crate::status::Ledger;
 
 /// The findings in force, and which of them were told.
 #[derive(Debug)]
@@ -53,13 +54,16 @@ impl Findings {
         self.source.iter().cloned().chain(placed).collect()
     }
 
-    /// Tells those that are new. One that is gone is told again when it comes back.
+    /// Tells those that are new, and notes all of them for who writes status. One that is gone is told again when it comes back.
     #[allow(clippy::print_stderr, reason = "findings are promised on standard error, one a line")]
-    pub(crate) fn say(&mut self) {
+    pub(crate) fn say(&mut self, ledger: Option<&Ledger>) {
         if !std::mem::take(&mut self.differs) {
             return;
         }
         let now = self.all();
+        if let Some(ledger) = ledger {
+            ledger.found(&now);
+        }
         for finding in now.difference(&self.told) {
             if self.terminal {
                 eprint!("{}", finding.render(source_line(finding).as_deref()));

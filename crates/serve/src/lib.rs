@@ -1,12 +1,14 @@
 //! Wires sources, engine and streams: listeners, debug pages, metrics. No rules of the mesh.
 //!
 //! Knows: every other crate's interface. Must not know: what a resource of the user means.   Start at [`start`] and [`Config`];
-//! `mesh` is the one task that writes, `streams` the registry of those who read, `propagation` answers who has what in force.
+//! `mesh` is the one task that writes, `streams` the registry of those who read, `propagation` answers who has what in force, `status` writes that
+//! into the objects.
 //! Invariant: nobody is served before the first whole snapshot; every listener's address, purpose and authentication is in `ports`.
 
 mod config;
 mod file;
 mod findings;
+mod leader;
 mod listen;
 mod mesh;
 mod metrics;
@@ -14,6 +16,7 @@ mod pages;
 mod ports;
 pub mod propagation;
 pub mod proxies;
+mod status;
 mod streams;
 mod wire;
 

@@ -70,3 +70,36 @@ impl Metrics {
         self.layers.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 }
+
+/// Counters of the status writer.
+#[derive(Clone, Debug)]
+pub(crate) struct StatusMetrics {
+    writes: Counter,
+    failures: Counter,
+}
+
+impl StatusMetrics {
+    pub(crate) fn new(registry: &mut Registry) -> Self {
+        let metrics = Self { writes: Counter::default(), failures: Counter::default() };
+        let registry = registry.sub_registry_with_prefix("meltemi_serve");
+        registry.register(
+            "status_writes",
+            "Statuses of objects that were written (unstable)",
+            metrics.writes.clone(),
+        );
+        registry.register(
+            "status_failures",
+            "Statuses of objects that could not be written, each try (unstable)",
+            metrics.failures.clone(),
+        );
+        metrics
+    }
+
+    pub(crate) fn written(&self) {
+        self.writes.inc();
+    }
+
+    pub(crate) fn failed(&self) {
+        self.failures.inc();
+    }
+}

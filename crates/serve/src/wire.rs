@@ -16,10 +16,12 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::findings::Findings;
-use crate::metrics::Metrics;
+use crate::leader::{self, Candidate};
+use crate::metrics::{Metrics, StatusMetrics};
 use crate::pages::{self, Shown};
 use crate::ports::Listener;
 use crate::propagation::{Book, Propagation};
+use crate::status::{self, Ledger};
 use crate::streams::{Departures, Registry as StreamRegistry, Streams};
 use crate::{listen, mesh};
 
@@ -48,6 +50,14 @@ pub enum Failure {
     /// There is no way to the cluster.
     #[error(transparent)]
     Cluster(#[from] ConnectError),
+    /// A task broke.
+    #[error("the {name} ended: {reason}")]
+    Task {
+        /// Which task.
+        name: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// A listener broke.
     #[error("{} ended: {reason}", listener.name())]
     Serve {
@@ -117,6 +127,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     let metrics = Metrics::new(&mut registry);
     let stream_metrics = meltemi_xds::Metrics::default();
     stream_metrics.register(&mut registry);
+    let status_metrics = StatusMetrics::new(&mut registry);
 
     let cluster = match &config.cluster {
         Some(access) => {
@@ -172,10 +183,15 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     } else {
         Some(FolderSource::start(&config.folders, &config.namespace, config.mesh_config.as_deref()).await?)
     };
+    let (source, cluster) = cluster.unzip();
+    let ledger = cluster.filter(|_| config.status).map(|cluster| {
+        tell_objects(&config, &cluster, &propagation, status_metrics, &mut tasks, || stopped(&drained))
+    });
     let writer = mesh::spawn(mesh::Mesh {
         options: Options { holds: config.holds, virtual_hosts: config.virtual_hosts, ..Options::default() },
+        revision: config.own.revision.clone(),
         patience: config.patience,
-        source: Source::new(folder, cluster.map(|(source, _)| source)),
+        source: Source::new(folder, source),
         connects,
         reports,
         streams: Arc::downgrade(&streams),
@@ -186,6 +202,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         findings: Findings::new(config.terminal),
         metrics,
         book,
+        ledger,
     });
 
     let directory = Arc::new(StreamRegistry(Arc::clone(&streams)));
@@ -210,6 +227,46 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     }));
     Ok(Running { xds, http, monitoring, streams, propagation, generation, waiting, drain, tasks })
 }
+
+/// Starts what writes the objects' status, on the replica that is elected to.
+fn tell_objects<Stop: Future<Output = ()> + Send + 'static>(
+    config: &Config,
+    cluster: &Cluster,
+    propagation: &Arc<Propagation>,
+    metrics: StatusMetrics,
+    tasks: &mut JoinSet<Result<(), Failure>>,
+    stop: impl Fn() -> Stop,
+) -> Arc<Ledger> {
+    let ledger = Arc::new(Ledger::of_revision(&config.own.revision));
+    let identity = match &config.own.pod {
+        Some(pod) => pod.to_string(),
+        None => format!("meltemi-{}-{:08x}", std::process::id(), fastrand::u32(..)),
+    };
+    let candidate = Candidate {
+        client: cluster.client(),
+        namespace: config.own.namespace.to_string(),
+        lease: LEASE.to_owned(),
+        identity,
+    };
+    let (leads, election) = leader::spawn(candidate, stop());
+    let writer = status::Writer {
+        client: cluster.client(),
+        ledger: Arc::clone(&ledger),
+        propagation: Arc::clone(propagation),
+        leads,
+        metrics,
+    };
+    let writer = status::spawn(writer, stop());
+    for (name, task) in [("election", election), ("status writer", writer)] {
+        tasks.spawn(
+            task.map(move |ended| ended.map_err(|error| Failure::Task { name, reason: error.to_string() })),
+        );
+    }
+    ledger
+}
+
+/// One for all revisions of a namespace: who writes the same conditions must be one.
+const LEASE: &str = "meltemi-leader";
 
 /// Says what was chosen: an operator who expects the other one reads it here first.
 fn tell_source(config: &Config, cluster: Option<&Cluster>) {

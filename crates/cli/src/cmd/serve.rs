@@ -46,6 +46,7 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         folders: args.config,
         mesh_config: args.mesh_config,
         namespace: args.namespace,
+        status: args.status == Switch::On,
         holds: args.holds == Switch::On,
         virtual_hosts: args.virtual_hosts == Switch::On,
         peers: args.peer.iter().map(ToString::to_string).collect(),

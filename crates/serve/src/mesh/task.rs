@@ -7,6 +7,8 @@ use std::time::Instant;
 use meltemi_catalog::{Generation, View};
 use meltemi_model::debounce::{Debounce, Patience, Verdict};
 use meltemi_model::{Event, reference};
+use meltemi_names::ObjectKey;
+use meltemi_sources::kube::Written;
 use meltemi_sources::{Batch, Source};
 use meltemi_views::{Applied, Engine, Options, ProxyId};
 use tokio::sync::{mpsc, watch};
@@ -14,11 +16,14 @@ use tokio::sync::{mpsc, watch};
 use crate::findings::Findings;
 use crate::metrics::Metrics;
 use crate::propagation::Book;
+use crate::status::Ledger;
 use crate::streams::{Connect, Departures, Report, Streams};
 
 /// What the task is given.
 pub(crate) struct Mesh {
     pub(crate) options: Options,
+    /// Which revision's objects count.
+    pub(crate) revision: String,
     pub(crate) patience: Patience,
     pub(crate) source: Source,
     pub(crate) connects: mpsc::Receiver<Connect>,
@@ -34,6 +39,8 @@ pub(crate) struct Mesh {
     pub(crate) metrics: Metrics,
     /// What of it all can be asked about single objects.
     pub(crate) book: Arc<Book>,
+    /// What is to be written into the objects of a cluster.
+    pub(crate) ledger: Option<Arc<Ledger>>,
 }
 
 /// Starts the task; it ends when nobody can connect any more.
@@ -41,6 +48,7 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         let Mesh {
             options,
+            revision,
             patience,
             mut source,
             mut connects,
@@ -53,9 +61,10 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             findings,
             metrics,
             book,
+            ledger,
         } = mesh;
         let mut writer = Writer {
-            engine: Engine::new(options),
+            engine: Engine::of_revision(options, &revision),
             debounce: Debounce::new(patience),
             pending: Vec::new(),
             views: HashMap::new(),
@@ -65,6 +74,7 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             findings,
             metrics,
             book,
+            ledger,
         };
         let first = tokio::select! {
             first = source.next() => first,
@@ -72,6 +82,7 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             _ = connects.recv() => return,
         };
         if let Some(first) = first {
+            writer.note(first.written);
             writer.findings.replace(first.findings, first.places);
             writer.book.read(&first.events);
             writer.publish(first.events);
@@ -93,6 +104,7 @@ struct Writer {
     findings: Findings,
     metrics: Metrics,
     book: Arc<Book>,
+    ledger: Option<Arc<Ledger>>,
 }
 
 impl Writer {
@@ -140,11 +152,19 @@ impl Writer {
         }
     }
 
+    /// Hands on what the API server has beside the specs.
+    fn note(&self, written: Vec<(ObjectKey, Option<Written>)>) {
+        if let Some(ledger) = &self.ledger {
+            ledger.wrote(written);
+        }
+    }
+
     /// Publishes a batch at once, or lets it wait for what it refers to.
     fn take(&mut self, batch: Batch) {
+        self.note(batch.written);
         self.findings.replace(batch.findings, batch.places);
         if batch.events.is_empty() {
-            self.findings.say();
+            self.findings.say(self.ledger.as_deref());
             return;
         }
         self.book.read(&batch.events);
@@ -186,7 +206,7 @@ impl Writer {
         if findings {
             self.findings.semantic(self.engine.findings());
         }
-        self.findings.say();
+        self.findings.say(self.ledger.as_deref());
     }
 
     fn send_views(&self, proxies: &[ProxyId]) {

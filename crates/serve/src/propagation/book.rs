@@ -58,7 +58,9 @@ impl Book {
 
     /// These were read, and may have to wait.
     pub(crate) fn read(&self, events: &[Event]) {
-        self.pages().records.read(events);
+        let mut pages = self.pages();
+        pages.records.read(events);
+        pages.replicas.follow(events);
     }
 
     /// What was read did not go out yet.
@@ -69,8 +71,9 @@ impl Book {
     /// All that was read is handed out.
     pub(crate) fn published(&self, applied: &Applied, engine: &Engine) {
         let mut pages = self.pages();
-        let about = pages.records.published(applied, || engine.layer_ids().collect::<BTreeSet<LayerId>>());
-        pages.replicas.follow(&applied.changes, engine.mesh());
+        let aside = |key: &ObjectKey| engine.store().is_set_aside(key);
+        let about =
+            pages.records.published(applied, aside, || engine.layer_ids().collect::<BTreeSet<LayerId>>());
         if let Some(followed) = &mut pages.followed {
             followed.changed.extend(about);
         }

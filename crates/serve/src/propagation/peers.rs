@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use meltemi_api::{EndpointSlice, Object, Spec};
-use meltemi_model::{ChangeSet, Mesh};
+use meltemi_api::{EndpointSlice, Spec};
+use meltemi_model::Event;
 use meltemi_names::{Kind, ObjectKey};
 
 use super::Book;
@@ -39,7 +39,7 @@ impl Peers {
     }
 }
 
-/// The replicas as Kubernetes lists them, kept up with the mesh: costs the slices that change.
+/// The replicas as Kubernetes lists them, kept up with what is read: costs the slices that change.
 #[derive(Debug)]
 pub(super) struct Replicas {
     own: Option<Own>,
@@ -51,17 +51,27 @@ impl Replicas {
         Self { own, slices: BTreeMap::new() }
     }
 
-    pub(super) fn follow(&mut self, changes: &ChangeSet, mesh: &Mesh) {
+    /// Takes what was read. Not what is served: the own namespace may be none of those that the mesh selects.
+    pub(super) fn follow(&mut self, events: &[Event]) {
         let Some(own) = &self.own else { return };
-        let ours = |key: &&ObjectKey| key.kind == Kind::EndpointSlice && key.namespace == own.namespace;
-        for key in changes.objects().filter(ours) {
-            match mesh.object(key).map(|object: &Arc<Object>| &object.spec) {
-                Some(Spec::EndpointSlice(slice)) if slice.service.as_ref() == Some(&own.service) => {
-                    self.slices.insert(key.clone(), others(slice, own));
+        let ours = |key: &ObjectKey| key.kind == Kind::EndpointSlice && key.namespace == own.namespace;
+        for event in events {
+            match event {
+                Event::Upsert(object) if ours(&object.meta.key) => {
+                    let key = object.meta.key.clone();
+                    match &object.spec {
+                        Spec::EndpointSlice(slice) if slice.service.as_ref() == Some(&own.service) => {
+                            self.slices.insert(key, others(slice, own));
+                        }
+                        _ => {
+                            self.slices.remove(&key);
+                        }
+                    }
                 }
-                _ => {
+                Event::Delete(key) => {
                     self.slices.remove(key);
                 }
+                _ => {}
             }
         }
     }
@@ -86,7 +96,7 @@ fn others(slice: &EndpointSlice, own: &Own) -> Vec<SocketAddr> {
 mod tests {
     use super::Replicas;
     use crate::config::Own;
-    use meltemi_model::{Event, Store};
+    use meltemi_model::Event;
     use meltemi_names::{Kind, ObjectKey};
     use std::sync::Arc;
 
@@ -118,10 +128,9 @@ mod tests {
             pod: Some("istiod-a".into()),
             revision: String::new(),
         };
-        let (mut store, mut replicas) = (Store::new(), Replicas::new(Some(own)));
-        let mut apply = |replicas: &mut Replicas, events: Vec<Event>| {
-            let changes = store.apply(events);
-            replicas.follow(&changes, store.mesh());
+        let mut replicas = Replicas::new(Some(own));
+        let apply = |replicas: &mut Replicas, events: Vec<Event>| {
+            replicas.follow(&events);
             replicas.others()
         };
         let all = [("10.0.0.1", "istiod-a"), ("10.0.0.2", "istiod-b"), ("10.0.0.3", "istiod-c")];

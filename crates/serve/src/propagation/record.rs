@@ -29,6 +29,8 @@ pub(crate) struct Record {
     pub(crate) refused: Option<Arc<str>>,
     /// What was read waits for what it refers to.
     pub(crate) waits: bool,
+    /// It is of another revision, or of a namespace that the mesh does not select: nothing follows from it.
+    pub(crate) aside: bool,
     /// The generation that brought its last change; 0 before the first.
     pub(crate) published: Generation,
     /// The layers that are younger than its last change have greater IDs.
@@ -108,6 +110,7 @@ impl Records {
                 deleted: false,
                 refused: None,
                 waits: false,
+                aside: false,
                 published: Generation(0),
                 youngest: LayerId::latest(),
                 touched: Arc::default(),
@@ -126,6 +129,7 @@ impl Records {
     pub(crate) fn published(
         &mut self,
         applied: &Applied,
+        aside: impl Fn(&ObjectKey) -> bool,
         live: impl FnOnce() -> BTreeSet<LayerId>,
     ) -> BTreeSet<ObjectKey> {
         let changed: BTreeSet<ObjectKey> = applied.changes.objects().cloned().collect();
@@ -133,6 +137,7 @@ impl Records {
         for key in &all {
             let Some(record) = self.records.get_mut(key) else { continue };
             record.waits = false;
+            record.aside = aside(key);
             // Of one that is refused, or that came out equal, the last good state is what it was.
             if changed.contains(key) {
                 record.published = applied.generation;
@@ -142,6 +147,13 @@ impl Records {
             }
             if record.deleted {
                 self.graves.push_back(key.clone());
+            }
+        }
+        // A namespace that is selected now, or no more, brings or takes objects that nobody wrote.
+        for key in changed.difference(&all) {
+            if let Some(record) = self.records.get_mut(key) {
+                record.aside = aside(key);
+                record.published = applied.generation;
             }
         }
         self.touch(&changed, &applied.layers, live);

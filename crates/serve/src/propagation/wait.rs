@@ -131,6 +131,10 @@ impl Propagation {
         if record.waits {
             return (State::Waiting, format!("{object} was read, and waits for what it refers to"));
         }
+        if record.aside {
+            let why = "it is of another revision, or of a namespace that discoverySelectors leave out";
+            return (State::NotSeen, format!("{object} does not count here: {why}"));
+        }
         let Found { have, of, .. } = *found;
         match (have == of, record.deleted) {
             (true, true) => (State::Deleted, format!("{object} is gone from every proxy")),
@@ -171,6 +175,7 @@ impl Record {
             deleted: true,
             refused: None,
             waits: false,
+            aside: false,
             published: meltemi_catalog::Generation(0),
             youngest: meltemi_catalog::LayerId::latest(),
             touched: std::sync::Arc::default(),

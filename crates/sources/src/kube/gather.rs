@@ -76,7 +76,7 @@ impl Gather {
 
     fn change(&mut self, watched: &Watched, name: &Name, now: Option<Read>) {
         let Some(kind) = watched.kind else { return };
-        let key = key(kind, name);
+        let key = key(kind, watched, name);
         let Some(Read { meaning, findings, written }) = now else {
             self.in_force.remove(&key);
             self.refused.remove(&key);

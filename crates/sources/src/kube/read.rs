@@ -36,11 +36,16 @@ pub struct Written {
     pub resource: Resource,
     /// Which version of the object that is; a patch that names another one is refused by the server.
     pub resource_version: Arc<str>,
+    /// Its label `istio.io/rev`: the revision of the control plane that it is for; empty: any.
+    pub revision: Arc<str>,
     /// The server's count of changes of the spec.
     pub generation: i64,
     /// `status`, whoever wrote it; null if there is none.
     pub status: Arc<Value>,
 }
+
+/// What the ConfigMap with the mesh's settings is called to the mesh.
+const SETTINGS: &str = "istio";
 
 /// By which words an API server is asked for objects of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +68,12 @@ pub(super) fn read(watched: &Watched, version: &'static str, name: &Name, mut va
         fields.insert("apiVersion".to_owned(), watched.api_version(version).into());
         fields.insert("kind".to_owned(), kind.as_str().into());
     }
-    let key = key(kind, name);
+    let key = key(kind, watched, name);
+    if watched.part == Part::Data
+        && let Some(name) = value.pointer_mut("/metadata/name")
+    {
+        *name = key.name.as_str().into();
+    }
     let Decoded { object, findings, key: read_as, .. } = decode(&value, "");
     let meaning = match object {
         Some(object) => Meaning::Object(Arc::new(object)),
@@ -77,17 +87,21 @@ pub(super) fn read(watched: &Watched, version: &'static str, name: &Name, mut va
     Some(Read { meaning, findings, written })
 }
 
-/// The key of an object of that name.
-pub(super) fn key(kind: Kind, name: &Name) -> ObjectKey {
-    ObjectKey::new(kind, Namespace::from(Arc::clone(&name.namespace)), Arc::clone(&name.name))
+/// The key of an object of that name. Of the ConfigMaps with settings only one is watched, `istio` or `istio-<revision>`: to the mesh it
+/// is the one.
+pub(super) fn key(kind: Kind, watched: &Watched, name: &Name) -> ObjectKey {
+    let own = if watched.part == Part::Data { SETTINGS.into() } else { Arc::clone(&name.name) };
+    ObjectKey::new(kind, Namespace::from(Arc::clone(&name.namespace)), own)
 }
 
 fn written(resource: Resource, value: &mut Value) -> Written {
     let metadata = |field: &str| value.get("metadata").and_then(|metadata| metadata.get(field));
     let resource_version = metadata("resourceVersion").and_then(Value::as_str).unwrap_or_default().into();
+    let revision = metadata("labels").and_then(|labels| labels.get("istio.io/rev")).and_then(Value::as_str);
+    let revision = revision.unwrap_or_default().into();
     let generation = metadata("generation").and_then(Value::as_i64).unwrap_or_default();
     let status = value.get_mut("status").map(Value::take).unwrap_or_default();
-    Written { resource, resource_version, generation, status: Arc::new(status) }
+    Written { resource, resource_version, revision, generation, status: Arc::new(status) }
 }
 
 /// Why an object is refused: its first error.
