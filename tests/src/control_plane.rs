@@ -4,6 +4,7 @@
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -23,7 +24,7 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 /// `meltemi serve` in this process, on free ports, over a folder of its own.
 #[derive(Debug)]
 pub struct ControlPlane {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     running: Running,
 }
 
@@ -45,6 +46,18 @@ impl ControlPlane {
         for (name, text) in files {
             std::fs::write(folder.path().join(name), text)?;
         }
+        Self::serve(Arc::new(folder), set).await
+    }
+
+    /// Another replica over the same folder.
+    ///
+    /// # Errors
+    /// When nothing can be served.
+    pub async fn beside(&self, set: impl FnOnce(&mut Config)) -> Result<Self> {
+        Self::serve(Arc::clone(&self.folder), set).await
+    }
+
+    async fn serve(folder: Arc<TempDir>, set: impl FnOnce(&mut Config)) -> Result<Self> {
         let free = "127.0.0.1:0".parse()?;
         let mut config = Config {
             folders: vec![folder.path().to_path_buf()],
@@ -143,7 +156,7 @@ impl ControlPlane {
     }
 
     /// Who has what in force.
-    pub fn propagation(&self) -> &std::sync::Arc<Propagation> {
+    pub fn propagation(&self) -> &Arc<Propagation> {
         &self.running.propagation
     }
 

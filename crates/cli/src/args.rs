@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cmd::KindName;
 use crate::cmd::crds;
 use crate::host_port::HostPort;
 use crate::logging::LogFormat;
@@ -32,6 +34,10 @@ pub(crate) enum Command {
     ProxyStatus(ProxyStatusArgs),
     /// Print the CustomResourceDefinitions of the Istio kinds, for `kubectl apply --server-side -f -`.
     Crds(CrdsArgs),
+    /// Wait until every proxy that needs an object has it, on all replicas.
+    ///
+    /// Exits with 0 when it is so, and with 1 when the time is up: then it names the proxies that do not have it, and why.
+    Wait(WaitArgs),
 }
 
 #[derive(Debug, Args)]
@@ -68,7 +74,7 @@ pub(crate) struct ServeArgs {
     /// After so long, less up to half of it, a proxy is asked to connect anew, so that new replicas get their share; 0s: never. Only with a
     /// cluster.
     #[arg(long, value_name = "DURATION", env = "MELTEMI_MAX_CONNECTION_AGE", default_value = "30m", value_parser = duration)]
-    pub(crate) max_connection_age: std::time::Duration,
+    pub(crate) max_connection_age: Duration,
     /// A file with mesh settings (Istio's MeshConfig), beneath a ConfigMap `istio`.
     #[arg(long, value_name = "FILE", env = "MELTEMI_MESH_CONFIG")]
     pub(crate) mesh_config: Option<PathBuf>,
@@ -109,7 +115,7 @@ pub(crate) struct ServeArgs {
 }
 
 /// A duration as Go and Kubernetes write it: `90s`, `1h30m`.
-fn duration(text: &str) -> Result<std::time::Duration, String> {
+fn duration(text: &str) -> Result<Duration, String> {
     meltemi_api::value::Duration::parse(text).map(|duration| duration.0).map_err(|error| error.to_string())
 }
 
@@ -193,4 +199,49 @@ pub(crate) struct CrdsArgs {
     /// How they are printed: a stream of YAML documents, or a list in JSON.
     #[arg(short, long, value_enum, default_value = "yaml")]
     pub(crate) output: YamlOrJson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
+    /// What to wait for, as KIND/NAME: `virtualservice/reviews`, short `vs/reviews`.
+    #[arg(required_unless_present = "file", value_name = "KIND/NAME", value_parser = KindName::parse)]
+    pub(crate) objects: Vec<KindName>,
+    /// Every object in that file (or folder), as it is written there; for a control plane that reads files.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
+    /// The namespace of the objects, and of those in files that name none.
+    #[arg(short, long, value_name = "NS", default_value = "default")]
+    pub(crate) namespace: String,
+    /// What is to be so.
+    #[arg(long, value_enum, default_value = "in-force")]
+    pub(crate) r#for: WaitFor,
+    /// That metadata.generation, or a later one; without it the latest that the control plane has read.
+    #[arg(long, value_name = "N", conflicts_with = "file")]
+    pub(crate) generation: Option<i64>,
+    /// For how long at most: 30s, 500ms, 2m.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = meltemi_serve::propagation::parse_duration)]
+    pub(crate) timeout: Duration,
+    /// The control plane's monitoring address.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15014", value_parser = HostPort::parse)]
+    pub(crate) server: HostPort,
+    /// Whose proxies: those of all replicas, or of the one that is asked.
+    #[arg(long, value_enum, default_value = "mesh")]
+    pub(crate) scope: WaitScope,
+    /// How the end is printed.
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: TextOrJson,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WaitFor {
+    /// Every proxy that needs it has it.
+    InForce,
+    /// No proxy has it any more.
+    Deleted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WaitScope {
+    Mesh,
+    Replica,
 }

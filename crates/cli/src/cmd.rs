@@ -6,9 +6,11 @@ mod proxy_status;
 mod serve;
 mod translate;
 mod validate;
+mod wait;
 
 use std::process::ExitCode;
 
+pub(crate) use self::wait::KindName;
 use crate::args::Command;
 
 /// Runs a command.
@@ -20,5 +22,6 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bootstrap(args) => bootstrap::run(&args),
         Command::ProxyStatus(args) => proxy_status::run(&args),
         Command::Crds(args) => crds::run(&args),
+        Command::Wait(args) => wait::run(&args),
     }
 }

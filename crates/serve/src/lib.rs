@@ -5,6 +5,7 @@
 //! into the objects.
 //! Invariant: nobody is served before the first whole snapshot; every listener's address, purpose and authentication is in `ports`.
 
+pub mod client;
 mod config;
 mod file;
 mod findings;

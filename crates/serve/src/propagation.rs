@@ -9,7 +9,6 @@ mod answer;
 mod ask;
 mod book;
 mod changes;
-pub mod client;
 mod look;
 mod mesh;
 mod page;
@@ -27,7 +26,7 @@ pub use ask::{Ask, Scope, Want, content_of};
 pub(crate) use book::Book;
 pub use changes::Changes;
 pub(crate) use page::in_force;
-pub use page::{PATH, parse_duration};
+pub use page::{PATH, error_of, parse_duration, path};
 pub use wait::Busy;
 
 use crate::streams::Streams;

@@ -74,19 +74,79 @@ impl Server {
     /// # Errors
     /// When it ends or is not ready in time; with its log.
     pub async fn start(folder: &Path, addresses: Addresses, holds: bool) -> Result<Self> {
+        let folder = folder.display().to_string();
+        let holds = if holds { "on" } else { "off" };
+        Self::launch(&["--config", &folder, "--holds", holds], addresses).await?.when_ready().await
+    }
+
+    /// Starts it with those arguments, and waits for nothing.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub async fn launch(arguments: &[&str], addresses: Addresses) -> Result<Self> {
         let log = NamedTempFile::with_prefix("meltemi-log-")?;
         let mut command = tied_command(program().await?);
-        command.arg("serve").arg("--config").arg(folder);
+        command.arg("serve").args(arguments);
         command.args(["--xds-address", &addresses.xds.to_string()]);
         command.args(["--http-address", &addresses.http.to_string()]);
         command.args(["--monitoring-address", &addresses.monitoring.to_string()]);
-        command.args(["--holds", if holds { "on" } else { "off" }]);
         command.stdin(Stdio::null()).stdout(log.reopen()?).stderr(log.reopen()?).kill_on_drop(true);
-        let mut server = Self { child: command.spawn().context("starting meltemi")?, log, addresses };
-        match server.ready().await {
-            Ok(()) => Ok(server),
-            Err(error) => Err(anyhow!("{error:#}\nmeltemi's log:\n{}", server.log())),
+        Ok(Self { child: command.spawn().context("starting meltemi")?, log, addresses })
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends or is not ready in time; with its log.
+    pub async fn when_ready(mut self) -> Result<Self> {
+        match self.ready().await {
+            Ok(()) => Ok(self),
+            Err(error) => Err(anyhow!("{error:#}\nmeltemi's log:\n{}", self.log())),
         }
+    }
+
+    /// The page `/ready`: status and text.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn ready_page(&self) -> Result<(u16, String)> {
+        let answer = Request::get("/ready").send(self.addresses.http).await?;
+        Ok((answer.status, answer.text()))
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Its process ID, as long as it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Waits until it ends by itself; whether it ended well, and its log.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub async fn ended(mut self) -> Result<(bool, String)> {
+        match timeout(LIMIT, self.child.wait()).await {
+            Ok(status) => Ok((status?.success(), self.log())),
+            Err(_) => bail!("`meltemi serve` runs on after {LIMIT:?}:\n{}", self.log()),
+        }
+    }
+
+    /// Tells it to end, as a kubelet does (SIGTERM), and waits until it has.
+    ///
+    /// # Errors
+    /// When it cannot be told, or does not end in time.
+    pub async fn terminate(self) -> Result<()> {
+        let pid = self.child.id().context("meltemi has ended already")?.to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status().await?;
+        if !told.success() {
+            bail!("`kill -TERM {pid}` ended with {told}");
+        }
+        let (well, log) = self.ended().await?;
+        if well { Ok(()) } else { bail!("`meltemi serve` did not end well:\n{log}") }
     }
 
     async fn ready(&mut self) -> Result<()> {
@@ -114,8 +174,16 @@ impl Server {
     /// # Errors
     /// When it fails.
     pub async fn bootstrap(&self, proxy: &str, arguments: &[&str]) -> Result<String> {
+        self.bootstrap_at(self.addresses.xds, proxy, arguments).await
+    }
+
+    /// The same for a proxy that finds its control plane at another address.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn bootstrap_at(&self, xds: SocketAddr, proxy: &str, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(program().await?);
-        command.args(["bootstrap", "--proxy", proxy, "--xds-address", &self.addresses.xds.to_string()]);
+        command.args(["bootstrap", "--proxy", proxy, "--xds-address", &xds.to_string()]);
         let output = command.args(arguments).stdin(Stdio::null()).output().await?;
         if !output.status.success() {
             bail!("`meltemi bootstrap` failed: {}", String::from_utf8_lossy(&output.stderr));

@@ -401,3 +401,160 @@ async fn an_endpoint_is_in_force_when_the_assignments_that_it_changed_are_acknow
     assert_eq!(counts(&answer), ("inForce", 1, 1));
     Ok(())
 }
+
+/// Two replicas over one folder; the second asks the first.
+async fn replicas() -> Result<(ControlPlane, ControlPlane)> {
+    let first = mesh().await?;
+    let peer = first.monitoring().to_string();
+    let second = first.beside(|config| config.peers = vec![peer]).await?;
+    Ok((first, second))
+}
+
+#[tokio::test]
+async fn of_two_replicas_both_must_have_it_and_the_proxies_of_both_are_counted() -> Result<()> {
+    let (mut first, mut second) = replicas().await?;
+    let mut far = settled(&first, "far", Form::Delta).await?;
+    let mut near = settled(&second, "near", Form::Delta).await?;
+    let all = "kind=vs&name=reviews&scope=mesh";
+    let before = second.in_force(all).await?;
+    assert_eq!((counts(&before), &before["met"]), (("inForce", 2, 2), &true.into()), "{before}");
+
+    let known = first.generation();
+    second.save("route.yaml", &reviews::route(AFTER)).await?;
+    first.after(known).await?;
+    until(&mut near, |held| reviews::splits(held, AFTER)).await?;
+    assert_eq!(counts(&second.in_force(&format!("{ROUTE}&timeout=60s")).await?), ("inForce", 1, 1));
+    let late = second.in_force(all).await?;
+    assert_eq!((counts(&late), &late["met"]), (("propagating", 1, 2), &false.into()), "{late}");
+    let lagging = &late["lagging"][0];
+    assert_eq!(
+        (&lagging["proxy"], &lagging["replica"]),
+        (&"far.default".into(), &first.monitoring().to_string().into())
+    );
+    let waiting = second.in_force("kind=vs&name=reviews&scope=mesh&timeout=60s");
+    let (answer, _) = tokio::try_join!(waiting, until(&mut far, |held| reviews::splits(held, AFTER)))?;
+    assert_eq!((counts(&answer), &answer["met"]), (("inForce", 2, 2), &true.into()), "{answer}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_replica_that_cannot_be_reached_makes_the_answer_unknown() -> Result<()> {
+    let (first, second) = replicas().await?;
+    let _near = settled(&second, "near", Form::Delta).await?;
+    let address = first.monitoring().to_string();
+    drop(first);
+    for query in ["kind=vs&name=reviews&scope=mesh", "kind=vs&name=reviews&scope=mesh&timeout=300ms"] {
+        let answer = second.in_force(query).await?;
+        assert_eq!((counts(&answer), &answer["met"]), (("unknown", 1, 1), &false.into()), "{answer}");
+        assert_eq!(answer["replicas"][1]["address"], address.as_str(), "{answer}");
+        assert!(
+            answer["message"].as_str().is_some_and(|said| said.contains("cannot be reached")),
+            "{answer}"
+        );
+    }
+    assert_eq!(counts(&second.in_force(ROUTE).await?), ("inForce", 1, 1), "of its own proxies it knows");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_replica_that_has_not_read_the_state_yet_makes_the_answer_no() -> Result<()> {
+    // Two folders stand for one replica that has read a state and one that has not.
+    let behind = mesh().await?;
+    let peer = behind.monitoring().to_string();
+    let files = files();
+    let mut ahead =
+        ControlPlane::start_with(&files.each_ref().map(|(name, text)| (*name, text.as_str())), |config| {
+            config.peers = vec![peer];
+        })
+        .await?;
+    let all = "kind=vs&name=reviews&scope=mesh";
+    assert_eq!(ahead.in_force(all).await?["met"], true, "equal files are equal states");
+    ahead.save("route.yaml", &reviews::route(AFTER)).await?;
+    let answer = ahead.in_force(&format!("{all}&timeout=300ms")).await?;
+    assert_eq!((&answer["state"], &answer["met"]), (&"notSeen".into(), &false.into()), "{answer}");
+    let waiting = ahead.in_force("kind=vs&name=reviews&scope=mesh&timeout=60s");
+    behind.write("route.yaml", &reviews::route(AFTER))?;
+    assert_eq!(waiting.await?["met"], true);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_answer_looks_at_single_resources_only_of_those_that_are_behind() -> Result<()> {
+    let neighbours: String = (0..200).map(|index| reviews::service(&format!("s{index}"))).collect();
+    let mut mesh = mesh().await?;
+    mesh.save("neighbours.yaml", &neighbours).await?;
+    let mut clients = Vec::new();
+    for index in 0..5 {
+        clients.push(settled(&mesh, &format!("c{index}"), Form::Delta).await?);
+    }
+    let propagation = std::sync::Arc::clone(mesh.propagation());
+    propagation.take_cost();
+    for _ in 0..10 {
+        assert_eq!(propagation.state(&route()).of, 5);
+    }
+    let cost = propagation.take_cost();
+    assert_eq!(
+        (cost.resources, cost.layers),
+        (0, 0),
+        "all have acknowledged everything, and the layers are known"
+    );
+    mesh.save("route.yaml", &reviews::route(AFTER)).await?;
+    assert_eq!(propagation.state(&route()).have, 0);
+    let cost = propagation.take_cost();
+    assert_eq!((cost.resources, cost.layers), (5, 0), "one virtual host of each; not one of 200 neighbours");
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_follows_is_told_of_what_changed_and_of_what_is_not_in_force_yet_and_of_nothing_else()
+-> Result<()> {
+    let mut mesh = mesh().await?;
+    let mut client = settled(&mesh, "client", Form::Delta).await?;
+    let propagation = std::sync::Arc::clone(mesh.propagation());
+    let mut changes = propagation.changes();
+    let other = ObjectKey::new(Kind::Service, "default", "other");
+    let first = changes.take();
+    assert!(first.contains(&route()) && first.contains(&other), "all to begin with: {first:?}");
+    assert!(changes.take().is_empty());
+
+    mesh.save("route.yaml", &reviews::route(AFTER)).await?;
+    tokio::time::timeout(LIMIT, changes.changed()).await?;
+    assert_eq!(changes.take(), [route()].into());
+    assert!(!propagation.state(&route()).met);
+    step(&mut client).await?;
+    tokio::time::timeout(LIMIT, async {
+        while !propagation.state(&route()).met {
+            changes.changed().await;
+            assert_eq!(changes.take(), [route()].into());
+        }
+    })
+    .await?;
+    // A proxy that comes is no change of what was in force.
+    let mut late = mesh.join(Node::sidecar("late", "default"), Form::Delta).await?;
+    until(&mut late, |held| reviews::splits(held, AFTER)).await?;
+    assert!(changes.take().is_empty());
+
+    client.refuse(|kind, _| (kind == TypeUrl::VirtualHost).then(|| "odd".to_owned()));
+    mesh.save("route.yaml", &reviews::route(BEFORE)).await?;
+    step(&mut client).await?;
+    waits(&mesh, &route(), |answer| answer["lagging"][0]["why"] == "refused").await?;
+    assert!(changes.take().contains(&route()));
+    let mut again = propagation.changes();
+    assert!(changes.take().is_empty(), "another follows instead");
+    assert!(again.take().contains(&other));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_question_that_is_not_understood_is_refused_with_what_to_write() -> Result<()> {
+    let mesh = mesh().await?;
+    let answer =
+        meltemi_testkit::http::Request::get("/api/v1/in-force?kind=vs").send(mesh.monitoring()).await?;
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer.json()["error"].as_str().is_some_and(|said| said.contains("name is missing")),
+        "{}",
+        answer.text()
+    );
+    Ok(())
+}

@@ -1,30 +1,31 @@
 //! `meltemi proxy-status`: a line for each connected proxy.
 
-mod client;
-
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use meltemi_serve::client;
 use meltemi_serve::proxies::{Proxies, ProxyStatus, SyncState};
 
 use crate::args::{ProxyStatusArgs, TextOrJson, YamlOrJson};
 use crate::render;
 
+/// The page that the status comes from.
+const PAGE: &str = "/debug/proxies";
+
 pub(crate) fn run(args: &ProxyStatusArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let body = runtime
-        .block_on(async {
-            tokio::time::timeout(Duration::from_secs(10), client::fetch(&args.server.to_string())).await
-        })
-        .context("no answer within 10 s")
-        .flatten()
+    let (status, body) = runtime
+        .block_on(client::get(&args.server.to_string(), PAGE, Duration::from_secs(10)))
         .with_context(|| {
             format!(
                 "cannot read the status from {}; is `meltemi serve` running with that --monitoring-address?",
                 args.server
             )
         })?;
+    if !status.is_success() {
+        bail!("{PAGE} answered {status}");
+    }
     let proxies: Proxies = serde_json::from_slice(&body).context("the answer is not a proxy status")?;
     match args.output {
         TextOrJson::Json => render::value(&proxies, YamlOrJson::Json)?,

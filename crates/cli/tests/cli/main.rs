@@ -11,4 +11,5 @@ mod serve;
 mod translate;
 mod usage;
 mod validate;
+mod wait;
 mod yaml;

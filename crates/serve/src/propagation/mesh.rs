@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use super::answer::{InForce, Replica, State};
 use super::ask::{Ask, Scope, Want};
 use super::wait::Busy;
-use super::{Propagation, client, page};
+use super::{Propagation, page};
+use crate::client;
 
 /// Between two tries to reach a replica.
 const PAUSE: Duration = Duration::from_millis(250);

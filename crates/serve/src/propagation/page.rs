@@ -37,14 +37,14 @@ fn refuse(status: StatusCode, error: &str) -> Response {
 }
 
 /// The error in the body of such an answer.
-pub(super) fn error_of(body: &[u8]) -> String {
+pub fn error_of(body: &[u8]) -> String {
     let json: Option<Value> = serde_json::from_slice(body).ok();
     let error = json.as_ref().and_then(|json| json["error"].as_str()).map(str::to_owned);
     error.unwrap_or_else(|| String::from_utf8_lossy(body).trim().to_owned())
 }
 
 /// The page with the question in its query.
-pub(super) fn path(ask: &Ask) -> String {
+pub fn path(ask: &Ask) -> String {
     let Ask { object, want, timeout, scope } = ask;
     let mut query = form_urlencoded::Serializer::new(format!("{PATH}?"));
     query

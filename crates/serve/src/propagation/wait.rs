@@ -160,9 +160,13 @@ fn unseen(ask: &Ask, record: &Record) -> Option<String> {
             "{object} has no metadata.generation, since it comes from a file; generation {wanted} cannot be waited for, \
              only its content"
         )),
-        (Want::Content(wanted), _) if content_of(latest) != *wanted => {
-            Some(format!("that state of {object} was not seen yet"))
-        }
+        (Want::Content(wanted), generation) if content_of(latest) != *wanted => Some(match generation {
+            None => format!("that state of {object} was not seen yet"),
+            Some(seen) => format!(
+                "that state of {object} was not seen; it comes from an API server, whose latest is generation {seen}: wait for a \
+                 generation"
+            ),
+        }),
         _ => None,
     }
 }
