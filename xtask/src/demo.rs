@@ -5,6 +5,7 @@
 //! Invariant: whatever ends it, no process and no file is left.
 
 mod files;
+pub(crate) mod kubernetes;
 mod script;
 mod table;
 mod world;

@@ -36,6 +36,8 @@ const TABLE: &[(&str, &[&[&str]])] = &[
     ("tests", &[LEAVES, PRODUCT, &["serve", "agent", "cli", "testkit"]]),
     // Its demo runs the kit's app, load and Envoy; without the kit's feature `xds`, hence without the wire messages.
     ("xtask", &[&["testkit"]]),
+    // The demo in a cluster, which xtask builds and runs: apart from it, since the cluster brings the Kubernetes client.
+    ("demo", &[&["testkit"]]),
     // Measures from outside; the server that its own tests run against is linked by no measurement.
     ("benches", &[LEAVES, &["xds"]]),
     // In process and without sockets: what reads a stranger's bytes, and what is made of them.

@@ -35,6 +35,9 @@ struct Arguments {
 enum Command {
     /// From a folder of YAML to live traffic, on this machine, in less than a minute
     Demo {
+        /// The same in a Kubernetes cluster of its own, whose pods are network namespaces; as root, on Linux
+        #[arg(long)]
+        kubernetes: bool,
         /// Leave it running when the script is through, and say what to try
         #[arg(long)]
         keep: bool,
@@ -85,7 +88,8 @@ fn main() -> ExitCode {
 
 fn run(workspace: &Workspace, command: Command) -> Result<ExitCode> {
     match command {
-        Command::Demo { keep } => return demo::run(workspace, keep),
+        Command::Demo { kubernetes: true, keep } => return demo::kubernetes::run(workspace, keep),
+        Command::Demo { kubernetes: false, keep } => return demo::run(workspace, keep),
         Command::Tools => tools::all(workspace),
         Command::Test { arguments } => ci::test(workspace, &arguments),
         Command::Bench { arguments } => bench::run(workspace, &arguments),

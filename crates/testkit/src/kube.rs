@@ -28,7 +28,7 @@ pub use access::Access;
 pub use audit::Asked;
 pub use cluster::Cluster;
 pub use keys::Identity;
-pub use kubelet::Kubelet;
+pub use kubelet::{Kubelet, Runtime};
 pub use pod::Pod;
 pub use proxy::{Fault, Proxy};
 

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::client::Connection;
-use super::{Connect, Request, Tally};
+use super::{Answer, Connect, Request, Tally};
 
 /// Requests that a load sends at most when it is told no number: one that nobody stops ends too.
 const MOST: u64 = 1_000_000;
@@ -25,7 +25,11 @@ pub struct Load {
     workers: usize,
     requests: u64,
     pace: Option<Duration>,
+    look: Option<Look>,
 }
+
+/// Looks at each answer.
+type Look = Arc<dyn Fn(&Answer) + Send + Sync>;
 
 /// A load that runs. Dropping it stops it.
 pub struct Running {
@@ -42,7 +46,15 @@ struct Shared {
 impl Load {
     /// `request` to `address`, again and again, by one worker.
     pub fn new(address: SocketAddr, request: Request) -> Self {
-        Self { address, request, connect: Connect::default(), workers: 1, requests: MOST, pace: None }
+        Self {
+            address,
+            request,
+            connect: Connect::default(),
+            workers: 1,
+            requests: MOST,
+            pace: None,
+            look: None,
+        }
     }
 
     /// This many workers, each with a connection of its own.
@@ -70,6 +82,13 @@ impl Load {
     #[must_use]
     pub fn through(mut self, connect: Connect) -> Self {
         self.connect = connect;
+        self
+    }
+
+    /// Shows each answer to `look` as it comes, for what a [`Tally`] does not count.
+    #[must_use]
+    pub fn showing(mut self, look: impl Fn(&Answer) + Send + Sync + 'static) -> Self {
+        self.look = Some(Arc::new(look));
         self
     }
 
@@ -112,6 +131,9 @@ impl Load {
                 break;
             }
             let outcome = self.send(&mut connection).await;
+            if let (Some(look), Ok(answer)) = (&self.look, &outcome) {
+                look(answer);
+            }
             let mut tally = shared.tally.lock().unwrap_or_else(PoisonError::into_inner);
             match outcome {
                 Ok(answer) => tally.answer(&answer),
@@ -124,7 +146,7 @@ impl Load {
     }
 
     /// On the kept connection, or on a new one where the other side closed it between two requests.
-    async fn send(&self, kept: &mut Option<Connection>) -> Result<super::Answer> {
+    async fn send(&self, kept: &mut Option<Connection>) -> Result<Answer> {
         if let Some(connection) = kept
             && connection.is_open().await
         {

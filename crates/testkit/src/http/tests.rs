@@ -1,5 +1,6 @@
 //! The app, the client and the load against each other.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -45,6 +46,20 @@ async fn a_load_sends_the_number_it_was_told() -> Result<()> {
     tally.expect_all(200)?;
     tally.expect_share("v1", 1.0)?;
     assert_eq!((tally.total(), app.total()), (100, 100));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_load_shows_each_answer_once() -> Result<()> {
+    let app = App::start("reviews", "v1").await?;
+    let versions = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&versions);
+    let look = move |answer: &Answer| {
+        noted.lock().unwrap_or_else(PoisonError::into_inner).push(answer.version().map(str::to_owned));
+    };
+    Load::new(app.address(), Request::get("/")).workers(2).requests(10).showing(look).run().await;
+    let versions = versions.lock().unwrap_or_else(PoisonError::into_inner);
+    assert_eq!(*versions, vec![Some("v1".to_owned()); 10]);
     Ok(())
 }
 

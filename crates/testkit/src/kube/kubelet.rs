@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -27,6 +28,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A pod with this annotation is told apart from others of its kind: see [`Kubelet`].
 const ANNOTATION: &str = "meltemi.test/kubelet";
 
+/// What runs the containers of pods, beneath the kubelet. The usual one of a [`Kubelet`] runs none and gives addresses.
+pub trait Runtime: Send + Sync + 'static {
+    /// Starts what is in the pod, and says at which address. Asked again for the same pod (by its UID) where the API
+    /// server could not be told: then it says the same.
+    fn start(&self, pod: &Pod) -> impl Future<Output = Result<IpAddr>> + Send;
+
+    /// The pod is gone.
+    fn stop(&self, pod: &Pod) -> impl Future<Output = ()> + Send;
+}
+
 /// Plays scheduler and kubelet for the pods of a namespace, or of all. Dropping it ends that; the pods stay as they are.
 ///
 /// A pod without a node gets one of its nodes; a pod on one of its nodes gets an address and is ready; a pod of a Job has
@@ -37,17 +48,21 @@ pub struct Kubelet {
     task: JoinHandle<()>,
 }
 
-struct Machines {
+struct Machines<R> {
     pods: Api<Pod>,
     client: Client,
     nodes: Vec<String>,
-    addresses: Mutex<Addresses>,
+    /// Pods that were put on a node so far; the nodes take turns.
+    placed: AtomicUsize,
+    runtime: R,
 }
 
 /// Which pod (by its UID) has which address; none is given twice.
-struct Addresses {
+struct Addresses(Mutex<Given>);
+
+struct Given {
     next: u32,
-    given: BTreeMap<String, Ipv4Addr>,
+    by_pod: BTreeMap<String, Ipv4Addr>,
 }
 
 impl Kubelet {
@@ -57,6 +72,21 @@ impl Kubelet {
     /// # Errors
     /// When the nodes cannot be made.
     pub async fn start(cluster: &Cluster, namespace: &str, nodes: &[&str], first: Ipv4Addr) -> Result<Self> {
+        let given = Given { next: u32::from(first), by_pod: BTreeMap::new() };
+        Self::start_with(cluster, namespace, nodes, Addresses(Mutex::new(given))).await
+    }
+
+    /// As [`Kubelet::start`], for pods that `runtime` runs, at the addresses that it says. One that cannot be started is
+    /// tried again.
+    ///
+    /// # Errors
+    /// When the nodes cannot be made.
+    pub async fn start_with(
+        cluster: &Cluster,
+        namespace: &str,
+        nodes: &[&str],
+        runtime: impl Runtime,
+    ) -> Result<Self> {
         if nodes.is_empty() {
             bail!("a kubelet needs a node");
         }
@@ -72,7 +102,8 @@ impl Kubelet {
             pods,
             client,
             nodes: nodes.iter().map(|node| (*node).to_owned()).collect(),
-            addresses: Mutex::new(Addresses { next: u32::from(first), given: BTreeMap::new() }),
+            placed: AtomicUsize::new(0),
+            runtime,
         });
         Ok(Self { task: tokio::spawn(machines.run()) })
     }
@@ -84,7 +115,7 @@ impl Drop for Kubelet {
     }
 }
 
-impl Machines {
+impl<R: Runtime> Machines<R> {
     async fn run(self: Arc<Self>) {
         let mut ticks = interval(PAUSE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -105,13 +136,17 @@ impl Machines {
             .map_err(anyhow::Error::from)
             .try_for_each_concurrent(AT_ONCE, async |event| {
                 match event {
-                    WatchEvent::Added(pod) | WatchEvent::Modified(pod) => match self.see_to(&pod).await {
-                        // It changed or went meanwhile: that is an event of its own.
-                        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
-                        outcome => Ok(outcome?),
-                    },
+                    WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
+                        self.see_to(&pod).await.or_else(|error| match error.downcast_ref() {
+                            // It changed or went meanwhile: that is an event of its own.
+                            Some(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {
+                                Ok(())
+                            }
+                            _ => Err(error),
+                        })
+                    }
                     WatchEvent::Deleted(pod) => {
-                        self.free(&pod);
+                        self.runtime.stop(&pod).await;
                         Ok(())
                     }
                     WatchEvent::Bookmark(_) => Ok(()),
@@ -121,7 +156,7 @@ impl Machines {
             .await
     }
 
-    async fn see_to(&self, pod: &Pod) -> kube::Result<()> {
+    async fn see_to(&self, pod: &Pod) -> Result<()> {
         let name = pod.name_any();
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
         let wish = pod.annotations().get(ANNOTATION).map_or("", String::as_str);
@@ -142,7 +177,7 @@ impl Machines {
                 "apiVersion": "v1",
                 "kind": "Binding",
                 "metadata": {"name": name},
-                "target": {"apiVersion": "v1", "kind": "Node", "name": self.node_for(pod)},
+                "target": {"apiVersion": "v1", "kind": "Node", "name": self.next_node()},
             });
             let _: serde_json::Value =
                 pods.create_subresource("binding", &name, &PostParams::default(), &binding).await?;
@@ -152,22 +187,29 @@ impl Machines {
         let status = if is_of_job(pod) {
             json!({"status": {"phase": "Succeeded"}})
         } else {
-            running(IpAddr::V4(self.address_for(pod)), wish != "unready")
+            running(self.runtime.start(pod).await?, wish != "unready")
         };
         pods.patch_status(&name, &PatchParams::default(), &Patch::Strategic(status)).await?;
         Ok(())
     }
 
-    /// The nodes take turns.
-    fn node_for(&self, pod: &Pod) -> &str {
-        let turn = usize::try_from(u32::from(self.address_for(pod))).unwrap_or_default();
+    fn next_node(&self) -> &str {
+        let turn = self.placed.fetch_add(1, Ordering::Relaxed);
         self.nodes.get(turn % self.nodes.len()).map_or("", String::as_str)
     }
+}
 
-    fn address_for(&self, pod: &Pod) -> Ipv4Addr {
-        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let Addresses { next, given } = &mut *addresses;
-        *given.entry(pod.uid().unwrap_or_default()).or_insert_with(|| {
+impl Addresses {
+    fn lock(&self) -> MutexGuard<'_, Given> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Runtime for Addresses {
+    async fn start(&self, pod: &Pod) -> Result<IpAddr> {
+        let mut given = self.lock();
+        let Given { next, by_pod } = &mut *given;
+        let address = *by_pod.entry(pod.uid().unwrap_or_default()).or_insert_with(|| {
             // The first and the last address of a network are not a machine's.
             while matches!(*next & 0xff, 0 | 0xff) {
                 *next += 1;
@@ -175,12 +217,12 @@ impl Machines {
             let address = Ipv4Addr::from(*next);
             *next += 1;
             address
-        })
+        });
+        Ok(address.into())
     }
 
-    fn free(&self, pod: &Pod) {
-        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        addresses.given.remove(&pod.uid().unwrap_or_default());
+    async fn stop(&self, pod: &Pod) {
+        self.lock().by_pod.remove(&pod.uid().unwrap_or_default());
     }
 }
 

@@ -1,6 +1,7 @@
 //! A real cluster, and what the harness plays in it.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -79,6 +80,51 @@ async fn a_deployment_becomes_ready_and_its_service_has_its_pods_as_endpoints() 
     .await?;
     drop(kubelet);
     Ok(())
+}
+
+/// Runs each pod at the one address, and notes what it was asked.
+#[derive(Clone)]
+struct OneAddress(Arc<Mutex<Vec<String>>>);
+
+impl OneAddress {
+    fn note(&self, what: &str, pod: &PodObject) {
+        let line = format!("{what} {}", pod.labels()["app"]);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+}
+
+impl Runtime for OneAddress {
+    async fn start(&self, pod: &PodObject) -> Result<IpAddr> {
+        self.note("start", pod);
+        Ok(Ipv4Addr::new(10, 9, 8, 7).into())
+    }
+
+    async fn stop(&self, pod: &PodObject) {
+        self.note("stop", pod);
+    }
+}
+
+#[tokio::test]
+async fn what_a_runtime_starts_is_an_endpoint_where_it_says_and_it_is_told_of_the_end() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let shop = cluster.namespace("shop").await?;
+    let runtime = OneAddress(Arc::default());
+    let _kubelet = Kubelet::start_with(&cluster, &shop, &["east"], runtime.clone()).await?;
+    let deployment = DEPLOYMENT.replace("replicas: 3", "replicas: 1");
+    cluster.kubectl_with(&["apply", "-n", &shop, "-f", "-"], &deployment).await?;
+    has_endpoints(&cluster, &shop, "reviews", &["10.9.8.7"]).await?;
+    cluster.kubectl(&["delete", "deployment/reviews", "-n", &shop]).await?;
+    until("the end", LIMIT, async || {
+        let mut asked = runtime.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // It may be asked again for a pod that it started already.
+        asked.dedup();
+        Ok(if asked == ["start reviews", "stop reviews"] {
+            Seen::Yes(())
+        } else {
+            Seen::NotYet(format!("{asked:?}"))
+        })
+    })
+    .await
 }
 
 /// A pod with that wish to the kubelet.
