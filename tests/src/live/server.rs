@@ -132,7 +132,8 @@ impl Server {
         command.args(["wait", "--server", &self.addresses.monitoring.to_string()]).args(arguments);
         let output = command.stdin(Stdio::null()).output().await?;
         if !output.status.success() {
-            let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            let (said, told) =
+                (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
             bail!("`meltemi wait {}` failed: {said}{told}", arguments.join(" "));
         }
         Ok(())
