@@ -202,6 +202,22 @@ impl Server {
         Ok((output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned()))
     }
 
+    /// Runs `meltemi wait` with these arguments until it exits with 0.
+    ///
+    /// # Errors
+    /// When it exits otherwise; with what it said.
+    pub async fn wait(&self, arguments: &[&str]) -> Result<()> {
+        let mut command = Command::new(program().await?);
+        command.args(["wait", "--server", &self.addresses.monitoring.to_string()]).args(arguments);
+        let output = command.stdin(Stdio::null()).output().await?;
+        if !output.status.success() {
+            let (said, told) =
+                (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            bail!("`meltemi wait {}` failed: {said}{told}", arguments.join(" "));
+        }
+        Ok(())
+    }
+
     /// Kills it, as a machine that fails does: without a word to anybody.
     ///
     /// # Errors
