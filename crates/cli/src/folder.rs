@@ -46,7 +46,7 @@ impl Folder {
     }
 }
 
-/// The one finding about all that the mesh's settings leave out.
+/// The one finding about all that is there and does not count.
 fn of_set_aside(store: &Store) -> Option<Finding> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for key in store.set_aside() {
@@ -55,8 +55,8 @@ fn of_set_aside(store: &Store) -> Option<Finding> {
     let total: usize = counts.values().sum();
     let list: Vec<String> = counts.iter().map(|(namespace, count)| format!("{namespace} {count}")).collect();
     (total > 0).then(|| {
-        let what = if total == 1 { "1 object is" } else { &format!("{total} objects are") };
-        let message = format!("{what} of namespaces that discoverySelectors leave out: {}", list.join(", "));
-        Finding::info("namespaces-not-selected", message).in_force("they are passed over")
+        let what = if total == 1 { "1 object does not" } else { &format!("{total} objects do not") };
+        let message = format!("{what} count, by discoverySelectors or istio.io/rev: {}", list.join(", "));
+        Finding::info("set-aside", message).in_force("they are passed over")
     })
 }

@@ -6,6 +6,7 @@
 
 mod merge;
 mod slice;
+mod targets;
 mod topology;
 mod workload;
 
@@ -13,15 +14,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use meltemi_api::service::TargetPort;
 use meltemi_memo::Question;
-use meltemi_names::{Labels, Locality, Namespace, ObjectKey, ObjectName, Port, Protocol, Selector};
+use meltemi_names::{Labels, Locality, Namespace, ObjectKey, ObjectName, Port, Selector};
 
 use crate::entry::IndexKey;
 use crate::index::workload_labels;
 use crate::mesh::Mesh;
 use crate::read::{self, Read, filed};
 use slice::SliceEndpoints;
+use targets::{Target, TargetsOf};
 pub use topology::{CLUSTER_ID, is_topology_label, locality};
 use workload::{EntryEndpoint, PodEndpoint};
 
@@ -225,74 +226,6 @@ impl Question for FamiliesOf {
             Families::Twins
         } else {
             Families::Both
-        }
-    }
-}
-
-/// The part of a service that its endpoints are made by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct TargetsOf(ObjectKey);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Targets {
-    /// Empty: nobody is selected.
-    selector: Selector,
-    ports: Vec<Target>,
-    /// Endpoints that are going away are sent as such: their clients stay with them.
-    drains: bool,
-    /// Pods count before they are ready.
-    unready: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Target {
-    port: Port,
-    name: Option<String>,
-    target: TargetPort,
-}
-
-impl Question for TargetsOf {
-    type World = Mesh;
-    type Answer = Option<Arc<Targets>>;
-    const NAME: &'static str = "targets of a service";
-
-    fn answer(&self, read: &Read<'_>) -> Self::Answer {
-        let (meta, service) = read::service(read, &self.0)?;
-        if service.external_name.is_some() {
-            return None;
-        }
-        let labelled = |label: &&str| meta.labels.value(label).is_some_and(|value| !value.is_empty());
-        let tcp = service.ports.iter().filter(|port| port.protocol() != Protocol::Udp);
-        Some(Arc::new(Targets {
-            selector: service.selector.clone(),
-            ports: tcp
-                .map(|port| Target {
-                    port: port.port,
-                    name: port.name.clone(),
-                    target: port.target_port.clone(),
-                })
-                .collect(),
-            drains: PERSISTENT_SESSION_LABELS.iter().any(labelled),
-            unready: service.publish_not_ready_addresses,
-        }))
-    }
-}
-
-/// The labels of a service whose clients stay with their endpoint for a session, by cookie or by header.
-const PERSISTENT_SESSION_LABELS: [&str; 2] =
-    ["istio.io/persistent-session", "istio.io/persistent-session-header"];
-
-/// The label of a workload that is to be left alone by new clients, whatever its state.
-const DRAINING_LABEL: &str = "istio.io/draining";
-
-impl Targets {
-    /// The health with which an endpoint of these labels is sent; none if it is not (Istio: p/xds/endpoints/endpoint_builder.go).
-    fn sent(&self, health: Health, labels: &Labels) -> Option<Health> {
-        let draining = labels.value(DRAINING_LABEL).is_some_and(|value| !value.is_empty());
-        match health {
-            Health::Draining => self.drains.then_some(Health::Draining),
-            _ if draining => self.drains.then_some(Health::Draining),
-            health => Some(health),
         }
     }
 }

@@ -41,7 +41,8 @@ pub(crate) fn monitoring(shown: Arc<Shown>) -> Router {
         .route("/metrics", get(metrics))
         .route("/version", get(version))
         .route("/debug/proxies", get(debug_proxies))
-        .route(propagation::PATH, get(propagation::in_force))
+        // Webhooks of delivery tools are posted; what is in the body does not matter.
+        .route(propagation::PATH, get(propagation::in_force).post(propagation::in_force))
         .with_state(shown)
 }
 

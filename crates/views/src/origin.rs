@@ -18,6 +18,12 @@ pub fn is_traced(kind: Kind) -> bool {
     matches!(kind, Kind::Service | Kind::VirtualService | Kind::DestinationRule)
 }
 
+/// Whether resources of that type say nothing of the rules that they are made from: rules that ask for the same endpoints share an
+/// assignment.
+fn is_silent_of_rules(type_url: TypeUrl) -> bool {
+    type_url == TypeUrl::Endpoint
+}
+
 /// The resources of one layer by the objects that they were made from.
 #[derive(Debug)]
 pub struct Origins {
@@ -87,8 +93,10 @@ impl Origins {
 pub struct Traces {
     /// What was made from an object and is not any more: removed, or made from others now.
     pub left: BTreeMap<ObjectKey, Vec<Named>>,
-    /// What changed and says of no object that it was made from it.
+    /// What changed and does not say of any of those objects that it was, or is, made from it: it may be any of them that changed it.
     pub untraced: Vec<Named>,
+    /// What changed, and would not say so if it was a rule that changed it, on top of `untraced`.
+    pub silent: Vec<Named>,
     /// All that changed.
     pub all: Vec<Named>,
 }
@@ -102,8 +110,10 @@ impl Traces {
             let named = (resource.type_url(), resource.name().clone());
             let then = left.map(|left| left.origin()).unwrap_or_default();
             let now = came.map(|came| came.origin()).unwrap_or_default();
-            if then.is_empty() && now.is_empty() {
+            if !then.iter().chain(now).any(|object| objects.contains(object)) {
                 traces.untraced.push(named.clone());
+            } else if is_silent_of_rules(named.0) {
+                traces.silent.push(named.clone());
             }
             for object in then.iter().filter(|object| objects.contains(object) && !now.contains(object)) {
                 traces.left.entry(object.clone()).or_default().push(named.clone());
@@ -200,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_tells_what_an_object_lost_and_what_nobody_was_named_for() {
+    fn a_step_tells_what_an_object_lost_and_what_names_none_of_those_that_changed() {
         let listener = |body: &str| {
             let bytes = body.as_bytes().to_vec().into();
             Arc::new(Resource::new(TypeUrl::Listener, "l".into(), Version::of(body.as_bytes()), bytes))
@@ -211,12 +221,8 @@ mod tests {
         let traces = Traces::of(&before, &after, &BTreeSet::from([object("x"), object("y")]));
         let named = |type_url, name: &str| (type_url, name.into());
         let (a, b) = (named(TypeUrl::Cluster, "a"), named(TypeUrl::Cluster, "b"));
-        assert_eq!(
-            traces.left,
-            [(object("x"), vec![a, b])].into(),
-            "z did not change, y has all that it had"
-        );
-        assert_eq!(traces.untraced, [named(TypeUrl::Listener, "l")]);
-        assert_eq!(traces.all.len(), 4);
+        assert_eq!(traces.left, [(object("x"), vec![a, b])].into(), "y has all that it had");
+        assert_eq!(traces.untraced, [named(TypeUrl::Cluster, "c"), named(TypeUrl::Listener, "l")]);
+        assert_eq!((traces.silent.len(), traces.all.len()), (0, 4));
     }
 }

@@ -27,6 +27,7 @@ pub struct Home {
     cluster: Arc<Cluster>,
     namespace: String,
     rights: Vec<Value>,
+    whole: Vec<Value>,
     access: Access,
     kubeconfig: PathBuf,
 }
@@ -48,24 +49,25 @@ impl Home {
     /// When it takes the chart's objects not.
     pub async fn within(cluster: Arc<Cluster>, kept: impl Fn(&str) -> bool) -> Result<Self> {
         let namespace = cluster.namespace("meltemi").await?;
-        let mut rights = rights(&cluster, &namespace).await?;
+        let whole = rights(&cluster, &namespace).await?;
+        let mut rights = whole.clone();
         for role in &mut rights {
-            for rule in role["rules"].as_array_mut().into_iter().flatten() {
+            let Some(rules) = role.get_mut("rules").and_then(Value::as_array_mut) else { continue };
+            for rule in &mut *rules {
                 if let Some(resources) = rule["resources"].as_array_mut() {
                     resources.retain(|resource| resource.as_str().is_some_and(&kept));
                 }
             }
-            if let Some(rules) = role["rules"].as_array_mut() {
-                rules.retain(|rule| rule["resources"].as_array().is_some_and(|all| !all.is_empty()));
-            }
+            rules.retain(|rule| rule["resources"].as_array().is_some_and(|all| !all.is_empty()));
         }
         cluster.apply(&json!({"apiVersion": "v1", "kind": "List", "items": rights}).to_string()).await?;
         let access = cluster.access_for(&namespace, ACCOUNT, TOKEN).await?;
         let kubeconfig = cluster.kubeconfig_of(&access).await?;
-        let home = Self { cluster, namespace, rights, access, kubeconfig };
+        let home = Self { cluster, namespace, rights, whole, access, kubeconfig };
         // The API server hears of roles by watches of its own.
-        home.may("list", "customresourcedefinitions.apiextensions.k8s.io").await?;
-        home.may("list", "configmaps/istio").await?;
+        for resource in ["customresourcedefinitions.apiextensions.k8s.io", "configmaps/istio"] {
+            home.may("list", resource).await?;
+        }
         Ok(home)
     }
 
@@ -106,6 +108,11 @@ impl Home {
     /// The chart's objects that give rights, as they are here.
     pub fn rights(&self) -> &[Value] {
         &self.rights
+    }
+
+    /// The same with all that the chart has.
+    pub fn whole_rights(&self) -> &[Value] {
+        &self.whole
     }
 
     /// Meltemi's way to the API server.

@@ -27,7 +27,8 @@ pub struct Server {
 pub struct Addresses {
     /// For proxies.
     pub xds: SocketAddr,
-    monitoring: SocketAddr,
+    /// Metrics, version and debug pages.
+    pub monitoring: SocketAddr,
     http: SocketAddr,
 }
 
@@ -189,6 +190,32 @@ impl Server {
             bail!("`meltemi bootstrap` failed: {}", String::from_utf8_lossy(&output.stderr));
         }
         Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Runs the program with those arguments to its end: its exit code, and what it said on both outputs.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub async fn command(&self, arguments: &[&str]) -> Result<(i32, String)> {
+        let output = Command::new(program().await?).args(arguments).stdin(Stdio::null()).output().await?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    /// Runs `meltemi wait` with these arguments until it exits with 0.
+    ///
+    /// # Errors
+    /// When it exits otherwise; with what it said.
+    pub async fn wait(&self, arguments: &[&str]) -> Result<()> {
+        let mut command = Command::new(program().await?);
+        command.args(["wait", "--server", &self.addresses.monitoring.to_string()]).args(arguments);
+        let output = command.stdin(Stdio::null()).output().await?;
+        if !output.status.success() {
+            let (said, told) =
+                (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            bail!("`meltemi wait {}` failed: {said}{told}", arguments.join(" "));
+        }
+        Ok(())
     }
 
     /// Kills it, as a machine that fails does: without a word to anybody.

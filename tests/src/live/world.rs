@@ -155,6 +155,17 @@ impl World {
         Ok(())
     }
 
+    /// Waits with `meltemi wait` until a file of the folder, as it is now, is in force.
+    ///
+    /// # Errors
+    /// When it does not get in force in time.
+    pub async fn wait_for(&self, file: &str) -> Result<()> {
+        let path = self.folder.path().join(file);
+        self.server()?.wait(&["-f", path.to_str().context("a path that is text")?]).await?;
+        self.settle().await;
+        Ok(())
+    }
+
     /// Envoy acknowledges when its main thread has a change, and hands it to its workers by a queue. A request that a worker answers has
     /// that queue behind it, but for what came while it was polled: two requests are a barrier. [`World::save`] does this itself; a test
     /// needs it for what Envoy decides on its own.

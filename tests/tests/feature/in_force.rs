@@ -558,3 +558,42 @@ async fn a_question_that_is_not_understood_is_refused_with_what_to_write() -> Re
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn a_tool_that_reads_only_the_status_code_may_ask_strictly() -> Result<()> {
+    let mut mesh = mesh().await?;
+    let _stalled = settled(&mesh, "stalled", Form::Delta).await?;
+    let address = mesh.monitoring();
+    let ask = async |method: &str| {
+        let strict = "/api/v1/in-force?kind=vs&name=reviews&strict=true";
+        let answer = meltemi_testkit::http::Request::new(method, strict).send(address).await?;
+        anyhow::Ok((answer.status, answer.json()["met"].as_bool()))
+    };
+    assert_eq!((ask("GET").await?, ask("POST").await?), ((200, Some(true)), (200, Some(true))));
+    mesh.save("route.yaml", &reviews::route(AFTER)).await?;
+    assert_eq!((ask("GET").await?, ask("POST").await?), ((503, Some(false)), (503, Some(false))));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_rule_that_changes_only_endpoints_is_in_force_when_these_are_acknowledged() -> Result<()> {
+    let mut mesh = mesh().await?;
+    let mut client = settled(&mesh, "client", Form::Delta).await?;
+    // The subset keeps its name, and its cluster its bytes; other endpoints are meant.
+    let moved = reviews::rule(&["v1", "v2"]).replace("{version: v2}", "{version: v3}");
+    mesh.save("rule.yaml", &moved).await?;
+    let rule = "kind=dr&name=reviews";
+    assert_eq!(counts(&mesh.in_force(rule).await?), ("propagating", 0, 1));
+    assert_eq!(counts(&mesh.in_force(ROUTE).await?), ("inForce", 1, 1), "the route did not change");
+    let waiting = mesh.in_force("kind=dr&name=reviews&timeout=60s");
+    let takes = async {
+        loop {
+            if step(&mut client).await?.kind == TypeUrl::Endpoint {
+                return anyhow::Ok(());
+            }
+        }
+    };
+    let (answer, ()) = tokio::try_join!(waiting, takes)?;
+    assert_eq!(counts(&answer), ("inForce", 1, 1));
+    Ok(())
+}

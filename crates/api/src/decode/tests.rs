@@ -69,6 +69,13 @@ fn the_workload_behind_a_pod_is_the_one_that_people_know() {
     assert_eq!(workload("ReplicaSet", "web-7f9", json!({})), "ReplicaSet web-7f9");
     assert_eq!(workload("Job", "tidy-27853200", json!({})), "CronJob tidy");
     assert_eq!(workload("Job", "tidy-2", json!({})), "Job tidy-2");
+    assert_eq!(workload("Job", "tidy-12345678", json!({})), "CronJob tidy");
+    assert_eq!(workload("Job", "tidy-12345678901", json!({})), "Job tidy-12345678901");
+    assert_eq!(
+        workload("ReplicationController", "web-3", json!({"deploymentconfig": "web"})),
+        "DeploymentConfig web"
+    );
+    assert_eq!(workload("ReplicationController", "web-3", json!({})), "ReplicationController web-3");
     assert_eq!(workload("StatefulSet", "db", json!({})), "StatefulSet db");
     assert_eq!(
         workload("StatefulSet", "db", json!({"service.istio.io/workload-name": "mine"})),
@@ -174,4 +181,30 @@ fn an_object_that_cannot_be_read_keeps_its_key() {
         assert_eq!(decoded.findings[0].code, "no-name");
         assert!(decoded.key.is_none());
     }
+}
+
+#[test]
+fn a_pod_that_no_controller_named_is_its_own_workload() {
+    let owned = |metadata: serde_json::Value| {
+        let object = object(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {}}));
+        let Spec::Pod(pod) = object.spec else { panic!("not a pod") };
+        format!("{} {} {}", pod.workload_kind, pod.workload, pod.service_account)
+    };
+    let owner = json!([{"kind": "ReplicaSet", "name": "web-7f9", "controller": true}]);
+    assert_eq!(owned(json!({"name": "web", "ownerReferences": owner})), "Pod web default", "no generateName");
+    let other = json!([{"kind": "ReplicaSet", "name": "web-7f9"}]);
+    assert_eq!(
+        owned(json!({"name": "web", "generateName": "web-", "ownerReferences": other})),
+        "Pod web default",
+        "an owner that is no controller"
+    );
+}
+
+#[test]
+fn a_slice_of_several_clusters_belongs_to_no_service() {
+    let slice = object(json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4", "endpoints": [], "ports": [],
+        "metadata": {"name": "a", "labels": {"kubernetes.io/service-name": "a", "multicluster.kubernetes.io/service-name": "a"}}
+    }));
+    assert!(matches!(slice.spec, Spec::EndpointSlice(slice) if slice.service.is_none()));
 }

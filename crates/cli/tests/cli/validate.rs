@@ -127,7 +127,7 @@ data: {mesh: 'discoverySelectors: [{matchLabels: {mesh: \"on\"}}]'}
     let ended = ended(&["validate", text(folder.path())?]).await?;
     assert_eq!(
         ended.stdout,
-        "info: 5 objects are of namespaces that discoverySelectors leave out: default 5 [namespaces-not-selected]; in force: they are passed over\n6 objects: 0 errors, 0 warnings, 1 notes\n"
+        "info: 5 objects do not count, by discoverySelectors or istio.io/rev: default 5 [set-aside]; in force: they are passed over\n6 objects: 0 errors, 0 warnings, 1 notes\n"
     );
     Ok(())
 }

@@ -88,6 +88,9 @@ pub(super) fn look(
             continue;
         }
         let reason = if may_hold_it {
+            // Of a client that has not begun, any name tells until when.
+            let nothing = [(TypeUrl::Cluster, ResourceName::from(""))];
+            note_until(&stream.handle.lacks(&nothing, now), &mut found);
             Some(Reason::Returning)
         } else {
             keeps(stream, mine(), record, &mut found, now)
@@ -173,14 +176,18 @@ fn keeps<'a: 'c, 'c>(
     if concerns.clone().any(|concern| concern.all) {
         lacks.extend(stream.handle.lacks_anything(now));
     }
-    for lacking in &lacks {
+    note_until(&lacks, found);
+    // What it lacks since later than the object's last change is another object's.
+    let lacks = lacks.into_iter().filter(|lacking| lacking.since <= record.published);
+    lacks.min_by_key(|lacking| why_of(&lacking.lack)).map(Reason::Lacks)
+}
+
+fn note_until(lacks: &[Lacking], found: &mut Found) {
+    for lacking in lacks {
         if let Lack::Starting { until: Some(until) } = lacking.lack {
             found.until = Some(found.until.map_or(until, |earlier| earlier.min(until)));
         }
     }
-    // What it lacks since later than the object's last change is another object's.
-    let lacks = lacks.into_iter().filter(|lacking| lacking.since <= record.published);
-    lacks.min_by_key(|lacking| why_of(&lacking.lack)).map(Reason::Lacks)
 }
 
 fn why(reason: &Reason<'_>) -> Why {

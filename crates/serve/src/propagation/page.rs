@@ -22,14 +22,23 @@ const LONGEST: Duration = Duration::from_secs(300);
 
 /// Answers the page.
 pub(crate) async fn in_force(State(shown): State<Arc<Shown>>, RawQuery(query): RawQuery) -> Response {
-    let ask = match parse(query.as_deref().unwrap_or_default()) {
+    let query = query.unwrap_or_default();
+    let ask = match parse(&query) {
         Ok(ask) => ask,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error),
     };
     match shown.propagation.ask(&ask).await {
+        Ok(answer) if !answer.met && is_strict(&query) => {
+            (StatusCode::SERVICE_UNAVAILABLE, Json(answer)).into_response()
+        }
         Ok(answer) => Json(answer).into_response(),
         Err(busy) => refuse(StatusCode::TOO_MANY_REQUESTS, &busy.to_string()),
     }
+}
+
+/// For tools that read nothing but the status code: 503 instead of 200 for what is not so.
+fn is_strict(query: &str) -> bool {
+    form_urlencoded::parse(query.as_bytes()).any(|(key, value)| key == "strict" && value == "true")
 }
 
 fn refuse(status: StatusCode, error: &str) -> Response {
@@ -91,10 +100,12 @@ pub(super) fn parse(query: &str) -> Result<Ask, String> {
             "scope" if value == "replica" => scope = Scope::Replica,
             "scope" if value == "mesh" => scope = Scope::Mesh,
             "scope" => return Err(format!("scope `{value}`: write `replica` or `mesh`")),
+            "strict" if value == "true" || value == "false" => {}
+            "strict" => return Err(format!("strict `{value}`: write `true` or `false`")),
             // A word that is not understood may be what makes the question: it must not be answered without.
             _ => {
                 return Err(format!(
-                    "`{key}` is none of kind, namespace, name, generation, content, for, timeout, scope"
+                    "`{key}` is none of kind, namespace, name, generation, content, for, timeout, scope, strict"
                 ));
             }
         }

@@ -176,12 +176,16 @@ impl Records {
         layers: &[LayerStep],
         live: impl FnOnce() -> BTreeSet<LayerId>,
     ) {
-        let (mut every, mut untraced) = (BTreeMap::new(), BTreeMap::new());
+        let (mut every, mut untraced, mut of_rules) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut left: BTreeMap<ObjectKey, BTreeMap<LayerId, Touched>> = BTreeMap::new();
         for LayerStep { before, after } in layers {
             let traces = Traces::of(before, after, changed);
             if !traces.all.is_empty() {
                 every.insert(after.id(), Touched::of(traces.all));
+            }
+            let with_silent = [traces.untraced.as_slice(), traces.silent.as_slice()].concat();
+            if !with_silent.is_empty() {
+                of_rules.insert(after.id(), Touched::of(with_silent));
             }
             if !traces.untraced.is_empty() {
                 untraced.insert(after.id(), Touched::of(traces.untraced));
@@ -190,12 +194,16 @@ impl Records {
                 left.entry(object).or_default().insert(after.id(), Touched::of(names));
             }
         }
-        let (every, untraced) = (Arc::new(every), Arc::new(untraced));
+        let (every, untraced, of_rules) = (Arc::new(every), Arc::new(untraced), Arc::new(of_rules));
         let mut live = Some(live);
         let mut still_live = None;
         for key in changed {
             let Some(record) = self.records.get_mut(key) else { continue };
-            let now = if is_traced(key.kind) { &untraced } else { &every };
+            let now = match key.kind {
+                Kind::DestinationRule => &of_rules,
+                kind if is_traced(kind) => &untraced,
+                _ => &every,
+            };
             let own = left.remove(key);
             if record.touched.is_empty() && own.is_none() {
                 // The usual case: shared by all objects of the batch, and empty for most.

@@ -216,13 +216,12 @@ impl Writer {
             return (Outcome::Same, false);
         }
         let refers = matches!(key.kind, Kind::VirtualService | Kind::DestinationRule);
-        // What stands there of an earlier generation is no news of this one.
-        let (in_force, is_open) = match in_force {
-            Some((found, is_open)) => {
-                (found.generation.is_none_or(|seen| seen >= written.generation).then_some(found), is_open)
-            }
-            None => (None, false),
+        let (in_force, is_open) = in_force.unzip();
+        // What stands there of an earlier generation is no news of this one; of a refused one the latest that can be used is earlier.
+        let is_news = |found: &InForce| {
+            found.state == State::Refused || found.generation.is_none_or(|seen| seen >= written.generation)
         };
+        let (in_force, is_open) = (in_force.filter(is_news), is_open.unwrap_or_default());
         let facts = Facts { findings: &findings, in_force: in_force.as_ref(), refers };
         match plan(facts, &written, Timestamp::now()) {
             None => (Outcome::Same, is_open),

@@ -3,7 +3,8 @@
 use meltemi_api::service::TargetPort;
 use meltemi_api::{FieldPath, Finding, Service};
 use meltemi_model::endpoints::{LocalitiesOf, SelectedLabels};
-use meltemi_model::read::Read;
+use meltemi_model::entry::IndexKey;
+use meltemi_model::read::{Read, none_filed};
 use meltemi_names::{ObjectKey, Protocol};
 
 use crate::listener::ShadowedBy;
@@ -38,7 +39,15 @@ fn unserved(read: &Read<'_>, key: &ObjectKey, service: &Service) -> Vec<Finding>
     if service.external_name.is_some() || service.ports.is_empty() || is_served() {
         return Vec::new();
     }
-    let (field, message, hint) = if service.selector.is_empty() {
+    let sliced = || !none_filed(read, IndexKey::SlicesOf(key.namespace.clone(), key.name.clone()));
+    let (field, message, hint) = if sliced() {
+        (
+            FieldPath::of(&["spec"]),
+            format!("{key} has EndpointSlices, and none of their endpoints can be used"),
+            "an endpoint is used when its pod (targetRef) is there, and it is ready or `terminating: false` is written"
+                .to_owned(),
+        )
+    } else if service.selector.is_empty() {
         (
             FieldPath::of(&["spec"]),
             format!("{key} has no selector, and no EndpointSlice names it"),

@@ -222,6 +222,21 @@ fn what_an_older_rule_says_already_is_a_finding() {
 }
 
 #[test]
+fn a_service_whose_slices_name_nobody_that_is_there_says_so() {
+    let alone = CART.split("---").next().unwrap();
+    let slice = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: cart-1, namespace: shop, labels: {kubernetes.io/service-name: cart}}, addressType: IPv4, ports: [{name: http, port: 80}], endpoints: [{addresses: [10.0.0.1], targetRef: {kind: Pod, name: gone}}]}";
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: other, namespace: shop}}";
+    let fixture = Fixture::new(&format!("{alone}---\n{slice}\n---\n{pod}"));
+    assert_eq!(
+        findings(&fixture, Kind::Service, "shop/cart"),
+        [
+            "service-without-endpoints spec: Service shop/cart has EndpointSlices, and none of their endpoints can be used\n\
+             an endpoint is used when its pod (targetRef) is there, and it is ready or `terminating: false` is written"
+        ]
+    );
+}
+
+#[test]
 fn a_service_that_selects_nothing_comes_with_the_lines_to_add() {
     let alone = CART.split("---").next().unwrap();
     let fixture = Fixture::new(alone);
