@@ -43,6 +43,7 @@ fn stands(state: State, lagging: Vec<(&str, Why, &str)>) -> InForce {
         published: 9,
         have: 1,
         of: 2,
+        starting: 0,
         lagging: lagging.collect(),
         message: "1 of 2".into(),
         replicas: Vec::new(),
