@@ -102,6 +102,8 @@ pub struct Machine {
     pub(crate) returning: bool,
     /// It was given all of its first answers, and has answered them.
     begun: bool,
+    /// There was nothing to send after the last request.
+    rested: bool,
     /// What it will ask for next.
     expected: Expected,
     nonce: u64,
@@ -130,6 +132,7 @@ impl Machine {
             clusters_expected: false,
             returning: false,
             begun: false,
+            rested: false,
             expected: Expected::default(),
             nonce: 0,
             admitted: false,
@@ -146,6 +149,7 @@ impl Machine {
     pub fn receive(&mut self, request: Request, view: &View, now: Instant) -> Result<(), Close> {
         let Request { node, subject, nonce, error, names } = request;
         self.born.get_or_insert(now);
+        self.rested = false;
         // Istio's agent may open with a health report, which is not answered and is no first request.
         if subject == Subject::Health {
             return Ok(());

@@ -10,6 +10,8 @@ use serde_json::Value;
 
 use crate::reviews::{self, VIRTUAL_HOST};
 
+mod replicas;
+
 const BEFORE: &[(&str, u64)] = &[("v1", 90), ("v2", 10)];
 const AFTER: &[(&str, u64)] = &[("v1", 50), ("v2", 50)];
 
@@ -132,7 +134,7 @@ async fn who_refuses_it_is_named_with_its_words_and_a_refusal_of_another_object_
     mesh.save("route.yaml", &reviews::route(AFTER)).await?;
     step(&mut client).await?;
     let refused = waits(&mesh, &route(), |answer| answer["lagging"][0]["why"] == "refused").await?;
-    assert_eq!(counts(&refused), ("propagating", 0, 1));
+    assert_eq!((counts(&refused), &refused["starting"]), (("propagating", 0, 1), &0.into()));
     let said = refused["lagging"][0]["message"].as_str().unwrap_or_default();
     assert!(said.contains("weights look odd") && said.contains(VIRTUAL_HOST), "{refused}");
 
@@ -262,7 +264,11 @@ async fn who_comes_back_counts_as_late_until_it_has_acknowledged_everything_agai
         client.reconnect().await?;
         // Its old stream may still be there; the new one is late.
         let late = waits(&mesh, &route(), |answer| answer["lagging"][0]["why"] == "starting").await?;
-        assert_eq!(counts(&late), ("propagating", 0, 1), "{form:?}: {late}");
+        assert_eq!(
+            (counts(&late), &late["starting"]),
+            (("propagating", 0, 1), &1.into()),
+            "{form:?}: {late}"
+        );
         let waiting = mesh.in_force("kind=vs&name=reviews&timeout=60s");
         let answers = async {
             loop {
@@ -402,82 +408,6 @@ async fn an_endpoint_is_in_force_when_the_assignments_that_it_changed_are_acknow
     Ok(())
 }
 
-/// Two replicas over one folder; the second asks the first.
-async fn replicas() -> Result<(ControlPlane, ControlPlane)> {
-    let first = mesh().await?;
-    let peer = first.monitoring().to_string();
-    let second = first.beside(|config| config.peers = vec![peer]).await?;
-    Ok((first, second))
-}
-
-#[tokio::test]
-async fn of_two_replicas_both_must_have_it_and_the_proxies_of_both_are_counted() -> Result<()> {
-    let (mut first, mut second) = replicas().await?;
-    let mut far = settled(&first, "far", Form::Delta).await?;
-    let mut near = settled(&second, "near", Form::Delta).await?;
-    let all = "kind=vs&name=reviews&scope=mesh";
-    let before = second.in_force(all).await?;
-    assert_eq!((counts(&before), &before["met"]), (("inForce", 2, 2), &true.into()), "{before}");
-
-    let known = first.generation();
-    second.save("route.yaml", &reviews::route(AFTER)).await?;
-    first.after(known).await?;
-    until(&mut near, |held| reviews::splits(held, AFTER)).await?;
-    assert_eq!(counts(&second.in_force(&format!("{ROUTE}&timeout=60s")).await?), ("inForce", 1, 1));
-    let late = second.in_force(all).await?;
-    assert_eq!((counts(&late), &late["met"]), (("propagating", 1, 2), &false.into()), "{late}");
-    let lagging = &late["lagging"][0];
-    assert_eq!(
-        (&lagging["proxy"], &lagging["replica"]),
-        (&"far.default".into(), &first.monitoring().to_string().into())
-    );
-    let waiting = second.in_force("kind=vs&name=reviews&scope=mesh&timeout=60s");
-    let (answer, _) = tokio::try_join!(waiting, until(&mut far, |held| reviews::splits(held, AFTER)))?;
-    assert_eq!((counts(&answer), &answer["met"]), (("inForce", 2, 2), &true.into()), "{answer}");
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_replica_that_cannot_be_reached_makes_the_answer_unknown() -> Result<()> {
-    let (first, second) = replicas().await?;
-    let _near = settled(&second, "near", Form::Delta).await?;
-    let address = first.monitoring().to_string();
-    drop(first);
-    for query in ["kind=vs&name=reviews&scope=mesh", "kind=vs&name=reviews&scope=mesh&timeout=300ms"] {
-        let answer = second.in_force(query).await?;
-        assert_eq!((counts(&answer), &answer["met"]), (("unknown", 1, 1), &false.into()), "{answer}");
-        assert_eq!(answer["replicas"][1]["address"], address.as_str(), "{answer}");
-        assert!(
-            answer["message"].as_str().is_some_and(|said| said.contains("cannot be reached")),
-            "{answer}"
-        );
-    }
-    assert_eq!(counts(&second.in_force(ROUTE).await?), ("inForce", 1, 1), "of its own proxies it knows");
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_replica_that_has_not_read_the_state_yet_makes_the_answer_no() -> Result<()> {
-    // Two folders stand for one replica that has read a state and one that has not.
-    let behind = mesh().await?;
-    let peer = behind.monitoring().to_string();
-    let files = files();
-    let mut ahead =
-        ControlPlane::start_with(&files.each_ref().map(|(name, text)| (*name, text.as_str())), |config| {
-            config.peers = vec![peer];
-        })
-        .await?;
-    let all = "kind=vs&name=reviews&scope=mesh";
-    assert_eq!(ahead.in_force(all).await?["met"], true, "equal files are equal states");
-    ahead.save("route.yaml", &reviews::route(AFTER)).await?;
-    let answer = ahead.in_force(&format!("{all}&timeout=300ms")).await?;
-    assert_eq!((&answer["state"], &answer["met"]), (&"notSeen".into(), &false.into()), "{answer}");
-    let waiting = ahead.in_force("kind=vs&name=reviews&scope=mesh&timeout=60s");
-    behind.write("route.yaml", &reviews::route(AFTER))?;
-    assert_eq!(waiting.await?["met"], true);
-    Ok(())
-}
-
 #[tokio::test]
 async fn an_answer_looks_at_single_resources_only_of_those_that_are_behind() -> Result<()> {
     let neighbours: String = (0..200).map(|index| reviews::service(&format!("s{index}"))).collect();
@@ -595,5 +525,62 @@ async fn a_rule_that_changes_only_endpoints_is_in_force_when_these_are_acknowled
     };
     let (answer, ()) = tokio::try_join!(waiting, takes)?;
     assert_eq!(counts(&answer), ("inForce", 1, 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_set_aside_for_a_build_is_not_in_force_at_its_proxies() -> Result<()> {
+    let mut mesh = mesh().await?;
+    let mut clients = [settled(&mesh, "a", Form::Delta).await?, settled(&mesh, "b", Form::Delta).await?];
+    for client in &mut clients {
+        client.refuse(|kind, name| {
+            (kind == TypeUrl::VirtualHost && name == VIRTUAL_HOST).then(|| "weights look odd".to_owned())
+        });
+    }
+    mesh.save("route.yaml", &reviews::route(AFTER)).await?;
+    for client in &mut clients {
+        step(client).await?;
+    }
+    let aside = |answer: &Value| {
+        answer["lagging"].as_array().is_some_and(|all| all.iter().all(|one| one["why"] == "setAside"))
+    };
+    let answer = waits(&mesh, &route(), aside).await?;
+    assert_eq!(counts(&answer), ("propagating", 0, 2), "{answer}");
+    for client in &mut clients {
+        client.accept();
+    }
+    let mended = [("v1", 40), ("v2", 60)];
+    mesh.save("route.yaml", &reviews::route(&mended)).await?;
+    for client in &mut clients {
+        until(client, |held| reviews::splits(held, &mended)).await?;
+    }
+    assert_eq!(counts(&mesh.in_force(&format!("{ROUTE}&timeout=60s")).await?), ("inForce", 2, 2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn more_who_wait_than_can_be_served_are_told_to_come_again() -> Result<()> {
+    let mut mesh = mesh().await?;
+    let mut client = settled(&mesh, "client", Form::Delta).await?;
+    mesh.save("route.yaml", &reviews::route(AFTER)).await?;
+    let address = mesh.monitoring();
+    let ask = |timeout: &str| {
+        let page = format!("/api/v1/in-force?kind=vs&name=reviews{timeout}");
+        async move { meltemi_testkit::http::Request::get(&page).send(address).await }
+    };
+    let mut waiters = tokio::task::JoinSet::new();
+    for _ in 0..65 {
+        waiters.spawn(ask("&timeout=60s"));
+    }
+    // One of them at once; the others wait.
+    let first = waiters.join_next().await.context("an answer")???;
+    assert_eq!(first.status, 429, "{}", first.text());
+    assert_eq!(ask("").await?.status, 200, "who does not wait is answered");
+    step(&mut client).await?;
+    while let Some(answer) = waiters.join_next().await {
+        let answer = answer??;
+        assert_eq!((answer.status, &answer.json()["met"]), (200, &true.into()), "{}", answer.text());
+    }
+    assert_eq!(ask("&timeout=60s").await?.status, 200, "there is room again");
     Ok(())
 }

@@ -17,8 +17,8 @@ The demo in a Kubernetes cluster of its own, about half a minute once the tools 
   - a bridge, and a network namespace for each pod (`ip netns`: meltemi-<PID>-...), with addresses of 198.18.0.0/15;
   - etcd, kube-apiserver, kube-controller-manager, `meltemi serve` and an Envoy, as processes of its own;
   - folders /tmp/meltemi-kube-<PID>-... and /tmp/meltemi-envoy-...
-When it ends, by Ctrl-C or a failure too, all of that is gone. What it fetches or builds once stays: .tools, target, and
-iproute2 and iptables if they are not installed.
+When it ends, by Ctrl-C or a failure too, all of that is gone (killed by force: the next run removes it). What it fetches or
+builds once stays: .tools, target, and iproute2 and iptables if they are not installed.
 ";
 
 /// Plays it; returns only what is wrong before it begins.

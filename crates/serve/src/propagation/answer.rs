@@ -26,6 +26,10 @@ pub struct InForce {
     pub have: usize,
     /// How many proxies must have it: 0 if no connected proxy uses it.
     pub of: usize,
+    /// How many of those that do not have it have just connected, and lack it for no other reason: a status that was reached once need not
+    /// be taken back for them.
+    #[serde(default)]
+    pub starting: usize,
     /// Those that do not have it: the first of them, those that need help before those that are only late.
     #[serde(default)]
     pub lagging: Vec<Lagging>,

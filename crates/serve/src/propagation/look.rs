@@ -28,6 +28,7 @@ pub(super) type Indexes = BTreeMap<LayerId, Origins>;
 pub(super) struct Found {
     pub(super) have: usize,
     pub(super) of: usize,
+    pub(super) starting: usize,
     pub(super) lagging: Vec<Lagging>,
     /// Time itself may change the answer then.
     pub(super) until: Option<Instant>,
@@ -113,7 +114,10 @@ pub(super) fn look(
     }
     found.searched = indexes.len() - known;
     reasons.sort_by(|(a_why, a, _), (b_why, b, _)| (a_why, a).cmp(&(b_why, b)));
-    reasons.dedup_by(|(_, a, _), (_, b, _)| a == b);
+    let mut named = std::collections::BTreeSet::new();
+    // Of two streams of one proxy the one that needs help says why.
+    reasons.retain(|(_, proxy, _)| named.insert(Arc::clone(proxy)));
+    found.starting = reasons.iter().filter(|(why, _, _)| *why == Why::Starting).count();
     found.lagging =
         reasons.into_iter().take(LISTED).map(|(why, proxy, reason)| tell(why, &proxy, &reason)).collect();
     found

@@ -108,6 +108,7 @@ fn joined(here: InForce, others: Vec<(String, Answer)>) -> InForce {
                 joined.replicas.push(replica(&address, &answer));
                 joined.have += answer.have;
                 joined.of += answer.of;
+                joined.starting += answer.starting;
                 let named = answer.lagging.into_iter();
                 joined
                     .lagging

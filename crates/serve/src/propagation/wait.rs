@@ -97,6 +97,7 @@ impl Propagation {
             published: record.published.0,
             have: found.have,
             of: found.of,
+            starting: found.starting,
             lagging: found.lagging,
             message,
             replicas: Vec::new(),

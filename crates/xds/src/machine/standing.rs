@@ -57,13 +57,15 @@ impl Machine {
     /// Notes that the client has all of its first answers. To be called when there is nothing to send now: what is due then waits
     /// for something that was refused.
     pub(super) fn begin(&mut self, view: &View, now: Instant) {
+        self.rested = true;
         self.begun = self.has_begun(view, now);
     }
 
     fn has_begun(&self, view: &View, now: Instant) -> bool {
         let mut watches = self.watches.iter().flatten();
         self.begun
-            || (self.start_wait(view, now).is_none()
+            || (self.rested
+                && self.start_wait(view, now).is_none()
                 && watches.all(|watch| !watch.start && watch.flights.is_empty()))
     }
 
@@ -203,6 +205,11 @@ impl Machine {
         let clusters = self.watch(TypeUrl::Cluster);
         if self.covered.is_none() || (clusters.is_none() && self.clusters_expected) {
             return Some(Wait::Events);
+        }
+        if self.watches.iter().flatten().next().is_none() {
+            // It has introduced itself, and asked for nothing that is served.
+            let until = self.born.map(|born| born + self.limits.ack_wait);
+            return until.map_or(Some(Wait::Events), |until| (now < until).then_some(Wait::Until(until)));
         }
         let names_route = |live: &meltemi_catalog::Live| {
             live.resource.needs().iter().any(|need| need.type_url == TypeUrl::Route)

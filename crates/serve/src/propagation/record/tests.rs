@@ -189,11 +189,13 @@ fn endpoints_that_a_rule_changes_count_for_the_rule() {
              spec: {{host: reviews, subsets: [{{name: new, labels: {{version: {version}}}}}]}}}}\n---\n"
         )
     };
-    let mut bench = Bench::new(&[SERVICE, &workload("one", "10.0.0.7"), &rule("v1")].concat());
+    let workload = workload("one", "10.0.0.7").replace("app: reviews", "app: reviews, version: v1");
+    let mut bench = Bench::new(&[SERVICE, &workload, &rule("v1")].concat());
     let rule_key = key(Kind::DestinationRule, "reviews");
     let published = bench.record(Kind::DestinationRule, "reviews").published;
     bench.records.settled(&rule_key, published);
     bench.save(&rule("v2"));
     let assignment = (TypeUrl::Endpoint, "outbound|80|new|reviews.shop.svc.cluster.local".to_owned());
-    assert!(bench.touched(Kind::DestinationRule, "reviews").contains(&assignment));
+    let touched = bench.touched(Kind::DestinationRule, "reviews");
+    assert!(touched.contains(&assignment), "{touched:?}");
 }

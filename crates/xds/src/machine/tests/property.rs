@@ -44,6 +44,7 @@ struct Rig {
     machine: Machine,
     client: Envoy,
     now: Instant,
+    connected: Instant,
     salt: u64,
     down: VecDeque<Vec<u8>>,
     cuts: usize,
@@ -59,6 +60,7 @@ impl Rig {
             machine: Machine::new(form(spelling), Limits::default(), 1),
             client: Envoy::new(spelling != Spelling::Sotw, spelling == Spelling::DeltaHosts),
             now: Instant::now(),
+            connected: Instant::now(),
             salt: 1,
             down: VecDeque::new(),
             cuts: 0,
@@ -155,6 +157,7 @@ impl Rig {
         self.cuts += 1;
         self.down.clear();
         self.salt += 1;
+        self.connected = self.now;
         self.machine = Machine::new(form(self.spelling), Limits::default(), self.salt);
         self.client.connect();
     }
@@ -197,21 +200,50 @@ impl Rig {
         }
     }
 
+    /// Whoever is said not to lack a resource has no other state of it, and whoever is said to have all has it as the view is.
+    fn check_standing(&self) {
+        // Who does not ask for the next type for as long as an answer may take is taken for one that never will.
+        if !self.client.outbox.is_empty() && self.now >= self.connected + Limits::default().ack_wait {
+            return;
+        }
+        let view = self.view();
+        let settled = self.machine.is_settled(&view, self.now);
+        for (type_url, url) in TYPES {
+            let expected = expected(&self.mesh, self.spelling, type_url);
+            let held = self.client.in_force(url);
+            for name in expected.keys().chain(held.keys()) {
+                // An assignment that goes with its cluster, which has the same name here, is gone when that is.
+                let goes = type_url == TypeUrl::Endpoint && !expected.contains_key(name);
+                let of = if goes { TypeUrl::Cluster } else { type_url };
+                let lacks = self.machine.lacks(of, &name.as_str().into(), &view, self.now);
+                let is_stale = held.get(name).is_some_and(|body| expected.get(name) != Some(body));
+                assert!(!is_stale || lacks.is_some(), "{type_url} {name} of {:?} is another", self.spelling);
+                assert!(!settled || lacks.is_none(), "{type_url} {name} of {:?}: {lacks:?}", self.spelling);
+            }
+            if settled {
+                assert_eq!(held, expected, "{type_url} of {:?} is said to be settled", self.spelling);
+            }
+        }
+    }
+
     fn check_equal(&self) {
-        for (type_url, url) in [
-            (TypeUrl::Cluster, envoy::CDS),
-            (TypeUrl::Endpoint, envoy::EDS),
-            (TypeUrl::Listener, envoy::LDS),
-            (TypeUrl::Route, envoy::RDS),
-            (TypeUrl::VirtualHost, envoy::VHDS),
-        ] {
+        for (type_url, url) in TYPES {
             let expected = expected(&self.mesh, self.spelling, type_url);
             assert_eq!(self.client.in_force(url), expected, "{type_url} of {:?}", self.spelling);
         }
+        self.check_standing();
         assert!(self.client.is_warm(), "something waits for ever: {:?}", self.client);
         assert_eq!(self.machine.watermark(), self.layer.generation(), "all is acknowledged");
     }
 }
+
+const TYPES: [(TypeUrl, &str); 5] = [
+    (TypeUrl::Cluster, envoy::CDS),
+    (TypeUrl::Endpoint, envoy::EDS),
+    (TypeUrl::Listener, envoy::LDS),
+    (TypeUrl::Route, envoy::RDS),
+    (TypeUrl::VirtualHost, envoy::VHDS),
+];
 
 fn form(spelling: Spelling) -> Form {
     if spelling == Spelling::Sotw { Form::Sotw } else { Form::Delta }
@@ -279,6 +311,7 @@ proptest! {
             rig.change(&start());
             for op in &ops {
                 rig.run(op);
+                rig.check_standing();
             }
             // The last exchange happens before the limit, too.
             let mut steps = 0;
@@ -299,6 +332,7 @@ proptest! {
             rig.change(&start());
             for op in &ops {
                 rig.run(op);
+                rig.check_standing();
             }
             rig.settle();
             rig.publish(rig.mesh.clone().mended());
