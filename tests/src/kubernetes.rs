@@ -18,7 +18,7 @@ pub use door::Door;
 pub use home::{Home, define};
 pub use run::{Case, Needs, main, run};
 pub use shop::{APP, Shop};
-pub use state::{State, endpoints, same_as_from_scratch, settled, state};
+pub use state::{State, endpoints, same_as_from_scratch, settled, state, until_page};
 pub use yaml::{rule, service, slice, split};
 
 use std::time::Duration;

@@ -1,4 +1,7 @@
 //! A sidecar without an Envoy that goes on by itself: takes and acknowledges each answer, and comes back when its stream breaks.
+//!
+//! It has a thread of its own, as an Envoy is a process of its own: to take a large answer blocks, and must not hold up the requests of a
+//! load or the app that answers them.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,8 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use meltemi_names::TypeUrl;
 use meltemi_testkit::xds::{Form, Held, Node, Sidecar, Step, connect};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::LIMIT;
@@ -21,7 +23,7 @@ pub struct Client {
     held: watch::Receiver<Held>,
     streams: watch::Receiver<usize>,
     steps: Arc<Mutex<Vec<Step>>>,
-    task: JoinHandle<()>,
+    _alive: oneshot::Sender<()>,
 }
 
 impl Client {
@@ -29,9 +31,23 @@ impl Client {
     pub fn start(address: SocketAddr, node: Node, form: Form) -> Self {
         let (held_sender, held) = watch::channel(Held::default());
         let (stream_sender, streams) = watch::channel(0);
+        let (alive, dropped) = oneshot::channel();
         let steps = Arc::new(Mutex::new(Vec::new()));
-        let task = tokio::spawn(live(address, node, form, held_sender, stream_sender, Arc::clone(&steps)));
-        Self { held, streams, steps, task }
+        let life = live(address, node, form, held_sender, stream_sender, Arc::clone(&steps));
+        let thread = std::thread::Builder::new().name("sidecar".to_owned()).spawn(move || {
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+                return;
+            };
+            runtime.block_on(async {
+                tokio::select! {
+                    () = life => {}
+                    _ = dropped => {}
+                }
+            });
+        });
+        // Where the system gives no thread, what waits for the client hears that it has ended.
+        drop(thread);
+        Self { held, streams, steps, _alive: alive }
     }
 
     /// What it holds now.
@@ -84,12 +100,6 @@ impl Client {
                 bail!("{what}: not so after {LIMIT:?}; held: {}", names.join(", "))
             }
         }
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

@@ -44,6 +44,11 @@ impl Shop {
         &self.namespace
     }
 
+    /// The port of its Service.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The name of the cluster that has all its pods.
     pub fn cluster_name(&self) -> String {
         format!("outbound|{}||{APP}.{}.svc.cluster.local", self.port, self.namespace)

@@ -1,15 +1,19 @@
 //! What a client was served, in comparable form, and whether it is what one that starts afresh is served.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use meltemi_names::TypeUrl;
 use meltemi_testkit::xds::{Form, Held, Node};
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 use super::{Client, Home, LIMIT};
 use crate::live::Server;
+
+/// How often a page is asked for, that tells nobody when it changes.
+const POLL: Duration = Duration::from_millis(10);
 
 /// Each resource by type and name: its version and its bytes.
 pub type State = BTreeMap<(TypeUrl, String), (String, Vec<u8>)>;
@@ -26,32 +30,37 @@ pub fn state(held: &Held) -> State {
         .collect()
 }
 
-/// The addresses of a cluster's endpoints, sorted; none where there is no such assignment.
+/// The addresses of a cluster's endpoints that take requests, sorted; none where there is no such assignment.
 pub fn endpoints(held: &Held, cluster: &str) -> Option<Vec<String>> {
     let assignment = held.json(TypeUrl::Endpoint, cluster).ok()?;
     let localities = assignment["endpoints"].as_array().cloned().unwrap_or_default();
     let all =
         localities.iter().flat_map(|locality| locality["lb_endpoints"].as_array().into_iter().flatten());
+    let takes =
+        |one: &&Value| ["HEALTHY", "UNKNOWN"].contains(&one["health_status"].as_str().unwrap_or("UNKNOWN"));
     let mut addresses: Vec<String> = all
+        .filter(takes)
         .filter_map(|one| one["endpoint"]["address"]["socket_address"]["address"].as_str().map(str::to_owned))
         .collect();
     addresses.sort();
     Some(addresses)
 }
 
-/// Waits until that proxy (`name.namespace`) has subscribed to all that a sidecar does, and has acknowledged all that is served.
+/// Waits until that proxy (`name.namespace`), on each of its streams, has subscribed to all that a sidecar does, and has acknowledged all
+/// that is served.
 ///
 /// # Errors
 /// When it has not in time; with the state of the proxies.
 pub async fn settled(replica: &Server, proxy: &str) -> Result<()> {
     let mut last = Value::Null;
-    let mut ticks = tokio::time::interval(std::time::Duration::from_millis(10));
+    let mut ticks = interval(POLL);
     let asking = async {
         loop {
             ticks.tick().await;
             last = replica.proxies().await?;
             let proxies = last["proxies"].as_array().map(Vec::as_slice).unwrap_or_default();
-            if proxies.iter().any(|one| one["proxy"] == proxy && is_settled(one)) {
+            let mut streams = proxies.iter().filter(|one| one["proxy"] == proxy).peekable();
+            if streams.peek().is_some() && streams.all(is_settled) {
                 return Ok(());
             }
         }
@@ -66,8 +75,30 @@ fn is_settled(proxy: &Value) -> bool {
     let types = proxy["types"].as_array().map(Vec::as_slice).unwrap_or_default();
     let has = |short: &str| types.iter().any(|one| one["type"] == short);
     proxy["lag"] == 0
-        && ["CDS", "EDS", "LDS", "RDS"].into_iter().all(has)
+        && ["CDS", "EDS", "LDS"].into_iter().all(has)
         && types.iter().all(|one| one["state"] == "SYNCED")
+}
+
+/// Waits until the page `/ready` is such.
+///
+/// # Errors
+/// When it is not in time; with the page and the log.
+pub async fn until_page(server: &Server, is_such: impl Fn(u16, &str) -> bool) -> Result<()> {
+    let mut last = (0, String::new());
+    let mut ticks = interval(POLL);
+    let asking = async {
+        loop {
+            ticks.tick().await;
+            // Nobody listens yet.
+            let Ok(page) = server.ready_page().await else { continue };
+            last = page;
+            if is_such(last.0, &last.1) {
+                return;
+            }
+        }
+    };
+    let found = timeout(LIMIT, asking).await;
+    found.with_context(|| format!("/ready is not such after {LIMIT:?}: {last:?}\n{}", server.log()))
 }
 
 /// Waits until the client holds, byte for byte, what a client of the same name is served by a replica that starts now.

@@ -114,11 +114,15 @@ impl Cluster {
     }
 }
 
+/// What went wrong and why, in one line: below the first, parsers draw the text that they were given.
 fn with_cause(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let line = |error: &dyn std::error::Error| {
+        error.to_string().lines().next().unwrap_or_default().trim_end().to_owned()
+    };
+    let mut text = line(error);
     let mut cause = error.source();
     while let Some(found) = cause {
-        let more = found.to_string();
+        let more = line(found);
         if !text.contains(&more) {
             text = format!("{text}: {more}");
         }

@@ -1,3 +1,0 @@
-//! What Meltemi asks the API server for, and what the chart lets it: the same.
-
-fn main() {}
