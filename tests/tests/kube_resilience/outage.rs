@@ -65,6 +65,12 @@ pub(crate) async fn outage() -> Result<()> {
     shop.add(&home, "v1").await?;
     client.until("a pod after etcd", |held| has(held, &shop.addresses(), &all)).await?;
 
+    // An API server that starts says much that is not so for long; all that is told is that it was away.
+    let log = server.log();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("[api-")).collect();
+    ensure!((1..=6).contains(&told.len()), "told {} times:\n{}", told.len(), told.join("\n"));
+    ensure!(!log.contains("api-forbidden") && !log.contains("eof in poll"), "{log}");
+
     let removed: Vec<_> = client.take_steps().into_iter().filter(|step| !step.removed.is_empty()).collect();
     ensure!(removed.is_empty(), "something was taken away meanwhile: {removed:?}");
     ensure!(client.streams() == 1, "the stream was closed");

@@ -91,7 +91,7 @@ pub(crate) async fn faults() -> Result<()> {
     stage.proxy.set("", Fault::Truncate);
     let (at, share) = next();
     stage.write(at, share).await?;
-    stage.server.says(&["warning", "API server", "endpointslices"]).await?;
+    stage.server.says(&["the API server ends each watch at once", "[api-unreachable]"]).await?;
     stage.proxy.heal();
     stage.sees("truncated", at, share).await?;
 
@@ -102,14 +102,24 @@ pub(crate) async fn faults() -> Result<()> {
     stage.write(at, share).await?;
     stage.sees("gone", at, share).await?;
     ensure!(stage.proxy.requests("/endpointslices") >= lists + 2, "it did not list again");
+    stage.proxy.await_watches("/endpointslices", 1).await?;
     stage.proxy.set("", Fault::WatchGone);
+    let before = stage.proxy.requests("/endpointslices");
     stage.proxy.cut_watches("");
-    let (at, share) = next();
-    stage.write(at, share).await?;
-    stage.sees("gone from the start", at, share).await?;
+    let mut written = next();
+    for _ in 0..12 {
+        stage.write(written.0, written.1).await?;
+        written = next();
+    }
+    stage.write(written.0, written.1).await?;
+    stage.sees("gone from the start", written.0, written.1).await?;
     stage.proxy.heal();
+    // A list each time, but with patience.
+    let asked = stage.proxy.requests("/endpointslices") - before;
+    ensure!((2..30).contains(&asked), "{asked} requests");
 
     // Twice, and with an API server that is busy.
+    stage.proxy.await_watches("/endpointslices", 1).await?;
     stage.proxy.set("", Fault::Duplicate);
     stage.proxy.cut_watches("");
     let (at, share) = next();

@@ -1,6 +1,6 @@
 //! The API server as the source: all that works from a folder works from there, and what stands in the way is told.
 //!
-//! One cluster for most tests, one test after the other; `bad_input` and `definitions` spoil one and have one of their own.
+//! One cluster for most tests, one test after the other; `definitions` spoils one and has one of its own.
 
 mod bad_input;
 mod definitions;

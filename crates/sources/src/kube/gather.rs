@@ -118,11 +118,15 @@ impl Gather {
         })
     }
 
-    /// What stands in the way, each thing once with the kinds that it concerns.
+    /// What stands in the way, each thing once.
     pub(super) fn troubles(&self) -> Vec<Finding> {
+        // What is of the server itself may reach the kinds in several forms (a connection that breaks, one that is refused): one is told.
+        let mut of_all: BTreeMap<&str, &Trouble> = BTreeMap::new();
         let mut grouped: BTreeMap<&Trouble, Vec<&str>> = BTreeMap::new();
         for (plural, trouble) in &self.troubles {
-            grouped.entry(trouble).or_default().push(plural);
+            let told =
+                if trouble.is_of_all() { *of_all.entry(trouble.code).or_insert(trouble) } else { trouble };
+            grouped.entry(told).or_default().push(plural);
         }
         grouped.iter().map(|(trouble, plurals)| trouble::finding(trouble, plurals, self.is_synced)).collect()
     }

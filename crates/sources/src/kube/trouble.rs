@@ -102,19 +102,19 @@ pub(super) fn unreachable(error: &kube::Error) -> Trouble {
 }
 
 /// No answer in time.
-pub(super) fn silent(plural: &str) -> Trouble {
+pub(super) fn silent() -> Trouble {
     Trouble {
         code: "api-unreachable",
-        message: format!("the API server does not answer about {plural}"),
+        message: "the API server does not answer".to_owned(),
         hint: "look whether the API server runs and this machine can reach it".to_owned(),
     }
 }
 
 /// Watches that end at once.
-pub(super) fn brief(plural: &str) -> Trouble {
+pub(super) fn brief() -> Trouble {
     Trouble {
         code: "api-unreachable",
-        message: format!("the API server ends each watch of {plural} at once"),
+        message: "the API server ends each watch at once".to_owned(),
         hint: "look whether something stands between Meltemi and the API server that cuts long answers"
             .to_owned(),
     }
@@ -145,17 +145,29 @@ fn causes(error: &kube::Error) -> String {
     while let Some(cause) = innermost.source() {
         innermost = cause;
     }
-    innermost.to_string()
+    let text = innermost.to_string();
+    // rustls refers to its manual.
+    text.split_once(": https://").map_or(text.as_str(), |(said, _)| said).to_owned()
 }
 
-/// One finding for a trouble, whichever kinds have it.
+impl Trouble {
+    /// It is the server's, or the way to it, and would be told alike of every kind: which ones met it so far changes from moment to moment.
+    pub(super) fn is_of_all(&self) -> bool {
+        matches!(self.code, "api-unreachable" | "api-certificate" | "api-credentials" | "api-busy")
+    }
+}
+
+/// One finding for a trouble, with the kinds that have it where it is theirs.
 pub(super) fn finding(trouble: &Trouble, plurals: &[&str], is_synced: bool) -> Finding {
     let in_force = if is_synced {
         "what was read before; proxies are served from that"
     } else {
         "nothing: no proxy is served before what there is is known"
     };
-    Finding::warning(trouble.code, format!("{} ({})", trouble.message, plurals.join(", ")))
-        .hint(trouble.hint.clone())
-        .in_force(in_force)
+    let message = if trouble.is_of_all() {
+        trouble.message.clone()
+    } else {
+        format!("{} ({})", trouble.message, plurals.join(", "))
+    };
+    Finding::warning(trouble.code, message).hint(trouble.hint.clone()).in_force(in_force)
 }

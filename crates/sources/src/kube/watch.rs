@@ -38,6 +38,10 @@ const SILENCE: Duration = Duration::from_secs(70);
 /// A watch that ends sooner than this, and has said nothing, is a failure: tried again with backoff.
 const BRIEF: Duration = Duration::from_secs(1);
 
+/// A trouble of what is followed already is told when it was met so often in a row: within a second or two. An API server that restarts
+/// says all kinds of things until it is itself again, that it forbids what it allows among them.
+const TOLD: u32 = 4;
+
 /// How many events of a watch are taken in one go, if they are there.
 const CHUNK: usize = 512;
 
@@ -78,6 +82,8 @@ pub(super) async fn follow<S: Shape, T: Send + 'static>(
         version: 0,
         backoff: backoff(),
         failures: 0,
+        alike: 0,
+        last: "",
         is_told: false,
         target,
         client,
@@ -96,11 +102,12 @@ pub(super) async fn follow<S: Shape, T: Send + 'static>(
     }
 }
 
-/// Between tries: from a blink, since most failures are one connection's, to 5 s, since a server that comes back is waited for by traffic.
+/// Between tries: from a blink, since most failures are one connection's, to 2.5 s, which jitter makes 5 s at most, since a server that
+/// comes back is waited for by traffic.
 fn backoff() -> backon::ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(Duration::from_secs(5))
+        .with_max_delay(Duration::from_millis(2500))
         .with_jitter()
         .without_max_times()
         .build()
@@ -118,6 +125,10 @@ struct Follower<T> {
     backoff: backon::ExponentialBackoff,
     /// In a row.
     failures: u32,
+    /// Of the same code in a row.
+    alike: u32,
+    /// That code.
+    last: &'static str,
     /// The last trouble was told and not taken back.
     is_told: bool,
 }
@@ -184,7 +195,7 @@ impl<T> Follower<T> {
         let text = match timeout(ANSWER, self.client.request_text(request)).await {
             Ok(Ok(text)) => text,
             Ok(Err(error)) => return self.on_error(&error).await,
-            Err(_) => return self.failed(trouble::silent(self.watched().plural)).await,
+            Err(_) => return self.failed(trouble::silent()).await,
         };
         let list: List<S> = match serde_json::from_str(&text) {
             Ok(list) => list,
@@ -205,7 +216,9 @@ impl<T> Follower<T> {
             Listed::Whole(changes) => {
                 self.tell(changes).await?;
                 self.send(Heard::Listed(self.watched())).await?;
-                self.fine().await
+                // Not more than that: where each watch fails, the next try waits ever longer although each list is answered.
+                self.alike = 0;
+                self.untell().await
             }
             Listed::Stale => self.failed(trouble::stale(self.watched().plural)).await,
         }
@@ -231,15 +244,16 @@ impl<T> Follower<T> {
         let events = match timeout(ANSWER, client.request_events::<Slim<S>>(request)).await {
             Ok(Ok(events)) => events,
             Ok(Err(error)) => return self.on_error(&error).await,
-            Err(_) => return self.failed(trouble::silent(self.watched().plural)).await,
+            Err(_) => return self.failed(trouble::silent()).await,
         };
-        self.untell().await?;
         let mut events = pin!(events.ready_chunks(CHUNK));
         let mut said = false;
+        // One that breaks at once, each time, has not mended anything.
+        let mut lives = false;
         loop {
             let heard = self.heard.clone();
             let chunk = tokio::select! {
-                chunk = timeout(SILENCE, events.next()) => chunk,
+                chunk = timeout(if lives { SILENCE } else { BRIEF }, events.next()) => chunk,
                 () = heard.closed() => return Err(Closed),
             };
             let chunk = match chunk {
@@ -247,8 +261,13 @@ impl<T> Follower<T> {
                 Ok(None) if said || now().saturating_duration_since(began) >= BRIEF => {
                     return self.fine().await;
                 }
-                Ok(None) => return self.failed(trouble::brief(self.watched().plural)).await,
-                Err(_) => return self.failed(trouble::silent(self.watched().plural)).await,
+                Ok(None) => return self.failed(trouble::brief()).await,
+                Err(_) if !lives => {
+                    lives = true;
+                    self.fine().await?;
+                    continue;
+                }
+                Err(_) => return self.failed(trouble::silent()).await,
             };
             let mut changes = Vec::new();
             let mut broken = None;
@@ -270,6 +289,10 @@ impl<T> Follower<T> {
             self.tell(changes).await?;
             if let Some(error) = broken {
                 return self.on_error(&error).await;
+            }
+            if !lives && now().saturating_duration_since(began) >= BRIEF {
+                lives = true;
+                self.fine().await?;
             }
         }
     }
@@ -357,6 +380,8 @@ impl<T> Follower<T> {
     /// Tells the trouble, and waits before the next try.
     async fn failed(&mut self, trouble: Trouble) -> Result<(), Closed> {
         self.failures += 1;
+        self.alike = if trouble.code == self.last { self.alike + 1 } else { 1 };
+        self.last = trouble.code;
         self.metrics.failed(self.watched().plural, trouble.code);
         tracing::debug!(
             kind = self.watched().plural,
@@ -365,8 +390,7 @@ impl<T> Follower<T> {
             "{}",
             trouble.message
         );
-        // A connection that breaks and is there again at once is nobody's concern.
-        let is_told = self.failures > 1 || !self.follow.is_listed();
+        let is_told = self.alike >= TOLD || !self.follow.is_listed();
         if is_told {
             self.is_told = true;
             self.send(Heard::Trouble(self.watched(), Some(trouble))).await?;
@@ -386,6 +410,7 @@ impl<T> Follower<T> {
     /// The server answers as it should.
     async fn fine(&mut self) -> Result<(), Closed> {
         self.failures = 0;
+        self.alike = 0;
         self.backoff = backoff();
         self.untell().await
     }

@@ -86,14 +86,26 @@ fn a_kind_that_traffic_does_not_follow_is_not_waited_for_when_it_may_not_be_read
 #[test]
 fn the_same_trouble_with_many_kinds_is_one_finding() {
     let mut gather = synced();
-    gather.on(trouble("pods", "api-unreachable"));
-    gather.on(trouble("services", "api-unreachable"));
+    gather.on(trouble("pods", "api-stale"));
+    gather.on(trouble("services", "api-stale"));
     let findings = batch(&mut gather).unwrap().findings;
     assert_eq!(findings.len(), 1);
     assert_eq!(findings[0].message, "it is away (pods, services)");
     gather.on(Heard::Trouble(kind("pods"), None));
     gather.on(Heard::Trouble(kind("services"), None));
     assert!(batch(&mut gather).unwrap().findings.is_empty());
+}
+
+#[test]
+fn a_trouble_of_the_server_itself_is_told_once_whoever_meets_it_and_how() {
+    let mut gather = synced();
+    gather.on(trouble("pods", "api-unreachable"));
+    let first = batch(&mut gather).unwrap().findings;
+    assert_eq!(first[0].message, "it is away");
+    let Heard::Trouble(services, Some(mut other)) = trouble("services", "api-unreachable") else { panic!() };
+    other.message = "it refuses".into();
+    gather.on(Heard::Trouble(services, Some(other)));
+    assert_eq!(batch(&mut gather).unwrap().findings, first);
 }
 
 #[test]
