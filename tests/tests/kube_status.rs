@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use meltemi_testkit::kube::Cluster;
+use meltemi_testkit::netns::Network;
 use meltemi_testkit::xds::{Form, Node, Sidecar};
 use meltemi_tests::control_plane::virtual_host;
 use meltemi_tests::kubernetes::{Case, Client, Home, Needs, main as run_all, rule, run, slice, split};
+use meltemi_tests::live::Addresses;
 use serde_json::{Value, json};
 
 const PORT: u16 = 9080;
@@ -28,6 +30,7 @@ fn main() {
         ("conditions_of_others_stay", Needs::Kubernetes, || run(others())),
         ("one_of_two_replicas_writes_and_the_other_takes_over", Needs::Kubernetes, || run(takeover())),
         ("it_is_in_force_only_when_it_is_so_at_all_replicas", Needs::Kubernetes, || run(replicas())),
+        ("replicas_find_each_other_by_their_service", Needs::Root, || run(found_by_service())),
         ("status_can_be_switched_off", Needs::Kubernetes, || run(off())),
         ("meltemi_wait_returns_when_a_generation_is_in_force", Needs::Kubernetes, || run(wait())),
     ];
@@ -329,6 +332,47 @@ async fn replicas() -> Result<()> {
     other.kill().await?;
     kube.apply(&weights(&shop, 30)).await?;
     reason(kube, &shop, REVIEWS, "InForce", "ReplicaUnreachable").await?;
+    leader.terminate().await
+}
+
+async fn found_by_service() -> Result<()> {
+    let home = Home::shared().await?;
+    let (kube, shop) = (home.cluster(), shop(home.cluster()).await?);
+    kube.apply(&weights(&shop, 90)).await?;
+    // An address that an EndpointSlice may hold: those of loopback are refused.
+    let network = Network::new()?;
+    let addresses = Addresses::all_on(network.address().into())?;
+    let other =
+        home.launch_at(addresses, home.kubeconfig(), &["--pod-name", "two", "--status", "off"]).await?;
+    let other = other.when_ready().await?;
+    let leader = home.launch(home.kubeconfig(), &["--pod-name", "one", "--service-name", "meltemi"]).await?;
+    let leader = leader.when_ready().await?;
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "meltemi-own", "namespace": home.namespace(), "labels": {"kubernetes.io/service-name": "meltemi"}},
+        "ports": [{"name": "http-monitoring", "port": addresses.monitoring.port(), "protocol": "TCP"}],
+        "endpoints": [
+            {"addresses": [addresses.monitoring.ip()], "targetRef": {"kind": "Pod", "name": "two", "namespace": home.namespace()}},
+            // Its own: not to be asked.
+            {"addresses": ["10.9.9.9"], "targetRef": {"kind": "Pod", "name": "one", "namespace": home.namespace()}},
+        ],
+    });
+    kube.apply(&slice.to_string()).await?;
+    let mut silent = mute(other.addresses().xds, &shop, "elsewhere").await?;
+    becomes(kube, &shop, REVIEWS, "InForce", "True").await?;
+    kube.apply(&weights(&shop, 50)).await?;
+    let condition = reason(kube, &shop, REVIEWS, "InForce", "Propagating").await?;
+    let words = format!("elsewhere.{shop}");
+    ensure!(condition["message"].as_str().is_some_and(|text| text.contains(&words)), "{condition}");
+    silent.step().await?;
+    becomes(kube, &shop, REVIEWS, "InForce", "True").await?;
+    // One that Kubernetes lists no more is not asked, and keeps nothing from being in force.
+    other.kill().await?;
+    kube.delete(&slice.to_string()).await?;
+    kube.apply(&weights(&shop, 30)).await?;
+    kube.kubectl(&["wait", REVIEWS, "-n", &shop, "--for=jsonpath={.status.observedGeneration}=3", WAIT])
+        .await?;
+    becomes(kube, &shop, REVIEWS, "InForce", "True").await?;
     leader.terminate().await
 }
 

@@ -33,6 +33,15 @@ pub struct Addresses {
 }
 
 impl Addresses {
+    /// Free ports, all on this address.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub fn all_on(address: std::net::IpAddr) -> Result<Self> {
+        let free = || -> Result<SocketAddr> { Ok(SocketAddr::new(address, free_port()?)) };
+        Ok(Self { xds: free()?, monitoring: free()?, http: free()? })
+    }
+
     /// Free ports; `xds` on this address.
     ///
     /// # Errors
