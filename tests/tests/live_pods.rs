@@ -153,9 +153,10 @@ async fn sidecar(server: &Server, pod: Pod, name: &str, labels: &[&str]) -> Resu
     let address = pod.address().to_string();
     let arguments = [&["--interception", "REDIRECT", "--ip", &address], labels].concat();
     let bootstrap = server.bootstrap(&format!("{name}.default"), &arguments).await?;
+    // As Istio's init container does, before the sidecar: a connection that is there already would be cut.
+    pod.redirect()?;
     let envoy = Launch::new(bootstrap).inside(&pod).start().await;
     let envoy = envoy.with_context(|| format!("the sidecar of {name}; meltemi's log:\n{}", server.log()))?;
-    pod.redirect()?;
     Ok(Sidecar { envoy, pod })
 }
 

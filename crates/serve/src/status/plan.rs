@@ -115,6 +115,10 @@ fn resolved(findings: &[Finding]) -> Condition {
 
 fn in_force(found: Option<&InForce>) -> Option<Condition> {
     let found = found?;
+    // A proxy that has just connected has what was in force before, or nothing: no news of the object.
+    if found.state == State::Propagating && found.of - found.have == found.starting {
+        return None;
+    }
     let lagging = found.lagging.first();
     let (status, reason) = match found.state {
         State::InForce => ("True", "InForce"),
@@ -125,10 +129,6 @@ fn in_force(found: Option<&InForce>) -> Option<Condition> {
                 Some(Why::SetAside) => "SetAside",
                 Some(Why::Held) => "Held",
                 Some(Why::Needed) => "StillNeeded",
-                // A proxy that has just connected has what was in force before, or nothing: no news of the object.
-                Some(Why::Starting) if found.lagging.iter().all(|lagging| lagging.why == Why::Starting) => {
-                    return None;
-                }
                 _ => "Propagating",
             },
         ),

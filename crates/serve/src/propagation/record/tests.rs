@@ -64,7 +64,7 @@ impl Bench {
     fn publish(&mut self, events: Vec<Event>) -> (Applied, BTreeSet<ObjectKey>) {
         let applied = self.engine.apply(events);
         let engine = &self.engine;
-        let about = self.records.published(&applied, || engine.layer_ids().collect());
+        let about = self.records.published(&applied, |_| false, || engine.layer_ids().collect());
         (applied, about)
     }
 

@@ -27,6 +27,7 @@ fn written(generation: i64, status: Value) -> Written {
 }
 
 fn stands(state: State, lagging: Vec<(&str, Why, &str)>) -> InForce {
+    let starting = lagging.iter().filter(|(_, why, _)| *why == Why::Starting).count();
     let lagging = lagging.into_iter().map(|(proxy, why, message)| Lagging {
         proxy: proxy.into(),
         why,
@@ -42,7 +43,8 @@ fn stands(state: State, lagging: Vec<(&str, Why, &str)>) -> InForce {
         content: None,
         published: 9,
         have: 1,
-        of: 2,
+        of: 1 + lagging.len(),
+        starting,
         lagging: lagging.collect(),
         message: "1 of 2".into(),
         replicas: Vec::new(),
