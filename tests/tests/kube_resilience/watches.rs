@@ -96,6 +96,7 @@ pub(crate) async fn faults() -> Result<()> {
     stage.sees("truncated", at, share).await?;
 
     // Too old (410), while it runs; and then each time a watch begins.
+    stage.proxy.await_watches("/endpointslices", 1).await?;
     let lists = stage.proxy.requests("/endpointslices");
     stage.proxy.expire_watches("");
     let (at, share) = next();
@@ -126,6 +127,7 @@ pub(crate) async fn faults() -> Result<()> {
     stage.write(at, share).await?;
     stage.sees("twice", at, share).await?;
     stage.proxy.heal();
+    stage.proxy.await_watches("/endpointslices", 1).await?;
     stage.proxy.set("", Fault::Status(429));
     stage.proxy.cut_watches("");
     stage.server.says(&["the API server asks for patience (429)"]).await?;
@@ -143,6 +145,7 @@ pub(crate) async fn stale() -> Result<()> {
     stage.sees("a change", 2, 80).await?;
 
     stage.proxy.set("/endpointslices", Fault::Answer(old));
+    stage.proxy.await_watches("/endpointslices", 1).await?;
     stage.proxy.expire_watches("/endpointslices");
     stage.server.says(&["list of endpointslices is older than what it said before", "etcd"]).await?;
     // Other kinds go on meanwhile, and the newest that was seen stays.
