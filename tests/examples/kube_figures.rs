@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -17,9 +18,9 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use meltemi_names::TypeUrl;
 use meltemi_testkit::kube::Cluster;
-use meltemi_testkit::xds::{Form, Node, Sidecar};
+use meltemi_testkit::xds::{Form, Held, Node, Sidecar};
 use meltemi_tests::control_plane::virtual_host;
-use meltemi_tests::kubernetes::{Client, Home};
+use meltemi_tests::kubernetes::Home;
 use meltemi_tests::live::Server;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -241,19 +242,25 @@ async fn idle_write(home: &Home, mesh: &Mesh, server: &Server) -> Result<()> {
 
 /// Endpoints that come and go all the time, and many sidecars.
 async fn churn(home: &Home, mesh: &Mesh, server: &Server) -> Result<()> {
-    let mut clients: Vec<Client> = (0..SIDECARS)
-        .map(|index| {
-            let node = Node::sidecar(&format!("busy-{index}"), mesh.namespace(index));
-            Client::start(server.addresses().xds, node, Form::Delta)
-        })
-        .collect();
-    for client in &mut clients {
-        client.until("everything", |held| held.names(TypeUrl::VirtualHost).len() >= mesh.services).await?;
+    let bytes = Arc::new(AtomicUsize::new(0));
+    let answers = Arc::new(AtomicUsize::new(0));
+    let mut sidecars = JoinSet::new();
+    for index in 0..SIDECARS {
+        let node = Node::sidecar(&format!("busy-{index}"), mesh.namespace(index));
+        let mut sidecar = Sidecar::connect(server.addresses().xds, node, Form::Delta).await?;
+        let everything = |held: &Held| held.names(TypeUrl::VirtualHost).len() >= mesh.services;
+        sidecar.until(Duration::from_secs(60), everything).await?;
+        let (bytes, answers) = (Arc::clone(&bytes), Arc::clone(&answers));
+        sidecars.spawn(async move {
+            while let Ok(step) = sidecar.step().await {
+                bytes.fetch_add(step.bytes, Ordering::Relaxed);
+                answers.fetch_add(1, Ordering::Relaxed);
+            }
+        });
     }
     println!("{SIDECARS} sidecars connected; {:.0} MB resident", resident(server)?);
-    for client in &clients {
-        client.take_steps();
-    }
+    bytes.store(0, Ordering::Relaxed);
+    answers.store(0, Ordering::Relaxed);
     let api_client = home.cluster().admin().await?;
     let (before, began) = (cpu(server)?, Instant::now());
     let mut ticks = interval(Duration::from_millis(1_000 / CHURN));
@@ -272,13 +279,12 @@ async fn churn(home: &Home, mesh: &Mesh, server: &Server) -> Result<()> {
     }
     let seconds = began.elapsed().as_secs_f64();
     let used = (cpu(server)? - before).as_secs_f64();
-    let steps: Vec<_> = clients.iter().flat_map(Client::take_steps).collect();
-    let bytes: usize = steps.iter().map(|step| step.bytes).sum();
+    let (bytes, answers) = (bytes.load(Ordering::Relaxed), answers.load(Ordering::Relaxed));
     let per = |total: f64| total / f64::from(u32::try_from(changes).unwrap_or(1));
     println!("{changes} endpoint changes in {seconds:.1} s, {SIDECARS} sidecars:");
     println!("  CPU {:.1} % of a core, {:.2} ms a change", 100.0 * used / seconds, 1_000.0 * per(used));
     #[allow(clippy::cast_precision_loss, reason = "a count of bytes")]
-    let (sent, answers) = (bytes as f64, steps.len() as f64);
+    let (sent, answers) = (bytes as f64, answers as f64);
     println!(
         "  {:.0} bytes and {:.2} answers a change and sidecar",
         per(sent) / SIDECARS as f64,
