@@ -27,7 +27,7 @@ const UNFINISHED: &str = ".unfinished";
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// Why the folder cannot be used; for the operator.
@@ -84,7 +84,7 @@ impl Folder {
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock);
         let file = file.map_err(|error| io_error(&lock, error))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: file }),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock: file }),
             Err(TryLockError::WouldBlock) => Err(FolderError::InUse(path.to_owned())),
             Err(TryLockError::Error(error)) => Err(io_error(&lock, error)),
         }
@@ -215,6 +215,14 @@ impl Folder {
             File::open(&self.path)?.sync_all()
         };
         replace().map_err(|error| io_error(&path, error))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is being started elsewhere holds the file, too, until its program begins.
+        // An error leaves the lock to that; there is nobody to tell.
+        drop(self.lock.unlock());
     }
 }
 
