@@ -254,11 +254,10 @@ fn chain(
 }
 
 /// The revocation lists, if there is one for each certificate of the chain: Envoy, given one, wants one for each CA.
-fn revoking<'a>(chain: &[CertificateDer<'_>], pem: &'a [u8]) -> Result<&'a str, Refused> {
+fn revoking(chain: &[CertificateDer<'_>], pem: &[u8]) -> Result<Vec<Vec<u8>>, Refused> {
     let check = || {
-        let pem = pem.trim_ascii();
-        if pem.is_empty() {
-            return Ok("");
+        if pem.trim_ascii().is_empty() {
+            return Ok(Vec::new());
         }
         let lists = bundle::sections(pem, SectionKind::Crl)?;
         let mut read = Vec::new();
@@ -277,7 +276,7 @@ fn revoking<'a>(chain: &[CertificateDer<'_>], pem: &'a [u8]) -> Result<&'a str, 
                 if read.iter().any(signed) { Ok(()) } else { Err(Fault::NoCrlOf(ca.subject().to_string())) }
             })?;
         }
-        str::from_utf8(pem).map_err(|_| Fault::NotPem)
+        Ok(lists)
     };
     check().map_err(|fault: Fault| fault.of(Piece::Crl))
 }

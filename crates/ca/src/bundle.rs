@@ -18,7 +18,7 @@ pub(crate) const MAX_BYTES: usize = 1 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bundle {
     roots: Vec<CertificateDer<'static>>,
-    crl: String,
+    crl: Vec<Vec<u8>>,
 }
 
 impl Bundle {
@@ -44,13 +44,16 @@ impl Bundle {
         for root in &other.roots {
             self.add(root.clone());
         }
-        self.crl.push_str(&other.crl);
-        self
+        self.revoking(other.crl.clone())
     }
 
-    /// With revocation lists besides, as they were given (PEM), after [`crate::Authority::load`] has checked them.
-    pub(crate) fn revoking(mut self, crl: &str) -> Self {
-        crl.clone_into(&mut self.crl);
+    /// With revocation lists besides (DER), which [`crate::Authority::load`] has checked.
+    pub(crate) fn revoking(mut self, lists: Vec<Vec<u8>>) -> Self {
+        for list in lists {
+            if !self.crl.contains(&list) {
+                self.crl.push(list);
+            }
+        }
         self
     }
 
@@ -65,8 +68,8 @@ impl Bundle {
     }
 
     /// The revocation lists, PEM; empty when there are none.
-    pub fn crl(&self) -> &str {
-        &self.crl
+    pub fn crl(&self) -> String {
+        self.crl.iter().map(|list| to_pem("X509 CRL", list)).collect()
     }
 
     fn add(&mut self, root: CertificateDer<'static>) {

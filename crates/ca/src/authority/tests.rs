@@ -153,7 +153,13 @@ fn revocation_lists_are_wanted_of_each_certificate_of_the_chain_or_of_none() {
     let [ours, roots] = [list("ca-cert.pem", "ca-key.pem"), list("root-cert.pem", "root-key.pem")];
     material.crl = [ours.clone(), roots.clone()].concat();
     let authority = Authority::load(&material, now()).unwrap();
-    assert_eq!(authority.bundle().crl().as_bytes(), material.crl.trim_ascii());
+    let both = authority.bundle().crl();
+    assert_eq!(both.as_bytes(), material.crl);
+    // Beside those of another authority each list is still a block of its own, and there once.
+    material.crl.clone_from(&ours);
+    let other = Authority::load(&material, now()).unwrap().bundle().clone();
+    assert_eq!(other.clone().and(authority.bundle()).crl(), both);
+    assert_eq!(authority.trusting(&other).bundle().crl(), both);
     material.crl = roots;
     assert_eq!(refused(&material), Fault::NoCrlOf("O=Shop, CN=Mesh".to_owned()).of(Piece::Crl));
 }
