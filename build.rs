@@ -37,6 +37,7 @@ const ROOTS: &[&str] = &[
     "envoy/extensions/transport_sockets/tls/v3/tls.proto",
     "envoy/extensions/upstreams/http/v3/http_protocol_options.proto",
     "envoy/service/discovery/v3/ads.proto",
+    "istio/v1/auth/ca.proto",
     "meltemi/envelope.proto",
 ];
 

@@ -41,7 +41,7 @@ const TABLE: &[(&str, &[&[&str]])] = &[
     // Measures from outside; the server that its own tests run against is linked by no measurement.
     ("benches", &[LEAVES, &["xds"]]),
     // In process and without sockets: what reads a stranger's bytes, and what is made of them.
-    ("fuzz", &[LEAVES, &["api", "model", "views", "xds"]]),
+    ("fuzz", &[LEAVES, &["api", "ca", "model", "views", "xds"]]),
 ];
 
 /// What a crate may use in its own tests besides. The binary's tests run the binary, which only its own package can name
