@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use meltemi_api::Finding;
 use meltemi_sources::PlaceIndex;
@@ -19,6 +20,7 @@ pub(crate) struct Findings {
     told: BTreeSet<Finding>,
     /// Something differs from what was told.
     differs: bool,
+    pace: Pace,
     terminal: bool,
 }
 
@@ -31,6 +33,7 @@ impl Findings {
             semantic: Vec::new(),
             told: BTreeSet::new(),
             differs: false,
+            pace: Pace::new(now()),
             terminal,
         }
     }
@@ -60,17 +63,77 @@ impl Findings {
         if !std::mem::take(&mut self.differs) {
             return;
         }
-        let now = self.all();
+        let all = self.all();
         if let Some(ledger) = ledger {
-            ledger.found(&now);
+            ledger.found(&all);
         }
-        for finding in now.difference(&self.told) {
-            if self.terminal {
+        let mut untold = 0;
+        for finding in all.difference(&self.told) {
+            if !self.pace.may(now()) {
+                untold += 1;
+            } else if self.terminal {
                 eprint!("{}", finding.render(source_line(finding).as_deref()));
             } else {
                 eprintln!("{finding}");
             }
         }
-        self.told = now;
+        if untold > 0 {
+            tracing::warn!(
+                untold,
+                "so many findings that not all are told here; `meltemi validate` tells those of a folder, and in a cluster each object's \
+                 status has its own"
+            );
+        }
+        self.told = all;
+    }
+}
+
+/// How many findings may be told: while thousands of objects arrive one after the other, each may miss another one for a moment, and a log
+/// of that helps nobody.
+#[derive(Debug)]
+struct Pace {
+    allowance: f64,
+    since: Instant,
+}
+
+impl Pace {
+    /// At once: all of a folder that was never cleaned up.
+    const BURST: f64 = 1_000.0;
+
+    /// Then per second: what a person can follow.
+    const RATE: f64 = 20.0;
+
+    fn new(now: Instant) -> Self {
+        Self { allowance: Self::BURST, since: now }
+    }
+
+    fn may(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.since).as_secs_f64();
+        self.since = now;
+        self.allowance = (self.allowance + passed * Self::RATE).min(Self::BURST);
+        let may = self.allowance >= 1.0;
+        if may {
+            self.allowance -= 1.0;
+        }
+        may
+    }
+}
+
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+mod tests {
+    use super::Pace;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn many_findings_are_told_and_not_without_end() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        assert_eq!((0..5_000).filter(|_| pace.may(start)).count(), 1_000);
+        assert_eq!((0..5_000).filter(|_| pace.may(start + Duration::from_secs(2))).count(), 40);
     }
 }

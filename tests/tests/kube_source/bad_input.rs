@@ -68,6 +68,15 @@ pub(crate) async fn credentials() -> Result<()> {
     must_wait(&home, &file(other).await?, &["may not list and watch services", "ClusterRole"]).await
 }
 
+pub(crate) async fn skew() -> Result<()> {
+    let home = Home::shared().await?;
+    let proxy = Proxy::start(home.cluster()).await?;
+    // As a server from before 1.21 answers.
+    proxy.set("/apis/discovery.k8s.io/v1/", Fault::Status(404));
+    let words = ["the API server does not serve endpointslices", "of a version since 1.21"];
+    must_wait(&home, &home.through(&proxy).await?, &words).await
+}
+
 pub(crate) async fn permissions() -> Result<()> {
     let shared = Home::shared().await?;
     let cluster = Arc::clone(shared.cluster());

@@ -22,6 +22,7 @@ fn main() {
         ("an_api_server_that_cannot_be_asked_is_told_in_a_sentence", Needs::Kubernetes, || {
             run(bad_input::credentials())
         }),
+        ("an_api_server_that_is_too_old_is_told_in_a_sentence", Needs::Kubernetes, || run(bad_input::skew())),
         ("a_missing_permission_is_one_finding", Needs::Kubernetes, || run(bad_input::permissions())),
         ("credentials_that_end_take_nothing_away", Needs::Kubernetes, || run(bad_input::revoked())),
         ("nobody_is_served_before_every_first_list", Needs::Kubernetes, || run(bad_input::readiness())),
