@@ -266,6 +266,7 @@ async fn churn(home: &Home, mesh: &Mesh, server: &Server) -> Result<()> {
     let mut ticks = interval(Duration::from_millis(1_000 / CHURN));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ready = BTreeMap::new();
+    let mut writes = JoinSet::new();
     let mut changes = 0;
     while began.elapsed() < Duration::from_secs(CHURN_SECONDS) {
         ticks.tick().await;
@@ -274,8 +275,14 @@ async fn churn(home: &Home, mesh: &Mesh, server: &Server) -> Result<()> {
         *is_ready = !*is_ready;
         let patch = json!({"endpoints": mesh.endpoints(index, *is_ready)});
         let api: Api<EndpointSlice> = Api::namespaced(api_client.clone(), mesh.namespace(index));
-        api.patch(&format!("s{index}-own"), &PatchParams::default(), &Patch::Merge(patch)).await?;
+        // Not one after the other: an answer takes longer than the time between two changes.
+        writes.spawn(async move {
+            api.patch(&format!("s{index}-own"), &PatchParams::default(), &Patch::Merge(patch)).await
+        });
         changes += 1;
+    }
+    while let Some(written) = writes.join_next().await {
+        written??;
     }
     let seconds = began.elapsed().as_secs_f64();
     let used = (cpu(server)? - before).as_secs_f64();
