@@ -1,7 +1,7 @@
 //! A Kubernetes API server as the source: one follower for each kind, one stream of batches.
 //!
 //! Knows: which kinds there are, how lists and watches fail, what an answer means. Must not know: what the objects mean to each other, who
-//! is served.   Start at [`KubeSource`]. The parts that decide are pure: [`follow`] what is believed of a kind, [`gather`] what a batch is,
+//! is served.   Start at [`KubeSource`]. The parts that decide are pure: [`mod@follow`] what is believed of a kind, [`gather`] what a batch is,
 //! [`trouble`] what an error means; [`client`] and [`watch`] touch the world.
 //! Invariants: the first batch is complete: before every first list has arrived there is none, however long that takes; an answer that is
 //! no answer takes nothing away; one object that cannot be read spares its neighbours, and its deletion counts.

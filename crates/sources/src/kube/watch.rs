@@ -1,4 +1,4 @@
-//! Follows one kind at the API server: lists, watches, tries again. Carries only; what is believed is decided in [`super::follow`].
+//! Follows one kind at the API server: lists, watches, tries again. Carries only; what is believed is decided in [`mod@super::follow`].
 //!
 //! Invariants: every request and every silence has a limit; an answer that is no answer is told as trouble, waited out with backoff, and
 //! takes nothing away of what was read.
