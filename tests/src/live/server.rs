@@ -252,6 +252,14 @@ impl Server {
     /// # Errors
     /// When no such line comes in time; with the log.
     pub async fn says(&self, words: &[&str]) -> Result<String> {
+        self.says_within(LIMIT, words).await
+    }
+
+    /// The same with another limit, for what takes longer.
+    ///
+    /// # Errors
+    /// As [`Server::says`].
+    pub async fn says_within(&self, limit: std::time::Duration, words: &[&str]) -> Result<String> {
         let mut ticks = ticks();
         let looking = async {
             loop {
@@ -262,7 +270,7 @@ impl Server {
                 }
             }
         };
-        let found = timeout(LIMIT, looking).await;
+        let found = timeout(limit, looking).await;
         found.map_err(|_| anyhow!("no line of meltemi's log has all of {words:?}:\n{}", self.log()))
     }
 

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use meltemi_testkit::kube::{Cluster, Fault, Pod, Proxy};
 use meltemi_testkit::xds::{Form, Node};
 use meltemi_tests::kubernetes::{
-    Client, Home, rule, same_as_from_scratch, service, settled, slice, split, state, until_page,
+    Client, Home, LIMIT, rule, same_as_from_scratch, service, settled, slice, split, state, until_page,
 };
 use meltemi_tests::live::{Addresses, Server};
 
@@ -126,7 +126,7 @@ pub(crate) async fn revoked() -> Result<()> {
     settled(&server, &format!("client.{shop}")).await?;
     let before = state(&client.held());
 
-    // Tokens end with their account; the API server remembers a good one for ten seconds.
+    // Tokens end with their account; the API server remembers a good one for ten seconds, and what is told is told at the fourth failure.
     cluster.kubectl(&["delete", "serviceaccount", home.account(), "-n", home.namespace()]).await?;
     let mut ticks = tokio::time::interval(std::time::Duration::from_millis(200));
     let cutting = async {
@@ -136,7 +136,7 @@ pub(crate) async fn revoked() -> Result<()> {
         }
     };
     tokio::select! {
-        line = server.says(&["does not accept Meltemi's credentials"]) => drop(line?),
+        line = server.says_within(LIMIT, &["does not accept Meltemi's credentials"]) => drop(line?),
         () = cutting => {}
     }
     ensure!(server.ready_page().await?.0 == 200, "it gave up");
