@@ -171,7 +171,10 @@ pub(crate) fn test(workspace: &Workspace, arguments: &[String]) -> Result<()> {
         // Built once for all: left to itself, a test that runs the program would build it with other features of its dependencies.
         let mut build = workspace.cargo();
         build.args(["test", "--locked", "--workspace", "--no-run"]);
-        command.arg("--workspace").env("MELTEMI_BIN", process::build_program(&mut build, "meltemi")?);
+        // One run shows all there is to mend.
+        command
+            .args(["--workspace", "--no-fail-fast"])
+            .env("MELTEMI_BIN", process::build_program(&mut build, "meltemi")?);
     } else {
         command.args(arguments);
     }

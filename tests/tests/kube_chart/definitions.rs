@@ -74,7 +74,17 @@ async fn an_object_is_the_same_at_all_its_versions() -> Result<()> {
 #[tokio::test]
 async fn kubectl_explains_the_fields() -> Result<()> {
     let cluster = cluster().await?;
-    let text = cluster.kubectl(&["explain", "virtualservice.spec.http.timeout"]).await?;
+    // The API server publishes a kind's schema a moment after it serves the kind.
+    let published = async {
+        let mut ticks = tokio::time::interval(std::time::Duration::from_millis(100));
+        loop {
+            ticks.tick().await;
+            if let Ok(text) = cluster.kubectl(&["explain", "virtualservice.spec.http.timeout"]).await {
+                return text;
+            }
+        }
+    };
+    let text = tokio::time::timeout(std::time::Duration::from_secs(30), published).await?;
     assert!(text.contains("How long a request may take"), "{text}");
     let text = cluster.kubectl(&["explain", "destinationrule.spec.trafficPolicy", "--recursive"]).await?;
     assert!(text.contains("consecutive5xxErrors") && text.contains("portLevelSettings"), "{text}");
