@@ -1,8 +1,8 @@
 //! What a cluster costs the control plane: start, memory, the way of a change, steady churn. Prints figures, judges nothing.
 //!
 //! `cargo xtask tools` first; then, with the programs that it names in `KUBEBUILDER_ASSETS` and a release build in `MELTEMI_BIN`:
-//! `cargo run -p meltemi-tests --example kube_figures [SERVICES] [PODS]`. The API server, etcd and the clients share this machine's cores
-//! with the control plane, and the clients are a debug build: times are upper bounds. A quiet machine, some three minutes.
+//! `cargo run --release -p meltemi-tests --example kube_figures [SERVICES] [PODS]`. The API server, etcd and the clients share this machine's
+//! cores with the control plane: times are upper bounds. A quiet machine, some two minutes.
 
 #![allow(clippy::print_stdout, reason = "an example prints what it is for")]
 

@@ -131,7 +131,8 @@ impl Sidecar {
     pub async fn step(&mut self) -> Result<Step> {
         let incoming = self.session.receive().await?;
         let kind = incoming.kind;
-        let Some(mut subscription) = self.subscriptions.get(&kind).cloned() else {
+        // Taken out and put back: a copy of thousands of names for each answer would cost more than the server's work.
+        let Some(mut subscription) = self.subscriptions.remove(&kind) else {
             bail!("the server sent {kind}, which nobody asked for");
         };
         let refused = self.refusal.as_ref().and_then(|refusal| {
@@ -141,13 +142,28 @@ impl Sidecar {
         });
         let mut is_rewarming = false;
         if refused.is_none() {
-            is_rewarming = self.apply(&incoming, &subscription)? && kind == TypeUrl::Cluster;
+            match self.apply(&incoming, &subscription) {
+                Ok(is_warming) => is_rewarming = is_warming && kind == TypeUrl::Cluster,
+                Err(error) => {
+                    self.subscriptions.insert(kind, subscription);
+                    return Err(error);
+                }
+            }
             subscription.version.clone_from(&incoming.version);
         }
         subscription.nonce.clone_from(&incoming.nonce);
-        self.session.acknowledge(kind, &subscription, refused.as_deref()).await?;
+        let acknowledged = self.session.acknowledge(kind, &subscription, refused.as_deref()).await;
         self.subscriptions.insert(kind, subscription);
-        self.follow(is_rewarming).await?;
+        acknowledged?;
+        // Endpoints and virtual hosts name nothing; endpoints end the warming that listeners wait for.
+        let names_others = match kind {
+            TypeUrl::VirtualHost => false,
+            TypeUrl::Endpoint => !self.subscriptions.contains_key(&TypeUrl::Listener),
+            _ => true,
+        };
+        if names_others {
+            self.follow(is_rewarming).await?;
+        }
         Ok(Step {
             kind,
             resources: incoming.resources.into_iter().map(|(name, _)| name).collect(),
