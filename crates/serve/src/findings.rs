@@ -9,6 +9,7 @@ use meltemi_api::Finding;
 use meltemi_sources::PlaceIndex;
 
 use crate::file::source_line;
+use crate::pace::Allowance;
 use crate::status::Ledger;
 
 /// The findings in force, and which of them were told.
@@ -20,7 +21,7 @@ pub(crate) struct Findings {
     told: BTreeSet<Finding>,
     /// Something differs from what was told.
     differs: bool,
-    pace: Pace,
+    pace: Allowance,
     terminal: bool,
 }
 
@@ -33,7 +34,7 @@ impl Findings {
             semantic: Vec::new(),
             told: BTreeSet::new(),
             differs: false,
-            pace: Pace::new(now()),
+            pace: Allowance::new(RATE, BURST, now()),
             terminal,
         }
     }
@@ -69,7 +70,7 @@ impl Findings {
         }
         let mut untold = 0;
         for finding in all.difference(&self.told) {
-            if !self.pace.may(now()) {
+            if !self.pace.take(now()) {
                 untold += 1;
             } else if self.terminal {
                 eprint!("{}", finding.render(source_line(finding).as_deref()));
@@ -88,36 +89,12 @@ impl Findings {
     }
 }
 
-/// How many findings may be told: while thousands of objects arrive one after the other, each may miss another one for a moment, and a log
-/// of that helps nobody.
-#[derive(Debug)]
-struct Pace {
-    allowance: f64,
-    since: Instant,
-}
+/// How many findings may be told at once: all of a folder that was never cleaned up.
+const BURST: f64 = 1_000.0;
 
-impl Pace {
-    /// At once: all of a folder that was never cleaned up.
-    const BURST: f64 = 1_000.0;
-
-    /// Then per second: what a person can follow.
-    const RATE: f64 = 20.0;
-
-    fn new(now: Instant) -> Self {
-        Self { allowance: Self::BURST, since: now }
-    }
-
-    fn may(&mut self, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.since).as_secs_f64();
-        self.since = now;
-        self.allowance = (self.allowance + passed * Self::RATE).min(Self::BURST);
-        let may = self.allowance >= 1.0;
-        if may {
-            self.allowance -= 1.0;
-        }
-        may
-    }
-}
+/// Then per second, what a person can follow: while thousands of objects arrive one after the other, each may miss another one for a moment,
+/// and a log of that helps nobody.
+const RATE: f64 = 20.0;
 
 fn now() -> Instant {
     Instant::now()
@@ -126,14 +103,14 @@ fn now() -> Instant {
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
 mod tests {
-    use super::Pace;
+    use super::{Allowance, BURST, RATE};
     use std::time::{Duration, Instant};
 
     #[test]
     fn many_findings_are_told_and_not_without_end() {
         let start = Instant::now();
-        let mut pace = Pace::new(start);
-        assert_eq!((0..5_000).filter(|_| pace.may(start)).count(), 1_000);
-        assert_eq!((0..5_000).filter(|_| pace.may(start + Duration::from_secs(2))).count(), 40);
+        let mut pace = Allowance::new(RATE, BURST, start);
+        assert_eq!((0..5_000).filter(|_| pace.take(start)).count(), 1_000);
+        assert_eq!((0..5_000).filter(|_| pace.take(start + Duration::from_secs(2))).count(), 40);
     }
 }

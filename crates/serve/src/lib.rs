@@ -13,6 +13,7 @@ mod leader;
 mod listen;
 mod mesh;
 mod metrics;
+mod pace;
 mod pages;
 mod ports;
 pub mod propagation;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use imbl::OrdMap;
-use meltemi_api::{FieldPath, Finding, Place, Places};
+use meltemi_api::{FieldPath, Finding, Place, Places, Severity};
 use meltemi_model::Event;
 use meltemi_names::ObjectKey;
 
@@ -65,5 +65,15 @@ impl PlaceIndex {
             Some(places) => places.locate(finding),
             None => finding,
         }
+    }
+}
+
+/// Why an object with these findings is refused, for the list of refused objects: the first error. Without its place: a moved line is no
+/// change.
+pub(crate) fn reason(findings: &[Finding]) -> Arc<str> {
+    match findings.iter().find(|finding| finding.severity == Severity::Error) {
+        Some(finding) if finding.field.is_empty() => finding.message.as_str().into(),
+        Some(finding) => format!("{}: {}", finding.field, finding.message).into(),
+        None => "it cannot be read".into(),
     }
 }

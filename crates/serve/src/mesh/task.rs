@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::findings::Findings;
 use crate::metrics::Metrics;
+use crate::pace::until;
 use crate::propagation::Book;
 use crate::status::Ledger;
 use crate::streams::{Connect, Departures, Report, Streams};
@@ -252,12 +253,5 @@ impl Writer {
             self.views.insert(id, sender);
         }
         self.book.withheld(self.engine.withheld());
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
     }
 }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use meltemi_names::ObjectKey;
 
+use crate::pace::Allowance;
+
 /// For so long an object is left alone after something about it changed: a change is in force after some milliseconds, and one write says
 /// so; without this there would be two.
 pub(crate) const SETTLE: Duration = Duration::from_millis(500);
@@ -21,14 +23,13 @@ pub(crate) const BURST: f64 = 20.0;
 pub(crate) struct Queue {
     due: BTreeMap<ObjectKey, Instant>,
     order: BTreeSet<(Instant, ObjectKey)>,
-    /// How many may be written now; refilled as time passes.
-    allowance: f64,
-    since: Instant,
+    /// How many may be written now.
+    allowance: Allowance,
 }
 
 impl Queue {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { due: BTreeMap::new(), order: BTreeSet::new(), allowance: BURST, since: now }
+        Self { due: BTreeMap::new(), order: BTreeSet::new(), allowance: Allowance::new(RATE, BURST, now) }
     }
 
     /// Something about the object changed: it is looked at once that is settled. One that waits already does not wait longer.
@@ -53,14 +54,12 @@ impl Queue {
     /// When something is to be done; none if nothing waits.
     pub(crate) fn next(&self) -> Option<Instant> {
         let due = self.order.first()?.0;
-        let lacking = (1.0 - self.allowance).max(0.0);
-        Some(due.max(self.since + Duration::from_secs_f64(lacking / RATE)))
+        Some(due.max(self.allowance.next()))
     }
 
     /// The next object that is due, if it may be written.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<ObjectKey> {
-        self.refill(now);
-        if self.allowance < 1.0 || self.order.first()?.0 > now {
+        if !self.allowance.has(now) || self.order.first()?.0 > now {
             return None;
         }
         let (_, key) = self.order.pop_first()?;
@@ -70,19 +69,13 @@ impl Queue {
 
     /// One was written.
     pub(crate) fn wrote(&mut self) {
-        self.allowance -= 1.0;
+        self.allowance.spend();
     }
 
     /// Nothing is to be looked at any more.
     pub(crate) fn clear(&mut self) {
         self.due.clear();
         self.order.clear();
-    }
-
-    fn refill(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.since).as_secs_f64();
-        self.allowance = (self.allowance + passed * RATE).min(BURST);
-        self.since = now;
     }
 }
 

@@ -20,6 +20,7 @@ use super::ledger::Ledger;
 use super::plan::{Facts, plan};
 use super::queue::Queue;
 use crate::metrics::StatusMetrics;
+use crate::pace::until;
 use crate::propagation::{Ask, Changes, InForce, Propagation, Scope, State, Want};
 
 /// How many objects are worked at at a time; each is a request or two under way.
@@ -287,13 +288,6 @@ async fn changed(changes: &mut Option<Changes>) -> BTreeSet<ObjectKey> {
             changes.changed().await;
             changes.take()
         }
-        None => std::future::pending().await,
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
     }
 }

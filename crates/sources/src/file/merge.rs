@@ -15,7 +15,7 @@ use meltemi_model::Event;
 use meltemi_names::{Namespace, ObjectKey, Version};
 
 use super::scan::FileId;
-use crate::batch::{Batch, PlaceIndex, Status};
+use crate::batch::{Batch, PlaceIndex, Status, reason};
 
 /// One document with a key, as its file says it.
 #[derive(Clone, Debug)]
@@ -228,7 +228,7 @@ impl Merge {
         let Some(winner) = claims.next() else {
             return self.unclaimed(key, before);
         };
-        let reason = findings::reason(winner);
+        let reason = reason(&winner.findings);
         findings.extend(findings::of_winner(winner, before.in_force.is_some()));
         findings.extend(claims.map(|loser| findings::of_loser(winner, loser)));
         let object = winner.object.clone();

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::follow::Name;
 use super::kinds::{Part, Watched};
+use crate::batch::reason;
 
 /// What an object is now.
 #[derive(Clone, Debug)]
@@ -102,13 +103,4 @@ fn written(resource: Resource, value: &mut Value) -> Written {
     let generation = metadata("generation").and_then(Value::as_i64).unwrap_or_default();
     let status = value.get_mut("status").map(Value::take).unwrap_or_default();
     Written { resource, resource_version, revision, generation, status: Arc::new(status) }
-}
-
-/// Why an object is refused: its first error.
-fn reason(findings: &[Finding]) -> Arc<str> {
-    match findings.iter().find(|finding| finding.severity == Severity::Error) {
-        Some(finding) if finding.field.is_empty() => finding.message.as_str().into(),
-        Some(finding) => format!("{}: {}", finding.field, finding.message).into(),
-        None => "it cannot be read".into(),
-    }
 }

@@ -73,16 +73,6 @@ fn not_utf8(bytes: &[u8], error: std::str::Utf8Error, shown: &str) -> Finding {
         .placed(Some(place))
 }
 
-/// Why a claim is refused, for the list of refused objects. Without its place: a moved line is no change.
-pub(super) fn reason(claim: &Claim) -> Arc<str> {
-    let worst = claim.findings.iter().find(|finding| finding.severity == Severity::Error);
-    match worst {
-        Some(finding) if finding.field.is_empty() => finding.message.as_str().into(),
-        Some(finding) => format!("{}: {}", finding.field, finding.message).into(),
-        None => "it cannot be read".into(),
-    }
-}
-
 /// The findings of the claim that counts.
 pub(super) fn of_winner(claim: &Claim, has_last_good: bool) -> Vec<Finding> {
     let is_refused = claim.object.is_none();
