@@ -1,6 +1,5 @@
 //! What protects a caller, on live traffic: retries, timeouts, faults, circuit breakers, outlier ejection.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,8 +7,11 @@ use anyhow::{Result, ensure};
 use meltemi_testkit::http::{App, Request, share_bound};
 use meltemi_tests::live::{Form, World, free_port, rule, workload};
 
-/// Longer than any answer that waits for nothing, also on a machine that is busy building.
-const AT_ONCE: Duration = Duration::from_secs(2);
+/// Longer than any answer that waits for nothing, also on a machine that is busy building; shorter than what the app takes (30 s).
+const AT_ONCE: Duration = Duration::from_secs(20);
+
+/// How long an event is waited for.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Envoy counts a timer's milliseconds from the start of the round of its loop that sets it, so that it may end this much early.
 const EARLY: Duration = Duration::from_millis(50);
@@ -141,13 +143,25 @@ async fn a_breaker_opens_when_too_many_requests_wait() -> Result<()> {
     let (world, app) = one_version().await?;
     let pool = "{connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}}";
     world.save("rule.yaml", &rule("myapp", &[], pool)).await?;
-    // One request is under way, one waits for the connection; each further one that comes meanwhile is refused.
-    app.delay(Duration::from_secs(2));
-    let tally = world.load("myapp").workers(8).requests(8).run().await;
-    ensure!(tally.statuses == BTreeMap::from([(200, 2), (503, 6)]), "{tally}");
     let cluster = format!("cluster.outbound|{}||myapp.default.svc.cluster.local", world.port());
     let admin = world.envoy()?.admin();
+    let one = || world.load("myapp").workers(1).requests(1);
+    // The one connection is made by a request of its own: while it is being made, a request counts as one that waits.
+    one().run().await.expect_all(200)?;
+    app.forget();
+    app.hold();
+    let under_way = one().start();
+    app.wait_for(1, LIMIT).await?;
+    let waits = one().start();
+    world.stat_reaches(&format!("{cluster};.upstream_rq_pending_active"), 1).await?;
+    // Each further one is refused, by Envoy: the app answers nobody now.
+    world.load("myapp").workers(6).requests(6).run().await.expect_all(503)?;
     ensure!(admin.stat(&format!("{cluster};.upstream_rq_pending_overflow")).await? == 6);
+    app.release();
+    for running in [under_way, waits] {
+        running.done().await.expect_all(200)?;
+    }
+    ensure!(app.total() == 2, "{} requests came through", app.total());
 
     // With room to wait, all are answered, over no more connections than are allowed.
     app.delay(Duration::from_millis(10));

@@ -61,6 +61,7 @@ struct State {
     behaviour: Mutex<Behaviour>,
     seen: Mutex<Vec<Seen>>,
     total: watch::Sender<u64>,
+    held: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -107,6 +108,7 @@ impl AppBuilder {
             behaviour: Mutex::default(),
             seen: Mutex::default(),
             total: watch::Sender::new(0),
+            held: watch::Sender::new(false),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&state)));
         Ok(App { address, state, task })
@@ -140,6 +142,16 @@ impl App {
     /// From now on each answer takes this much longer.
     pub fn delay(&self, delay: Duration) {
         lock(&self.state.behaviour).delay = delay;
+    }
+
+    /// From now on no request is answered until [`App::release`].
+    pub fn hold(&self) {
+        self.state.held.send_replace(true);
+    }
+
+    /// Answers what was held, and goes on.
+    pub fn release(&self) {
+        self.state.held.send_replace(false);
     }
 
     /// From now on each answer has this status; `None` is 200 again.
@@ -260,6 +272,8 @@ async fn answer(
         }
     }
     state.total.send_modify(|total| *total += 1);
+    // The sender lives as long as this state.
+    let _ = state.held.subscribe().wait_for(|held| !held).await;
     if !delay.is_zero() {
         tokio::time::sleep(delay).await; // The simulated work of the app.
     }

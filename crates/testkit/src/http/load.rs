@@ -94,9 +94,7 @@ impl Load {
 
     /// Sends all requests, and returns what they met.
     pub async fn run(self) -> Tally {
-        let mut running = self.start();
-        while running.workers.join_next().await.is_some() {}
-        running.tally()
+        self.start().done().await
     }
 
     /// Starts to send, until all requests are sent or [`Running::stop`].
@@ -173,6 +171,12 @@ impl Running {
     /// What it met since the last such call.
     pub fn take(&self) -> Tally {
         std::mem::take(&mut *self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until all requests are answered, and returns what they met. For a load of so many requests.
+    pub async fn done(mut self) -> Tally {
+        while self.workers.join_next().await.is_some() {}
+        self.tally()
     }
 
     /// Lets each worker end with the answer it waits for, and returns what they met.
