@@ -33,7 +33,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 const QUIET: Duration = Duration::from_millis(200);
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 const SIDECARS: usize = 8;
 
 /// Everyone gets the same view.

@@ -22,7 +22,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 const POLL: Duration = Duration::from_millis(5);
 
 /// How long anything may take that takes milliseconds; for a machine that is busy building.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The ports to choose from: beneath those that Linux gives to outgoing connections (32768 on), so that none of these takes a port
 /// between the choice and its use.

@@ -15,7 +15,7 @@ const SAMPLE: u64 = 2_000;
 const PROBES: u64 = 200;
 
 /// Longer than any copy takes on its way to a mirror.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 async fn two_versions(form: Form) -> Result<(World, App, App)> {
     let mut world = World::new(form)?;
@@ -84,11 +84,11 @@ spec:
     world.save("route.yaml", &mirrored("mirrorPercentage: {value: 100}")).await?;
     v2.answer_with(Some(500));
     world.load("myapp").requests(PROBES).run().await.expect_all(200)?;
-    v2.delay(Duration::from_secs(10));
+    // Its answers come after the test: whoever waits for one gets none.
+    v2.hold();
     let tally = world.load("myapp").requests(PROBES).run().await;
     tally.expect_all(200)?;
     tally.expect_share("v1", 1.0)?;
-    ensure!(tally.percentile(1.0) < Duration::from_secs(5), "an answer waited for the mirror");
     drop(v2);
     let tally = world.load("myapp").requests(PROBES).run().await;
     tally.expect_all(200)?;

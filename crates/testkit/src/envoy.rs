@@ -26,7 +26,7 @@ use crate::http::Connect;
 
 /// How long an Envoy may take from its start until its admin interface answers and, for [`Launch::start`], says that it
 /// is ready; on a loaded machine of two cores a second is usual.
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// How often a process that is not ours is asked whether it is ready. Envoy tells nobody when it is, so it is polled:
 /// without blocking, and for at most [`START_LIMIT`].

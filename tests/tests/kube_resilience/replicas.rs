@@ -152,7 +152,7 @@ pub(crate) async fn killed() -> Result<()> {
     for client in &mut stage.clients {
         client.connected(2).await?;
     }
-    ensure!(began.elapsed() < LIMIT / 6, "it took {:?}", began.elapsed());
+    ensure!(began.elapsed() < LIMIT / 2, "it took {:?}", began.elapsed());
     stage.moved_to(&second, 2).await?;
     stage.end(load).await
 }

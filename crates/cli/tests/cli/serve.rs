@@ -102,7 +102,7 @@ async fn sigterm_drains_and_exits_with_0_with_clients_connected() -> Result<()> 
             assert!(ended.contains("the server ended the stream"), "not cut, but ended: {ended}");
         }
         // Half of what it would wait for a client that does not read.
-        assert_eq!(serving.end(Duration::from_secs(5)).await?, Some(0), "{signal}");
+        assert_eq!(serving.end(LIMIT).await?, Some(0), "{signal}");
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use super::Connect;
 
 /// How long an answer may take before the request counts as failed; above Envoy's default route timeout of 15 s, so
 /// that Envoy's own answer is seen.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A request to be sent.
 #[derive(Clone, Debug)]

@@ -67,7 +67,7 @@ async fn a_load_shows_each_answer_once() -> Result<()> {
 async fn a_load_that_is_stopped_has_lost_no_request() -> Result<()> {
     let app = App::start("reviews", "v1").await?;
     let load = Load::new(app.address(), Request::get("/")).workers(2).start();
-    app.wait_for(50, Duration::from_secs(10)).await?;
+    app.wait_for(50, Duration::from_secs(60)).await?;
     let tally = load.stop().await;
     tally.expect_all(200)?;
     assert_eq!(tally.total(), app.total());

@@ -20,7 +20,7 @@ use super::wait::{Seen, until};
 const MANAGER: &str = "meltemi-tests";
 
 /// How long a definition may take until its kind is served, and a kind until it is known.
-const KIND_LIMIT: Duration = Duration::from_secs(10);
+const KIND_LIMIT: Duration = Duration::from_secs(60);
 
 /// Requests that [`Cluster::apply_at_once`] has under way.
 const AT_ONCE: usize = 32;

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::wait::{Seen, until};
 use super::*;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 const DEPLOYMENT: &str = "
 apiVersion: v1

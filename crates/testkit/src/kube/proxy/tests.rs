@@ -292,7 +292,7 @@ async fn where_all_is_held_a_connection_is_accepted_and_not_answered() -> Result
 async fn a_delay_is_of_each_event_and_they_do_not_add_up() -> Result<()> {
     let world = World::new().await?;
     let mut watch = world.watch().await?;
-    let delay = Duration::from_secs(3);
+    let delay = Duration::from_secs(6);
     world.proxy.set(&world.part(), Fault::Delay(delay));
     let start = Instant::now();
     for name in ["a", "b", "c"] {
