@@ -25,6 +25,7 @@ pub use authority::{Authority, Material, ROOT_LIFE, SignerId};
 pub use bundle::Bundle;
 pub use csr::{Csr, CsrError, KeyKind};
 pub use issue::{CLOCK_SKEW, IssueError, Issued, Lifetimes, TooLong, issue};
+pub use keep::{Keep, KeepError, Kept, Replicas};
 pub use refused::{Fault, Piece, Refused};
 pub use rotate::Rotation;
 pub use time::Time;
