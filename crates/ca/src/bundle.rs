@@ -67,6 +67,11 @@ impl Bundle {
         self.roots.iter().map(|root| to_pem("CERTIFICATE", root)).collect()
     }
 
+    /// The revocation lists, DER.
+    pub fn revoked(&self) -> &[Vec<u8>] {
+        &self.crl
+    }
+
     /// The revocation lists, PEM; empty when there are none.
     pub fn crl(&self) -> String {
         self.crl.iter().map(|list| to_pem("X509 CRL", list)).collect()

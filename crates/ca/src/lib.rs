@@ -24,7 +24,7 @@ pub mod token;
 pub use authority::{Authority, Material, ROOT_LIFE, SignerId};
 pub use bundle::Bundle;
 pub use csr::{Csr, CsrError, KeyKind};
-pub use issue::{CLOCK_SKEW, IssueError, Issued, Lifetimes, TooLong, issue};
+pub use issue::{CLOCK_SKEW, ForServer, IssueError, Issued, Lifetimes, TooLong, for_server, issue};
 pub use keep::{Keep, KeepError, Kept, Replicas};
 pub use refused::{Fault, Piece, Refused};
 pub use rotate::Rotation;
