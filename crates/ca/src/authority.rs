@@ -47,6 +47,12 @@ impl Material {
         Self { certificate, key, chain: Vec::new(), roots: Vec::new(), crl: Vec::new() }
     }
 
+    /// The last second of the certificate that signs, if it can be read.
+    pub fn not_after(&self) -> Option<Time> {
+        let certificate = one(bundle::certificates(&self.certificate)).ok()?;
+        bundle::with(&certificate, |read| Ok(bundle::validity(read).1)).ok()
+    }
+
     /// Makes a new root: P-256, self-signed, for `life` from `now` on.
     ///
     /// # Errors
