@@ -9,6 +9,7 @@ pub mod client;
 mod config;
 mod file;
 mod findings;
+mod identity;
 mod leader;
 mod listen;
 mod mesh;

@@ -103,6 +103,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     let (ready, is_ready) = watch::channel(false);
     let (generation_sender, generation) = watch::channel(Generation(0));
     let (waiting_sender, waiting) = watch::channel(0);
+    let (namespace_sender, _namespaces) = watch::channel(Arc::default());
     let (connect_sender, connects) = mpsc::channel(WAITING_CONNECTS);
     let (report_sender, reports) = mpsc::channel(WAITING_REPORTS);
     let departures = Arc::new(Departures::default());
@@ -203,6 +204,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         metrics,
         book,
         ledger,
+        namespaces: namespace_sender,
     });
 
     let directory = Arc::new(StreamRegistry(Arc::clone(&streams)));

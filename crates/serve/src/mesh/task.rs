@@ -1,13 +1,13 @@
 //! The loop around the engine. It decides nothing: the debounce says when, the engine says what.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use meltemi_catalog::{Generation, View};
 use meltemi_model::debounce::{Debounce, Patience, Verdict};
 use meltemi_model::{Event, reference};
-use meltemi_names::ObjectKey;
+use meltemi_names::{Kind, Namespace, ObjectKey};
 use meltemi_sources::kube::Written;
 use meltemi_sources::{Batch, Source};
 use meltemi_views::{Applied, Engine, Options, ProxyId};
@@ -42,6 +42,8 @@ pub(crate) struct Mesh {
     pub(crate) book: Arc<Book>,
     /// What is to be written into the objects of a cluster.
     pub(crate) ledger: Option<Arc<Ledger>>,
+    /// The namespaces that there are and that count.
+    pub(crate) namespaces: watch::Sender<Arc<BTreeSet<Namespace>>>,
 }
 
 /// Starts the task; it ends when nobody can connect any more.
@@ -63,6 +65,7 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             metrics,
             book,
             ledger,
+            namespaces,
         } = mesh;
         let mut writer = Writer {
             engine: Engine::of_revision(options, &revision),
@@ -76,6 +79,7 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             metrics,
             book,
             ledger,
+            namespaces,
         };
         let first = tokio::select! {
             first = source.next() => first,
@@ -93,6 +97,17 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
     })
 }
 
+/// Whether other namespaces may be there, or count, after it.
+fn is_of_namespaces(event: &Event) -> bool {
+    let key = match event {
+        Event::Upsert(object) => &object.meta.key,
+        Event::Delete(key) => key,
+        Event::Reject { .. } => return false,
+        Event::Defaults(_) => return true,
+    };
+    matches!(key.kind, Kind::Namespace | Kind::ConfigMap)
+}
+
 struct Writer {
     engine: Engine,
     debounce: Debounce,
@@ -106,6 +121,7 @@ struct Writer {
     metrics: Metrics,
     book: Arc<Book>,
     ledger: Option<Arc<Ledger>>,
+    namespaces: watch::Sender<Arc<BTreeSet<Namespace>>>,
 }
 
 impl Writer {
@@ -188,7 +204,18 @@ impl Writer {
 
     fn publish(&mut self, events: Vec<Event>) {
         let started = Instant::now();
+        let of_namespaces = events.iter().any(is_of_namespaces);
         let applied = self.engine.apply(events);
+        if of_namespaces {
+            let now: BTreeSet<Namespace> = self.engine.store().selected_namespaces().collect();
+            self.namespaces.send_if_modified(|before| {
+                let differs = **before != now;
+                if differs {
+                    *before = Arc::new(now);
+                }
+                differs
+            });
+        }
         self.send_views(&applied.proxies);
         self.book.published(&applied, &self.engine);
         let Applied { generation, changes, proxies, findings, .. } = applied;

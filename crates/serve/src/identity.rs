@@ -1,0 +1,3 @@
+//! Who is who.
+mod kube;
+mod parts;
