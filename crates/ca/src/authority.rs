@@ -69,6 +69,12 @@ impl Material {
         before.is_some() && before == read(certificate)
     }
 
+    /// The last second of the certificate that signs, if it can be read.
+    pub fn not_after(&self) -> Option<Time> {
+        let certificate = one(bundle::certificates(&self.certificate)).ok()?;
+        bundle::with(&certificate, |read| Ok(bundle::validity(read).1)).ok()
+    }
+
     /// Makes a new root: P-256, self-signed, for `life` from `now` on.
     ///
     /// # Errors

@@ -69,6 +69,28 @@ pub enum Phase {
     },
 }
 
+impl Phase {
+    /// Its name, as it is kept.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Steady { .. } => "steady",
+            Self::Distributing { .. } => "distributing",
+            Self::Renewing { .. } => "renewing",
+            Self::Retiring { .. } => "retiring",
+        }
+    }
+
+    /// From what to what, while a change is under way.
+    pub fn change(&self) -> Option<(&SignerId, &SignerId)> {
+        match self {
+            Self::Steady { .. } => None,
+            Self::Distributing { old, new }
+            | Self::Renewing { old, new, .. }
+            | Self::Retiring { old, new } => Some((old, new)),
+        }
+    }
+}
+
 /// What a replica says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {

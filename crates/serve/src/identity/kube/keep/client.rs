@@ -45,12 +45,22 @@ struct Shared {
 
 #[derive(Default)]
 struct Remembered {
-    /// The Secret as it was read or written last, and what it says.
-    state: Option<(Secret, Kept)>,
+    /// None: none was ever read.
+    state: Option<State>,
     /// The versions of both Secrets that were read.
     versions: BTreeMap<&'static str, String>,
     /// What is wrong with what is plugged in, as it was told.
     trouble: Option<String>,
+}
+
+#[derive(Clone)]
+struct State {
+    /// The Secret as it was read or written last.
+    secret: Secret,
+    /// What it said when it could be used last.
+    kept: Kept,
+    /// It cannot be used now: somebody spoilt it.
+    is_spoilt: bool,
 }
 
 impl Shared {
@@ -131,7 +141,7 @@ impl SecretKeep {
         plugged: Result<Option<meltemi_ca::Material>, KeepError>,
     ) -> Result<Option<Kept>, KeepError> {
         let lost = self.shared.lock().state.clone();
-        if let Some((before, kept)) = lost {
+        if let Some(State { secret: before, kept, .. }) = lost {
             // What workloads trust is in force still: it is written again, not made anew.
             tracing::warn!(target: "ca", "Secret {} was deleted, and is written again as it was", secret::NAME);
             self.create(&kept, &before.data.unwrap_or_default()).await?;
@@ -159,10 +169,7 @@ impl SecretKeep {
         found: Secret,
         plugged: Result<Option<meltemi_ca::Material>, KeepError>,
     ) -> Result<Option<Kept>, KeepError> {
-        let none = Data::new();
-        let kept = secret::decode(found.data.as_ref().unwrap_or(&none));
-        let kept = kept.map_err(|wrong| refused(secret::NAME, &wrong))?;
-        self.shared.lock().state = Some((found, kept.clone()));
+        let kept = self.understood(found)?;
         let material = match plugged {
             Ok(Some(material)) => material,
             Ok(None) => {
@@ -193,6 +200,30 @@ impl SecretKeep {
             Err(refused) => {
                 self.note(Some(&KeepError::Refused(format!("Secret {}: {refused}", cacerts::NAME))));
                 Ok(Some(kept))
+            }
+        }
+    }
+
+    /// What the Secret says, which is remembered; as long as it cannot be used, what it said before.
+    fn understood(&self, found: Secret) -> Result<Kept, KeepError> {
+        let none = Data::new();
+        let data = found.data.as_ref().unwrap_or(&none);
+        let mut remembered = self.shared.lock();
+        let kept = secret::decode(data).and_then(|kept| {
+            let in_force = remembered.state.as_ref().map(|state| &state.kept);
+            in_force.map_or(Ok(()), |in_force| secret::follows(&kept, in_force, data)).map(|()| kept)
+        });
+        match kept {
+            Ok(kept) => {
+                remembered.state = Some(State { secret: found, kept: kept.clone(), is_spoilt: false });
+                Ok(kept)
+            }
+            Err(wrong) => {
+                if let Some(state) = &mut remembered.state {
+                    state.secret = found;
+                    state.is_spoilt = true;
+                }
+                Err(refused(secret::NAME, &wrong))
             }
         }
     }
@@ -228,32 +259,42 @@ impl SecretKeep {
         };
         let parameters = PostParams::default();
         let written = answer(secret::NAME, "created", self.api.create(&parameters, &wanted)).await?;
-        self.wrote(written, kept);
+        self.wrote(written, kept, false);
         Ok(())
     }
 
     /// Replaces what was read last, if it is the one of that revision.
     async fn replace(&self, from: u64, kept: &Kept) -> Result<(), KeepError> {
         let known = self.shared.lock().state.clone();
-        let Some((mut wanted, _)) = known.filter(|(_, known)| known.rotation.revision() == from) else {
+        let Some(known) = known.filter(|known| known.kept.rotation.revision() == from) else {
             return Err(KeepError::Conflict);
         };
-        let data = secret::encode(kept, &wanted.data.unwrap_or_default());
+        let is_spoilt = known.is_spoilt;
+        if is_spoilt && known.kept.rotation.phase() != kept.rotation.phase() {
+            let reason =
+                format!("Secret {} cannot be used, so that what signs is not changed now", secret::NAME);
+            return Err(KeepError::Refused(reason));
+        }
+        let mut wanted = known.secret;
+        let before = wanted.data.unwrap_or_default();
+        // What somebody put there is not ours to take away; until when certificates live is noted all the same.
+        let data =
+            if is_spoilt { secret::encode_state(kept, &before) } else { secret::encode(kept, &before) };
         wanted.data = Some(data.map_err(|wrong| refused(secret::NAME, &wrong))?);
         wanted.metadata.managed_fields = None;
         let parameters = PostParams::default();
         let written =
             answer(secret::NAME, "written", self.api.replace(secret::NAME, &parameters, &wanted)).await?;
-        self.wrote(written, kept);
+        self.wrote(written, kept, is_spoilt);
         Ok(())
     }
 
-    fn wrote(&self, written: Secret, kept: &Kept) {
+    fn wrote(&self, secret: Secret, kept: &Kept, is_spoilt: bool) {
         let mut remembered = self.shared.lock();
-        if let Some(version) = &written.metadata.resource_version {
+        if let Some(version) = &secret.metadata.resource_version {
             remembered.versions.insert(secret::NAME, version.clone());
         }
-        remembered.state = Some((written, kept.clone()));
+        remembered.state = Some(State { secret, kept: kept.clone(), is_spoilt });
     }
 }
 
@@ -273,10 +314,10 @@ impl Keep for SecretKeep {
     }
 
     fn changed(&self) -> BoxFuture<'_, ()> {
-        let seen = self.seen.load(Ordering::Relaxed);
         let mut told = self.told.clone();
         Box::pin(async move {
-            if told.wait_for(|now| *now != seen).await.is_err() {
+            // Compared when it is looked at: what is read in between is no news.
+            if told.wait_for(|now| *now != self.seen.load(Ordering::Relaxed)).await.is_err() {
                 // The followers are gone, and so is who would wait.
                 std::future::pending::<()>().await;
             }

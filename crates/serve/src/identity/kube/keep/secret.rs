@@ -125,6 +125,30 @@ pub(crate) fn decode(data: &Data) -> Result<Kept, Wrong> {
     Ok(Kept { rotation, signers })
 }
 
+/// Writes no more than the state of the change of signers, beside what cannot be used.
+pub(super) fn encode_state(kept: &Kept, before: &Data) -> Result<Data, Wrong> {
+    let mut data = before.clone();
+    data.insert(STATE.to_owned(), ByteString(state(kept)?));
+    Ok(data)
+}
+
+fn state(kept: &Kept) -> Result<Vec<u8>, Wrong> {
+    serde_json::to_vec(&kept.rotation).map_err(|error| Wrong::State(error.to_string()))
+}
+
+/// Whether what is there may take the place of what is in force: it has our state, or at least the same key.
+pub(super) fn follows(found: &Kept, in_force: &Kept, data: &Data) -> Result<(), Wrong> {
+    let (signer, present) = (in_force.rotation.signer(), found.rotation.signer());
+    if data.contains_key(STATE) || signer == present {
+        return Ok(());
+    }
+    let before = in_force.signers.get(signer);
+    match found.signers.get(present) {
+        Some(material) if before.is_some_and(|before| before.is_renewed_by(&material.certificate)) => Ok(()),
+        _ => Err(Wrong::Another { found: present.clone(), signer: signer.clone() }),
+    }
+}
+
 /// Writes it, in the place of `before`, of which what is neither Istio's nor ours stays.
 pub(crate) fn encode(kept: &Kept, before: &Data) -> Result<Data, Wrong> {
     let mut data: Data = before
@@ -165,8 +189,7 @@ pub(crate) fn encode(kept: &Kept, before: &Data) -> Result<Data, Wrong> {
         bundle.push(b'\n');
     }
     put(ROOTS.to_owned(), &bundle);
-    let state = serde_json::to_vec(&kept.rotation).map_err(|error| Wrong::State(error.to_string()))?;
-    put(STATE.to_owned(), &state);
+    put(STATE.to_owned(), &state(kept)?);
     data.entry(UNUSED.to_owned()).or_insert_with(|| ByteString(Vec::new()));
     Ok(data)
 }

@@ -110,11 +110,11 @@ fn a_root_of_istios_is_taken_as_it_is() {
 /// Another certificate of the same key, as Istio renews its root.
 fn renewed(material: &Material) -> Vec<u8> {
     let key = rcgen::KeyPair::from_pem(std::str::from_utf8(material.key.reveal()).unwrap()).unwrap();
-    let der = rustls_pki_types::pem::PemObject::from_pem_slice(&material.certificate).unwrap();
-    let before: rustls_pki_types::CertificateDer<'_> = der;
-    let issuer = rcgen::Issuer::from_ca_cert_der(&before, &key).unwrap();
+    let der = rustls::pki_types::pem::PemObject::from_pem_slice(&material.certificate).unwrap();
+    let before: rustls::pki_types::CertificateDer<'_> = der;
     let mut params = rcgen::CertificateParams::default();
     params.distinguished_name = {
+        // As it was, since it is the name by which what it signed finds it.
         let (_, read) = x509_parser::parse_x509_certificate(&before).unwrap();
         let mut name = rcgen::DistinguishedName::new();
         for attribute in read.subject().iter_attributes() {
@@ -129,7 +129,6 @@ fn renewed(material: &Material) -> Vec<u8> {
     };
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     params.not_after = rcgen::date_time_ymd(2035, 1, 1);
-    drop(issuer);
     params.self_signed(&key).unwrap().pem().into_bytes()
 }
 
