@@ -6,11 +6,15 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use meltemi_serve::identity::{Lifetimes, Settings};
 
-use crate::args::{TextOrJson, duration};
+use crate::args::{Switch, TextOrJson, duration};
 
 /// Options of `serve`; the variables are those of Istio.
 #[derive(Debug, Args)]
 pub(crate) struct CertificateArgs {
+    /// Sign workloads' certificates for the cluster, by what its Secrets istio-ca-secret or cacerts hold, and tell each namespace the roots.
+    /// Without a cluster --state-dir decides.
+    #[arg(long, value_enum, env = "MELTEMI_CA", default_value = "on")]
+    ca: Switch,
     /// How long a workload's certificate lives where its request says nothing.
     #[arg(long, value_name = "DURATION", env = "DEFAULT_WORKLOAD_CERT_TTL", default_value = "24h", value_parser = duration)]
     workload_cert_ttl: Duration,
@@ -37,6 +41,7 @@ impl CertificateArgs {
         let accounts = self.trusted_node_accounts.iter();
         Ok(Settings {
             state_dir,
+            in_cluster: self.ca == Switch::On,
             lifetimes,
             node_accounts: accounts
                 .map(|account| (account.namespace.clone(), account.name.clone()))
