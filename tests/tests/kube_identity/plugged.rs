@@ -1,7 +1,7 @@
 //! Secret `cacerts`: an operator's own intermediate.
 
 use anyhow::{Context, Result, ensure};
-use meltemi_tests::kubernetes::{Certificate, Home};
+use meltemi_tests::kubernetes::{Certificate, Home, LIMIT};
 use meltemi_tests::live::Server;
 
 use crate::openssl::Folder;
@@ -60,7 +60,7 @@ pub(crate) async fn changed() -> Result<()> {
 
     // A key that is not its own: told, counted, and without effect.
     plug(&home, &folder, "root", "one", "two").await?;
-    server.says(&["Secret cacerts: ca-key.pem", "what signed before stays in force"]).await?;
+    server.says_within(LIMIT, &["Secret cacerts: ca-key.pem", "what signed before stays in force"]).await?;
     metric_is(&server, METRIC, 1).await?;
     let found = certificate(&home, &server, &roots, Some(&first), None).await?;
     ensure!(has(&found.chain[1], &two), "another one signs");

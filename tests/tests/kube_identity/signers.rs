@@ -1,12 +1,11 @@
 //! Roots that were there before: Istio's, and our own after somebody spoilt them.
 
 use anyhow::{Context, Result, ensure};
-use meltemi_tests::kubernetes::Home;
+use meltemi_tests::kubernetes::{Asker, Home, LIMIT};
 use serde_json::json;
 
 use crate::openssl::Folder;
 use crate::stage::{certificate, has, name, put_secret, roots_of, roots_that, secret, token, until};
-use meltemi_tests::kubernetes::Asker;
 
 const SECRET: &str = "istio-ca-secret";
 
@@ -70,7 +69,7 @@ pub(crate) async fn spoilt() -> Result<()> {
     cluster
         .kubectl(&["patch", "secret", SECRET, "-n", home.namespace(), "--type=merge", "-p", &edit])
         .await?;
-    server.says(&[SECRET, "put the former pieces back"]).await?;
+    server.says_within(LIMIT, &[SECRET, "put the former pieces back"]).await?;
     let second = certificate(&home, &server, &roots, Some(&first), None).await?;
     second.verified_by(&roots)?;
 
@@ -80,7 +79,7 @@ pub(crate) async fn spoilt() -> Result<()> {
     cluster
         .kubectl(&["patch", "secret", SECRET, "-n", home.namespace(), "--type=merge", "-p", &edit])
         .await?;
-    server.says(&["is read and kept again"]).await?;
+    server.says_within(LIMIT, &["is read and kept again"]).await?;
     cluster.kubectl(&["delete", "secret", SECRET, "-n", home.namespace()]).await?;
     let again = until("the Secret is back", async || secret(cluster, home.namespace(), SECRET).await).await?;
     ensure!(
