@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use meltemi_tests::kubernetes::Home;
-use meltemi_tests::live::{Addresses, Server};
+use meltemi_tests::live::{Addresses, Server, meltemi};
 use serde_json::json;
 
-use crate::stage::{certificate, count, page, page_that, roots_of, roots_that, secret, token};
+use crate::stage::{certificate, count, page_that, roots_of, roots_that, secret, token};
 
 pub(crate) async fn at_once() -> Result<()> {
     let home = Home::shared().await?;
@@ -39,13 +39,11 @@ async fn replica(home: &Home, at: Addresses, other: Addresses) -> Result<Server>
     home.launch_at(at, home.kubeconfig(), &["--peer", &peer]).await?.when_ready().await
 }
 
-/// Wishes for something by an annotation, as `meltemi ca` does.
-async fn wish(home: &Home, what: &str, epoch: &serde_json::Value) -> Result<()> {
-    let edit =
-        json!({"metadata": {"annotations": {format!("meltemi.io/{what}"): epoch.to_string()}}}).to_string();
-    let arguments =
-        ["patch", "secret", "istio-ca-secret", "-n", home.namespace(), "--type=merge", "-p", &edit];
-    home.cluster().kubectl(&arguments).await.map(drop)
+/// Runs `meltemi ca` as an operator of that cluster; its exit code, and what it says.
+async fn ca(home: &Home, arguments: &[&str]) -> Result<(i32, String)> {
+    let kubeconfig = home.cluster().kubeconfig().display().to_string();
+    let all = ["ca", arguments[0], "--kubeconfig", &kubeconfig, "--namespace", home.namespace()];
+    meltemi([&all[..], &arguments[1..]].concat()).await
 }
 
 pub(crate) async fn rotation() -> Result<()> {
@@ -61,8 +59,11 @@ pub(crate) async fn rotation() -> Result<()> {
 
     // One is away: it would answer with the old root alone, so the new one may not sign.
     second.kill().await?;
-    let epoch = page(&first).await?.context("a page")?["epoch"].clone();
-    wish(&home, "rotate", &epoch).await?;
+    let (code, said) = ca(&home, &["rotate", "--timeout", "1s"]).await?;
+    ensure!(
+        code == 1 && said.contains("distributing") && said.contains("what was begun goes on"),
+        "{code}: {said}"
+    );
     let away = there.monitoring.to_string();
     let waits = |page: &serde_json::Value| {
         page["phase"] == "distributing" && page["waiting"]["names"] == json!([away])
@@ -76,11 +77,14 @@ pub(crate) async fn rotation() -> Result<()> {
     // It comes back, and knows.
     let second = replica(&home, there, here).await?;
     page_that(&first, "workloads are waited for", |page| page["phase"] == "renewing").await?;
-    let seen = page_that(&second, "so does the other one", |page| page["phase"] == "renewing").await?;
+    page_that(&second, "so does the other one", |page| page["phase"] == "renewing").await?;
 
     // The one that began it dies, and another one goes on with it.
     first.kill().await?;
-    wish(&home, "force-rotation", &seen["epoch"]).await?;
+    let (code, said) = ca(&home, &["rotate", "--force"]).await?;
+    let told =
+        said.contains("not waiting for workloads that trust only the old root") && said.contains("retiring");
+    ensure!(code == 0 && told, "{code}: {said}");
     page_that(&second, "the new one signs", |page| page["phase"] == "retiring").await?;
     let renewed = certificate(&home, &second, &both, Some(&before), None).await?;
     ensure!(renewed.verified_by(&old).is_err(), "the old one signs still");
@@ -93,7 +97,13 @@ pub(crate) async fn rotation() -> Result<()> {
     ensure!(found["signers"].as_array().map(Vec::len) == Some(2), "{found}");
     certificate(&home, &first, &both, Some(&renewed), None).await?.verified_by(&both)?;
 
-    wish(&home, "force-rotation", &found["epoch"]).await?;
+    let (code, said) = ca(&home, &["status"]).await?;
+    ensure!(
+        code == 0 && said.contains("retiring") && said.contains("certificates that the old root signed"),
+        "{said}"
+    );
+    let (code, said) = ca(&home, &["rotate", "--force"]).await?;
+    ensure!(code == 0 && said.contains("steady"), "{code}: {said}");
     for server in [&first, &second] {
         page_that(server, "the old one is retired", |page| page["phase"] == "steady").await?;
     }

@@ -5,6 +5,7 @@
 
 mod keep;
 mod metrics;
+pub mod operator;
 mod replicas;
 mod roots;
 mod tokens;

@@ -278,6 +278,3 @@ impl Tokens for FolderTokens {
         std::future::ready(self.caller(token).map_err(Unknown::Nobody)).boxed()
     }
 }
-
-#[cfg(test)]
-mod tests;
