@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::agent_args::AgentArgs;
 use crate::cmd::KindName;
 use crate::cmd::crds;
-use crate::host_port::HostPort;
+use meltemi_agent::HostPort;
 use crate::logging::LogFormat;
 use crate::proxy_args::ProxyArgs;
 
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Translate(TranslateArgs),
     /// Print a bootstrap with which Envoy connects as that proxy.
     Bootstrap(BootstrapArgs),
+    /// Run beside Envoy: its certificate, its configuration, its life.
+    Agent(Box<AgentArgs>),
     /// Show every connected proxy: in sync, sent or rejected, and why.
     ProxyStatus(ProxyStatusArgs),
     /// Print the CustomResourceDefinitions of the Istio kinds, for `kubectl apply --server-side -f -`.
@@ -115,7 +118,7 @@ pub(crate) struct ServeArgs {
 }
 
 /// A duration as Go and Kubernetes write it: `90s`, `1h30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     meltemi_api::value::Duration::parse(text).map(|duration| duration.0).map_err(|error| error.to_string())
 }
 
