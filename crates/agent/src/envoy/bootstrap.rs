@@ -222,8 +222,12 @@ impl Companion {
 }
 
 fn listener(host: &str, port: u16, stat: &str, prefix: &str, cluster: &str) -> Value {
+    // Envoy tells listeners apart by name, and those that take any free port have the same one.
+    let name = if port == 0 { stat.to_owned() } else { format!("{host}_{port}") };
     json!({
-        "name": format!("{host}_{port}"),
+        "name": name,
+        // By this the agent tells them from listeners of the mesh, when it waits for connections to end.
+        "stat_prefix": stat,
         "address": socket(&HostPort { host: host.to_owned(), port }),
         "filter_chains": [{"filters": [{
             "name": "envoy.filters.network.http_connection_manager",

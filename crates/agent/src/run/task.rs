@@ -246,17 +246,16 @@ async fn drain(options: &Options, admin: &Admin, was_drained: bool) {
     }
     sleep_until(until).await;
     if options.until_no_connections.is_some() {
-        no_connections(options, admin).await;
+        no_connections(admin).await;
     }
 }
 
 /// Waits until no client is connected. The pod's own grace period is the bound: then the kubelet kills.
-async fn no_connections(options: &Options, admin: &Admin) {
-    let own = [options.health_port, options.prometheus_port];
+async fn no_connections(admin: &Admin) {
     let mut look = interval(LOOK);
     loop {
         look.tick().await;
-        match admin.stats("downstream_cx_active$").await.map(|stats| active_connections(&stats, own)) {
+        match admin.stats("downstream_cx_active$").await.map(|stats| active_connections(&stats)) {
             Ok(0) => return,
             Ok(open) => tracing::info!(open, "connections are open; the end waits for them"),
             Err(error) => {
