@@ -9,9 +9,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::agent_args::AgentArgs;
 use crate::cmd::KindName;
 use crate::cmd::crds;
-use meltemi_agent::HostPort;
 use crate::logging::LogFormat;
 use crate::proxy_args::ProxyArgs;
+use meltemi_agent::HostPort;
 
 /// A control plane for Envoy service meshes that speaks Istio.
 #[derive(Debug, Parser)]

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-pub use super::stats::Inclusion;
 use super::stats;
+pub use super::stats::Inclusion;
 use crate::HostPort;
 
 /// A bootstrap, to be written.
@@ -107,7 +107,8 @@ impl Bootstrap {
         let mut listeners = Vec::new();
         if let Some(companion) = &self.companion {
             let headers = companion.headers.iter();
-            let headers: Vec<Value> = headers.map(|(key, value)| json!({"key": key, "value": value})).collect();
+            let headers: Vec<Value> =
+                headers.map(|(key, value)| json!({"key": key, "value": value})).collect();
             if !headers.is_empty() {
                 grpc["initial_metadata"] = json!(headers);
             }
@@ -177,7 +178,8 @@ impl Bootstrap {
                 context["sni"] = json!(name);
             }
             cluster["connect_timeout"] = json!("5s");
-            cluster["transport_socket"] = json!({"name": "envoy.transport_sockets.tls", "typed_config": context});
+            cluster["transport_socket"] =
+                json!({"name": "envoy.transport_sockets.tls", "typed_config": context});
         }
         cluster
     }

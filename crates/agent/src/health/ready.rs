@@ -24,12 +24,11 @@ pub(crate) enum NotReady {
 /// Reads the statistics, one `name: value` a line.
 pub(crate) fn ready(stats: &str) -> Result<(), NotReady> {
     let of = |name: &str| {
-        stats
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse::<u64>().ok())
+        stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse::<u64>().ok())
     };
     let count = |name: &str| of(name).unwrap_or(0);
-    let (cds, lds) = (count("cluster_manager.cds.update_success"), count("listener_manager.lds.update_success"));
+    let (cds, lds) =
+        (count("cluster_manager.cds.update_success"), count("listener_manager.lds.update_success"));
     if cds == 0 || lds == 0 {
         return Err(NotReady::Config {
             cds,
@@ -55,7 +54,9 @@ pub(crate) fn active_connections(stats: &str) -> u64 {
     stats
         .lines()
         .filter_map(|line| line.split_once(": "))
-        .filter(|(name, _)| name.starts_with("listener.") && name.ends_with(".downstream_cx_active") && !is_own(name))
+        .filter(|(name, _)| {
+            name.starts_with("listener.") && name.ends_with(".downstream_cx_active") && !is_own(name)
+        })
         .filter_map(|(_, value)| value.trim().parse::<u64>().ok())
         .sum()
 }

@@ -109,7 +109,8 @@ impl Pages {
         let address = HostPort { host: "127.0.0.1".to_owned(), port: target.port };
         // In this form its text can be put after the others'.
         let accept = [(header::ACCEPT, HeaderValue::from_static("text/plain;version=0.0.4"))];
-        let answer = ask(Method::GET, &address, &target.path, accept.into_iter().collect(), limit, MOST_BYTES).await;
+        let answer =
+            ask(Method::GET, &address, &target.path, accept.into_iter().collect(), limit, MOST_BYTES).await;
         let reason = match answer {
             Ok(answer) if answer.status.is_success() => {
                 return Some(String::from_utf8_lossy(&answer.body).into_owned());
@@ -118,7 +119,11 @@ impl Pages {
             Err(error) => error.to_string(),
         };
         self.metrics.not_scraped(Part::App);
-        tracing::debug!(port = target.port, path = target.path, "the workload's metrics cannot be had: {reason}");
+        tracing::debug!(
+            port = target.port,
+            path = target.path,
+            "the workload's metrics cannot be had: {reason}"
+        );
         None
     }
 }

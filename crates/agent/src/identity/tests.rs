@@ -67,7 +67,7 @@ fn a_wrong_answer_is_refused_and_says_why() {
     assert_eq!(take(&|elements| elements[0] = "hello".to_owned()), Err(Wrong::Pem(1)));
     assert_eq!(take(&|elements| elements[1] = String::new()), Err(Wrong::Pem(2)));
     assert_eq!(take(&|elements| elements[1] = elements[1].repeat(64)), Err(Wrong::TooMany));
-    let other_root = super::tests::authority().bundle().pem();
+    let other_root = self::authority().bundle().pem();
     assert!(matches!(take(&|elements| elements[1].clone_from(&other_root)), Err(Wrong::Untrusted(_))));
     let other_key = Request::generate(&reviews()).unwrap();
     let of_other_key = answer(&authority, &other_key.csr, &reviews());

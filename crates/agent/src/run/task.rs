@@ -21,9 +21,9 @@ use crate::identity::Credential;
 use crate::identity::task::renew_forever;
 use crate::metrics::Metrics;
 use crate::options::{Kind, Note, Options};
+use crate::sds::Secrets;
 use crate::sds::server as sds;
 use crate::sds::watch::Keeper;
-use crate::sds::Secrets;
 
 /// Wishes of streams that wait; each stream waits for its own.
 const WISHES: usize = 64;
@@ -84,7 +84,8 @@ pub async fn run(
         tracing::warn!("{note}");
     }
     let metrics = Metrics::new();
-    let any: IpAddr = if options.is_v6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let any: IpAddr =
+        if options.is_v6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     let (status_socket, status_address) = status::listen(any, options.status_port)
         .await
         .map_err(|reason| Failure::Status { port: options.status_port, reason })?;
@@ -226,9 +227,11 @@ fn bootstrap(options: &Options, status_port: u16) -> Bootstrap {
 }
 
 async fn create(folder: &std::path::Path) -> Result<(), Failure> {
-    tokio::fs::create_dir_all(folder)
-        .await
-        .map_err(|reason| Failure::File { what: "make", path: folder.to_owned(), reason })
+    tokio::fs::create_dir_all(folder).await.map_err(|reason| Failure::File {
+        what: "make",
+        path: folder.to_owned(),
+        reason,
+    })
 }
 
 /// Lets connections go: Envoy says so to clients, and is waited for.

@@ -15,8 +15,11 @@ fn names(names: &[&str]) -> Vec<String> {
 }
 
 fn sotw(wanted: &[&str], nonce: &str) -> Request {
-    let message =
-        DiscoveryRequest { resource_names: names(wanted), response_nonce: nonce.to_owned(), ..Default::default() };
+    let message = DiscoveryRequest {
+        resource_names: names(wanted),
+        response_nonce: nonce.to_owned(),
+        ..Default::default()
+    };
     Request::sotw(message).unwrap()
 }
 
@@ -145,7 +148,8 @@ fn bounds_hold_where_they_are() {
     let mut machine = Machine::new(Form::Delta);
     machine.request(Request::delta(many(MAX_NAMES)).unwrap()).unwrap();
     assert!(matches!(machine.request(delta(&["one more"], &[], "")), Err(Close::Exhausted(_))));
-    let named = |length: usize| DiscoveryRequest { resource_names: vec!["a".repeat(length)], ..Default::default() };
+    let named =
+        |length: usize| DiscoveryRequest { resource_names: vec!["a".repeat(length)], ..Default::default() };
     assert!(Request::sotw(named(MAX_NAME_BYTES)).is_ok());
     assert!(matches!(Request::sotw(named(MAX_NAME_BYTES + 1)), Err(Close::Invalid(_))));
     let other = DiscoveryRequest { type_url: "type.googleapis.com/other".to_owned(), ..Default::default() };
@@ -165,7 +169,9 @@ fn names_are_istio_s() {
         assert_eq!(Name::parse(text).as_ref(), Some(&name));
         assert_eq!(name.to_string(), text);
     }
-    for text in ["", "Default", "file-cert:/a", "file-cert:~", "file-root:", "file-cert:/a~/b~/c", "kubernetes://a"] {
+    for text in
+        ["", "Default", "file-cert:/a", "file-cert:~", "file-root:", "file-cert:/a~/b~/c", "kubernetes://a"]
+    {
         assert_eq!(Name::parse(text), None, "{text}");
     }
 }
@@ -181,7 +187,8 @@ fn no_secret_is_printed() {
 }
 
 fn any_request() -> impl Strategy<Value = (Vec<String>, Vec<String>, String)> {
-    let name = prop::sample::select(vec!["default", "ROOTCA", "file-root:/r", "file-cert:/c~/k", "nobody", ""]);
+    let name =
+        prop::sample::select(vec!["default", "ROOTCA", "file-root:/r", "file-cert:/c~/k", "nobody", ""]);
     let list = || prop::collection::vec(name.clone().prop_map(str::to_owned), 0..4);
     (list(), list(), "[0-4]?")
 }

@@ -37,7 +37,10 @@ async fn envoy_waits_for_the_first_certificate_and_then_becomes_ready() -> Resul
     // Istio's way to the same answer: through Envoy.
     let admin = agent.admin().await?;
     let health = admin.listener("agent").await?;
-    assert_eq!(Request::get("/healthz/ready").send(([127, 0, 0, 1], health.port()).into()).await?.status, 200);
+    assert_eq!(
+        Request::get("/healthz/ready").send(([127, 0, 0, 1], health.port()).into()).await?.status,
+        200
+    );
     // The token proved who asked; nothing else could.
     let first = authority.asked().into_iter().next().context("a request")?;
     assert_eq!((first.token, first.certificate), (true, false));
@@ -69,7 +72,10 @@ async fn certificates_are_renewed_and_a_connection_does_not_notice() -> Result<(
     let later = Client::connect(&authority, mesh).await?;
     assert_ne!(client.certificate()?, later.certificate()?, "who connects now sees the new one");
     assert_ne!(agent.serial().await?, first);
-    assert!(authority.asked().iter().skip(1).any(|ask| ask.certificate), "a renewal presents the certificate");
+    assert!(
+        authority.asked().iter().skip(1).any(|ask| ask.certificate),
+        "a renewal presents the certificate"
+    );
     assert_eq!(agent.envoy()?, pid, "Envoy is the same");
     agent.end().await
 }
@@ -181,7 +187,8 @@ async fn metrics_of_agent_envoy_and_app_are_one_page() -> Result<()> {
     let (authority, app) = (Authority::start().await?, App::start("app", "v1").await?);
     let folder = reviews()?;
     let serving = Serving::start(folder.path()).await?;
-    let annotations = format!(r#"{{"scrape":"true","path":"/app-metrics","port":"{}"}}"#, app.address().port());
+    let annotations =
+        format!(r#"{{"scrape":"true","path":"/app-metrics","port":"{}"}}"#, app.address().port());
     let agent = Agent::start(&authority, &app, |command| {
         command.args(["--xds-plaintext", &serving.xds.to_string()]);
         command.env("ISTIO_PROMETHEUS_ANNOTATIONS", &annotations);

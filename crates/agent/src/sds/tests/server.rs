@@ -150,7 +150,10 @@ async fn both_spellings_wait_for_the_first_certificate_and_get_the_next() {
     world.renew();
     let first = chain(&only(&next(&mut sotw).await));
     let both = next(&mut delta).await;
-    assert_eq!(both.resources.iter().map(|resource| resource.name.as_str()).collect::<Vec<_>>(), ["ROOTCA", "default"]);
+    assert_eq!(
+        both.resources.iter().map(|resource| resource.name.as_str()).collect::<Vec<_>>(),
+        ["ROOTCA", "default"]
+    );
     world.renew();
     assert_ne!(chain(&only(&next(&mut sotw).await)), first);
     next(&mut delta).await;

@@ -71,8 +71,10 @@ struct Known(Arc<Mutex<Vec<Ask>>>);
 
 impl Authenticate for Known {
     fn caller<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Result<Caller, Unknown>> {
-        let text = |name: &str| peer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let certificates = peer.extensions.get::<TlsConnectInfo<TcpConnectInfo>>().and_then(|tls| tls.peer_certs());
+        let text =
+            |name: &str| peer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let certificates =
+            peer.extensions.get::<TlsConnectInfo<TcpConnectInfo>>().and_then(|tls| tls.peer_certs());
         let certificate = certificates.is_some_and(|certificates| !certificates.is_empty());
         let token = text("authorization").is_some_and(|value| value == format!("Bearer {TOKEN}"));
         self.0.lock().unwrap().push(Ask { token, certificate, cluster: text("clusterid") });
@@ -190,7 +192,8 @@ impl Authority {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.root.as_bytes())?)?;
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build()?;
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build()?;
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(verifier)

@@ -93,7 +93,11 @@ static_resources:
 
 impl Agent {
     /// As a person starts it, outside of a cluster.
-    pub(crate) async fn start(authority: &Authority, app: &App, how: impl FnOnce(&mut Command)) -> Result<Self> {
+    pub(crate) async fn start(
+        authority: &Authority,
+        app: &App,
+        how: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
         Self::spawn(authority, app, |command| {
             command.args(["--id", "app-1.shop", "--service-account", "reviews", "--label", "app=reviews"]);
             command.env("ISTIO_META_CLUSTER_ID", "east");
@@ -103,9 +107,16 @@ impl Agent {
     }
 
     /// As an injected pod starts it.
-    pub(crate) async fn of_pod(authority: &Authority, app: &App, how: impl FnOnce(&mut Command)) -> Result<Self> {
+    pub(crate) async fn of_pod(
+        authority: &Authority,
+        app: &App,
+        how: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
         Self::spawn(authority, app, |command| {
-            command.env("POD_NAME", "reviews-7").env("POD_NAMESPACE", "shop").env("SERVICE_ACCOUNT", "reviews");
+            command
+                .env("POD_NAME", "reviews-7")
+                .env("POD_NAMESPACE", "shop")
+                .env("SERVICE_ACCOUNT", "reviews");
             command.env("INSTANCE_IP", "10.1.2.3").env("TRUST_DOMAIN", "cluster.local");
             command.env("PILOT_CERT_PROVIDER", "istiod").env("ISTIO_META_CLUSTER_ID", "Kubernetes");
             how(command);
@@ -119,9 +130,28 @@ impl Agent {
         tokio::fs::write(&overlay, listener(app.address())).await?;
         let mut command = meltemi(["agent", "--config-path", text(folder.path())?]);
         command.args(["--ca", &authority.address.to_string(), "--server-name", "control-plane.test"]);
-        command.args(["--root-cert", text(&authority.root_file())?, "--token", text(&authority.token_file())?]);
-        command.args(["--sds-socket", text(&folder.path().join("sds"))?, "--bootstrap-override", text(&overlay)?]);
-        command.args(["--status-port", "0", "--health-port", "0", "--prometheus-port", "0", "--admin-port", "0"]);
+        command.args([
+            "--root-cert",
+            text(&authority.root_file())?,
+            "--token",
+            text(&authority.token_file())?,
+        ]);
+        command.args([
+            "--sds-socket",
+            text(&folder.path().join("sds"))?,
+            "--bootstrap-override",
+            text(&overlay)?,
+        ]);
+        command.args([
+            "--status-port",
+            "0",
+            "--health-port",
+            "0",
+            "--prometheus-port",
+            "0",
+            "--admin-port",
+            "0",
+        ]);
         command.args(["--concurrency", "1", "--drain", "0s", "--envoy", text(&binary()?)?]);
         command.current_dir(authority.path());
         how(&mut command);
@@ -136,8 +166,7 @@ impl Agent {
             }
         });
         let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut agent =
-            Self { child: Arc::new(Mutex::new(child)), pid, lines, status: unspecified, folder };
+        let mut agent = Self { child: Arc::new(Mutex::new(child)), pid, lines, status: unspecified, folder };
         let line = agent.line(|line| line.contains("the agent listens")).await?;
         let port = line.split("status=0.0.0.0:").nth(1).context("no port")?;
         let port: String = port.chars().take_while(char::is_ascii_digit).collect();
