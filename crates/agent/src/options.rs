@@ -27,6 +27,7 @@ use self::proxy_config::ProxyConfig;
 use crate::HostPort;
 use crate::envoy::bootstrap::{Inclusion, Upstream};
 use crate::envoy::node::Node;
+use crate::health::probe::{self, Probe};
 use crate::health::scrape::{self, Target};
 use crate::identity::client::Settings;
 use crate::identity::renew::Grace;
@@ -111,6 +112,10 @@ pub struct Options {
     pub until_no_connections: Option<Duration>,
     /// The workload's own metrics.
     pub(crate) app_metrics: Vec<Target>,
+    /// The workload's probes and hooks, by the path at which they are asked for.
+    pub(crate) probes: BTreeMap<String, Probe>,
+    /// Where the workload is.
+    pub(crate) app: IpAddr,
 }
 
 /// Why there are no options: a person must mend something.
@@ -236,6 +241,15 @@ impl Options {
             notes.push(Note::Ignored { place: "ISTIO_PROMETHEUS_ANNOTATIONS".to_owned(), reason });
             Vec::new()
         });
+        let probes =
+            probe::read(env.text("ISTIO_KUBE_APP_PROBERS").unwrap_or("{}")).unwrap_or_else(|reason| {
+                notes.push(Note::Ignored { place: "ISTIO_KUBE_APP_PROBERS".to_owned(), reason });
+                BTreeMap::new()
+            });
+        let app = addresses
+            .first()
+            .filter(|_| env.flag("REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION") != Some(true));
+        let app = app.copied().unwrap_or(Ipv4Addr::LOCALHOST.into());
         let kind = flags.kind.or(words.kind).unwrap_or_default();
         let mut metadata = env.metadata(&mut notes);
         metadata.insert("SERVICE_ACCOUNT".to_owned(), account.into());
@@ -311,6 +325,8 @@ impl Options {
                 .unwrap_or(false)
                 .then_some(minimum_drain),
             app_metrics,
+            probes,
+            app,
         };
         Ok((options, notes))
     }

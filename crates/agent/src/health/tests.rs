@@ -82,12 +82,46 @@ fn a_scraper_gets_what_there_is_before_it_goes() {
     }
 }
 
+#[test]
+fn the_workload_s_probes_are_read_as_injection_writes_them() {
+    use super::probe::{Probe, What, read};
+    let text = r#"{
+        "/app-health/app/readyz": {"httpGet": {"path": "ready", "port": 8080, "scheme": "HTTPS", "httpHeaders": [{"name": "a", "value": "b"}]}, "timeoutSeconds": 3},
+        "/app-health/app/livez": {"tcpSocket": {"port": "9000", "host": "db"}},
+        "/app-health/app/startupz": {"grpc": {"port": 7000, "service": null}}
+    }"#;
+    let probes = read(text).unwrap();
+    let headers = vec![("a".to_owned(), "b".to_owned())];
+    let http = What::Http { path: "/ready".to_owned(), headers, tls: true };
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        probes["/app-health/app/readyz"],
+        Probe { what: http, host: None, port: 8080, limit: seconds(3) }
+    );
+    let tcp = Probe { what: What::Tcp, host: Some("db".to_owned()), port: 9000, limit: seconds(1) };
+    assert_eq!(probes["/app-health/app/livez"], tcp);
+    let grpc = What::Grpc { service: String::new() };
+    assert_eq!(
+        probes["/app-health/app/startupz"],
+        Probe { what: grpc, host: None, port: 7000, limit: seconds(1) }
+    );
+    for wrong in [
+        "no",
+        r#"{"/a": {}}"#,
+        r#"{"/a": {"tcpSocket": {"port": 0}}}"#,
+        r#"{"/a": {"httpGet": {"port": 1, "scheme": "FTP"}}}"#,
+    ] {
+        assert!(read(wrong).is_err(), "{wrong}");
+    }
+}
+
 proptest! {
     #[test]
     fn nothing_that_others_write_breaks_these(text in ".*", other in ".*") {
         drop(ready(&text));
         let _count = active_connections(&text);
         drop(targets(Some(&text), Some(&other)));
+        drop(super::probe::read(&text));
         let limit = limit(Some(&text));
         prop_assert!(limit <= LONGEST_TIMEOUT);
         prop_assert!(!merge([text.as_str(), other.as_str()]).contains("# EOF\n\n"));

@@ -117,11 +117,6 @@ const UNSUPPORTED: &[(&str, &str, &str)] = &[
     ("FILE_MOUNTED_CERTS", "false", "the certificate is asked for"),
     ("GRPC_XDS_BOOTSTRAP", "", "no bootstrap for gRPC is written"),
     (
-        "ISTIO_KUBE_APP_PROBERS",
-        "",
-        "probes of the workload are not answered here; inject without rewriting them",
-    ),
-    (
         "ISTIO_META_DNS_CAPTURE",
         "false",
         "no DNS is served here; names are resolved by the pod's own resolver",

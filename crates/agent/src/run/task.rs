@@ -100,6 +100,8 @@ pub async fn run(
         admin: admin.clone(),
         metrics: metrics.clone(),
         targets: options.app_metrics.clone(),
+        probes: options.probes.clone(),
+        app: options.app,
         starts: started,
         seen_ready: AtomicU64::new(0),
         drained: Arc::clone(&drained),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use meltemi_testkit::http::{App, Request};
 
-use self::authority::{Authority, TOKEN};
+use self::authority::{Authority, REVIEWS, TOKEN};
 use self::beside::{Agent, eventually};
 use self::client::Client;
 use crate::program::{LIMIT, Serving, ended};
@@ -56,7 +56,9 @@ async fn certificates_are_renewed_and_a_connection_does_not_notice() -> Result<(
     let folder = reviews()?;
     let serving = Serving::start(folder.path()).await?;
     let agent = Agent::start(&authority, &app, |command| {
-        command.args(["--xds-plaintext", &serving.xds.to_string(), "--ttl", "6s"]);
+        command.args(["--xds-plaintext", &serving.xds.to_string(), "--ttl", "60s"]);
+        // After six seconds, long before the end.
+        command.env("SECRET_GRACE_PERIOD_RATIO", "0.9").env("SECRET_GRACE_PERIOD_RATIO_JITTER", "0");
     })
     .await?;
     agent.ready().await?;
@@ -126,6 +128,63 @@ async fn envoy_reaches_the_control_plane_with_its_certificate() -> Result<()> {
     assert_eq!(authority.came(), ["spiffe://cluster.local/ns/shop/sa/reviews"]);
     let status = ended(&["proxy-status", "--server", &serving.monitoring.to_string(), "-o", "json"]).await?;
     assert!(status.stdout.contains("app-1.shop"), "{status:?}");
+    agent.end().await
+}
+
+#[tokio::test]
+async fn a_wrong_answer_is_refused_and_the_certificate_before_stays() -> Result<()> {
+    let (authority, app) = (Authority::start().await?, App::start("app", "v1").await?);
+    let folder = reviews()?;
+    let serving = Serving::start(folder.path()).await?;
+    let agent = Agent::start(&authority, &app, |command| {
+        command.args(["--xds-plaintext", &serving.xds.to_string(), "--ttl", "60s"]);
+        // After six seconds, long before the end.
+        command.env("SECRET_GRACE_PERIOD_RATIO", "0.9").env("SECRET_GRACE_PERIOD_RATIO_JITTER", "0");
+    })
+    .await?;
+    agent.ready().await?;
+    authority.mistakes(true);
+    agent
+        .line(|line| {
+            line.contains("is not taken") && line.contains("spiffe://cluster.local/ns/bank/sa/vault")
+        })
+        .await?;
+    let held = agent.serial().await?;
+    let counted = r#"meltemi_agent_certificates_total{outcome="Wrong"}"#;
+    eventually("two of them", async || {
+        let metrics = agent.status("/metrics").await?.text();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(counted)).context("not counted")?;
+        Ok(line.trim().parse::<u64>()? >= 2)
+    })
+    .await?;
+    assert_eq!(agent.serial().await?, held);
+    let client = Client::connect(&authority, agent.mesh().await?).await?;
+    assert_eq!(client.peer_name()?, REVIEWS);
+    authority.mistakes(false);
+    eventually("a right one", async || Ok(agent.serial().await? != held)).await?;
+    agent.end().await
+}
+
+#[tokio::test]
+async fn probes_that_injection_rewrote_reach_the_workload() -> Result<()> {
+    let (authority, app) = (Authority::start().await?, App::start("app", "v1").await?);
+    let port = app.address().port();
+    let http = format!(r#"{{"httpGet":{{"path":"/ready?now","port":{port}}},"timeoutSeconds":30}}"#);
+    let tcp = format!(r#"{{"tcpSocket":{{"port":{port}}},"timeoutSeconds":30}}"#);
+    let probes = format!(r#"{{"/app-health/app/readyz":{http},"/app-health/app/livez":{tcp}}}"#);
+    let agent = Agent::start(&authority, &app, |command| {
+        // Nothing serves there: probes do not wait for Envoy.
+        command.args(["--xds-plaintext", "127.0.0.1:1"]).env("ISTIO_KUBE_APP_PROBERS", &probes);
+    })
+    .await?;
+    assert_eq!(agent.status("/app-health/app/readyz").await?.status, 200);
+    assert_eq!(app.count(|seen| seen.path == "/ready?now"), 1);
+    assert_eq!(agent.status("/app-health/app/livez").await?.status, 200);
+    app.answer_with(Some(503));
+    assert_eq!(agent.status("/app-health/app/readyz").await?.status, 503);
+    drop(app);
+    assert_eq!(agent.status("/app-health/app/livez").await?.status, 503, "nobody listens there");
+    assert_eq!(agent.status("/app-health/app/startupz").await?.status, 404);
     agent.end().await
 }
 

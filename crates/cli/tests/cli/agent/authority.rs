@@ -1,7 +1,10 @@
 //! A certificate service behind TLS, as a control plane has it, and a front that lets only the mesh's certificates through.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,6 +38,9 @@ use crate::program::LIMIT;
 
 pub(crate) const TOKEN: &str = "the-token-of-reviews";
 
+pub(crate) const REVIEWS: &str = "spiffe://cluster.local/ns/shop/sa/reviews";
+const OTHER: &str = "spiffe://cluster.local/ns/bank/sa/vault";
+
 /// One request, as it was seen.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
@@ -52,6 +58,7 @@ pub(crate) struct Authority {
     away: watch::Sender<bool>,
     refused: watch::Receiver<u64>,
     asked: Arc<Mutex<Vec<Ask>>>,
+    mistakes: Arc<AtomicBool>,
     came: Arc<Mutex<Vec<String>>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -67,7 +74,7 @@ pub(crate) fn name_of(der: &[u8]) -> Result<String> {
 }
 
 /// Believes the one token, and certificates that TLS verified.
-struct Known(Arc<Mutex<Vec<Ask>>>);
+struct Known(Arc<Mutex<Vec<Ask>>>, Arc<AtomicBool>);
 
 impl Authenticate for Known {
     fn caller<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Result<Caller, Unknown>> {
@@ -79,7 +86,8 @@ impl Authenticate for Known {
         let token = text("authorization").is_some_and(|value| value == format!("Bearer {TOKEN}"));
         self.0.lock().unwrap().push(Ask { token, certificate, cluster: text("clusterid") });
         let answer = if token || certificate {
-            let identity = SpiffeId::parse("spiffe://cluster.local/ns/shop/sa/reviews").unwrap();
+            let identity =
+                SpiffeId::parse(if self.1.load(Ordering::SeqCst) { OTHER } else { REVIEWS }).unwrap();
             Ok(Caller { identity, proof: Proof::KubernetesToken, pod: None })
         } else {
             Err(Unknown::Nobody("no token".to_owned()))
@@ -119,7 +127,8 @@ impl Authority {
             lifetimes: Lifetimes::default(),
             limits: Limits::default(),
         };
-        let known = Arc::new(Known(Arc::clone(&asked)));
+        let mistakes = Arc::<AtomicBool>::default();
+        let known = Arc::new(Known(Arc::clone(&asked), Arc::clone(&mistakes)));
         let service = CertificateServer::new(known, Arc::new(Anything), Arc::new(NoPods), latest, settings);
         let tls = ServerTlsConfig::new()
             .identity(Identity::from_pem(&own.0, &own.1))
@@ -143,6 +152,7 @@ impl Authority {
             away,
             refused,
             asked,
+            mistakes,
             came: Arc::default(),
             tasks: Mutex::new(vec![task]),
         })
@@ -163,6 +173,11 @@ impl Authority {
     /// From now on every connection is closed at once, as by a machine on which nothing listens; or is served again.
     pub(crate) fn away(&self, away: bool) {
         self.away.send_replace(away);
+    }
+
+    /// From now on everybody gets somebody else's name; or the right one again.
+    pub(crate) fn mistakes(&self, mistakes: bool) {
+        self.mistakes.store(mistakes, Ordering::SeqCst);
     }
 
     /// How many connections were closed so.

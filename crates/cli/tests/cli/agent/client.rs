@@ -1,5 +1,7 @@
 //! A client of the workload: TLS, verified to the mesh's root, and HTTP on one connection.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
