@@ -2,6 +2,7 @@
 
 mod bootstrap;
 pub(crate) mod crds;
+pub(crate) mod explain;
 mod proxy_status;
 mod serve;
 mod translate;
@@ -19,6 +20,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(*args),
         Command::Validate(args) => validate::run(&args),
         Command::Translate(args) => translate::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Bootstrap(args) => bootstrap::run(&args),
         Command::ProxyStatus(args) => proxy_status::run(&args),
         Command::Crds(args) => crds::run(&args),

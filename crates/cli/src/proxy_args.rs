@@ -37,7 +37,7 @@ pub(crate) enum InterceptionArg {
     None,
 }
 
-fn proxy_id(text: &str) -> Result<ProxyId, String> {
+pub(crate) fn proxy_id(text: &str) -> Result<ProxyId, String> {
     match text.rsplit_once('.') {
         Some((name, namespace)) if !name.is_empty() && !namespace.is_empty() => {
             Ok(ProxyId { name: name.to_owned(), namespace: namespace.to_owned() })
@@ -46,7 +46,7 @@ fn proxy_id(text: &str) -> Result<ProxyId, String> {
     }
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write it as KEY=VALUE".to_owned()),
