@@ -24,6 +24,8 @@ pub(crate) struct RuleOfRoute {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct NotForSender {
     pub(crate) written: Written,
+    /// The route that it would stand before, by its place in the virtual host.
+    pub(crate) before: usize,
     pub(crate) reason: PassedOver,
 }
 
@@ -87,9 +89,11 @@ pub(super) fn of_routes(
     {
         let last =
             rules.last().and_then(|(_, rule)| rule.as_ref()).filter(|_| tried.matched).map(|(own, _)| *own);
+        let routes = written(service, port, &namespace, &from.labels);
         let all = passed_over(service, port, &namespace, &from.labels).into_iter();
         passed.extend(all.filter(|(own, _)| last.is_none_or(|last| *own < last)).map(|(own, reason)| {
-            NotForSender { written: Written::new(key.clone(), &field(own), places), reason }
+            let before = routes.iter().filter(|route| **route < own).count();
+            NotForSender { written: Written::new(key.clone(), &field(own), places), before, reason }
         }));
     }
     let rules = rules

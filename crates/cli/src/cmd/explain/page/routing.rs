@@ -126,12 +126,15 @@ fn rules(explanation: &Explanation, http: &HttpWay, page: &mut Page) {
         (all, looked_at) => format!("{looked_at} of {all} are looked at, in order"),
     };
     page.section("Rules", &line);
-    for passed in &explanation.passed_over {
-        let mark = page.styled(FAINT, "no ");
-        page.line(0, &format!("{mark} {}", place(&passed.written)));
-        page.line(2, not_for_sender(passed.reason));
-    }
+    let passed_over = |wanted: &dyn Fn(usize) -> bool, page: &mut Page| {
+        for passed in explanation.passed_over.iter().filter(|passed| wanted(passed.before)) {
+            let mark = page.styled(FAINT, "no ");
+            page.line(0, &format!("{mark} {}", place(&passed.written)));
+            page.line(2, not_for_sender(passed.reason));
+        }
+    };
     for (tried, rule) in http.tried.iter().zip(&explanation.rules) {
+        passed_over(&|before| before == tried.index, page);
         let mark = if tried.matched { page.styled(GOOD, "yes") } else { page.styled(FAINT, "no ") };
         let what = match &rule.written {
             Some(written) => place(written),
@@ -153,6 +156,7 @@ fn rules(explanation: &Explanation, http: &HttpWay, page: &mut Page) {
             page.line(2, &line);
         }
     }
+    passed_over(&|before| before >= looked_at, page);
 }
 
 fn not_for_sender(reason: PassedOver) -> &'static str {
