@@ -9,10 +9,9 @@ use meltemi_proto::envoy::extensions::upstreams::http::v3::http_protocol_options
 use meltemi_proto::google::protobuf::{Struct, UInt32Value, value};
 use serde::Serialize;
 
-use crate::configuration::{Broken, Configuration, opened};
+use crate::configuration::{Broken, Sent, opened};
 use crate::endpoint::{self, EndpointWay, Sockets};
 use crate::listener::bracketed;
-use crate::request::Destination;
 use crate::seen::{Cause, Seen};
 use crate::share::Share;
 use crate::time::{limit, milliseconds};
@@ -85,19 +84,17 @@ const LIMIT: u32 = 1024;
 const RETRY_LIMIT: u32 = 3;
 const CONNECT_TIMEOUT_MS: u64 = 5000;
 
-/// The cluster of that name; and what the client of a request to it sees. `destination` is where the client wanted to go.
-pub(crate) fn of(
-    configuration: &Configuration,
-    name: &str,
-    destination: Destination,
-) -> Result<(ClusterWay, Option<Cause>), Broken> {
-    let Some(cluster) = configuration.cluster(name)? else {
+/// The cluster of that name; and why the client of a request to it gets no answer of an endpoint.
+pub(crate) fn of(sent: Sent<'_>, name: &str) -> Result<(ClusterWay, Option<Cause>), Broken> {
+    let Some(cluster) = sent.configuration.cluster(name)? else {
         return Ok((unknown(name), Some(Cause::UnknownCluster)));
     };
     let mut way = described(&cluster)?;
     let inline = || cluster.load_assignment.clone().unwrap_or_default();
     let assignment = match way.discovery {
         "original_dst" => {
+            // Who connects to the listener's own socket wants to go nowhere else.
+            let Some(destination) = sent.restored else { return Ok((way, Some(Cause::NoEndpoint))) };
             let sockets = Sockets::of(&cluster)?;
             let (socket_match, socket) = sockets.choose(None, None);
             let address = destination.address.map(|address| address.to_string());
@@ -118,7 +115,7 @@ pub(crate) fn of(
         "eds" => {
             let asked = cluster.eds_cluster_config.as_ref().map(|eds| eds.service_name.as_str());
             let asked = asked.filter(|name| !name.is_empty()).unwrap_or(name);
-            configuration.assignment(asked)?.unwrap_or_default()
+            sent.configuration.assignment(asked)?.unwrap_or_default()
         }
         _ => inline(),
     };

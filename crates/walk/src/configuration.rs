@@ -12,9 +12,19 @@ use meltemi_proto::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
 use meltemi_proto::google::protobuf::Any;
 use prost::{Message, Name};
 
+use crate::request::Destination;
+
 /// All that one proxy was sent.
 #[derive(Clone, Debug, Default)]
 pub struct Configuration(BTreeMap<(TypeUrl, String), Bytes>);
+
+/// What one connection may lead to: the configuration, and the destination that the listener restored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent<'a> {
+    pub(crate) configuration: &'a Configuration,
+    /// None where the client connected to the listener's own socket: nobody knows of another destination.
+    pub(crate) restored: Option<Destination>,
+}
 
 /// Part of the configuration does not decode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

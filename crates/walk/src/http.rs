@@ -21,7 +21,7 @@ use self::condition::Condition;
 use self::domain::DomainRule;
 use self::fault::Fault;
 use crate::cluster::istio;
-use crate::configuration::{Broken, Configuration};
+use crate::configuration::{Broken, Sent};
 use crate::headers::{HeaderChange, changes};
 use crate::request::Request;
 use crate::seen::{Cause, Seen, SeenShare, part};
@@ -96,7 +96,7 @@ const READ: &[&str] = &[
 ];
 
 pub(crate) fn way(
-    configuration: &Configuration,
+    sent: Sent<'_>,
     manager: &HttpConnectionManager,
     request: &Request,
     unread: &mut Vec<String>,
@@ -117,7 +117,7 @@ pub(crate) fn way(
     let found = match &manager.route_specifier {
         Some(RouteSpecifier::Rds(rds)) => {
             way.route_configuration.clone_from(&rds.route_config_name);
-            configuration.route(&rds.route_config_name)?
+            sent.configuration.route(&rds.route_config_name)?
         }
         Some(RouteSpecifier::RouteConfig(routes)) => {
             way.route_configuration.clone_from(&routes.name);
@@ -153,8 +153,7 @@ pub(crate) fn way(
         return Ok((way, not_found(Cause::NoRoute)));
     };
     let index = way.tried.len().saturating_sub(1);
-    let (taken, seen) =
-        taken(configuration, &routes, virtual_host, route, (index, &way.filters), request, unread)?;
+    let (taken, seen) = taken(sent, &routes, virtual_host, route, (index, &way.filters), request, unread)?;
     way.route = Some(taken);
     Ok((way, seen))
 }
@@ -206,7 +205,7 @@ fn first_match<'a>(
 }
 
 fn taken(
-    configuration: &Configuration,
+    sent: Sent<'_>,
     routes: &RouteConfiguration,
     virtual_host: &VirtualHost,
     route: &Route,
@@ -214,7 +213,7 @@ fn taken(
     request: &Request,
     unread: &mut Vec<String>,
 ) -> Result<(RouteTaken, Vec<SeenShare>), Broken> {
-    let (action, mut seen) = action::of(configuration, virtual_host, route, request)?;
+    let (action, mut seen) = action::of(sent, virtual_host, route, request)?;
     let settings = [
         &route.typed_per_filter_config,
         &virtual_host.typed_per_filter_config,

@@ -42,6 +42,13 @@ pub enum Found {
     Rest,
 }
 
+impl ListenerTaken {
+    /// Whether the destination that the client asked for is known, and not the listener's own socket instead of it.
+    pub(crate) fn restores(&self) -> bool {
+        self.found != Found::OwnSocket || self.inspectors.iter().any(|name| name == ORIGINAL_DST)
+    }
+}
+
 const ORIGINAL_DST: &str = "envoy.filters.listener.original_dst";
 
 /// The listener for what a workload sends. What is redirected arrives at the one listener that hands connections over.

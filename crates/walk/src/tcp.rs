@@ -5,8 +5,7 @@ use meltemi_proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy
 use serde::Serialize;
 
 use crate::cluster::{self, ClusterWay};
-use crate::configuration::{Broken, Configuration};
-use crate::request::Request;
+use crate::configuration::{Broken, Sent};
 use crate::seen::{Seen, SeenShare};
 use crate::share::Share;
 use crate::time::limit;
@@ -34,11 +33,7 @@ pub struct TcpDestination {
 /// Envoy's.
 const IDLE_TIMEOUT_MS: u64 = 3_600_000;
 
-pub(crate) fn way(
-    configuration: &Configuration,
-    proxy: &TcpProxy,
-    request: &Request,
-) -> Result<(TcpWay, Vec<SeenShare>), Broken> {
+pub(crate) fn way(sent: Sent<'_>, proxy: &TcpProxy) -> Result<(TcpWay, Vec<SeenShare>), Broken> {
     let clusters: Vec<(&str, u64)> = match &proxy.cluster_specifier {
         Some(ClusterSpecifier::Cluster(name)) => vec![(name, 1)],
         Some(ClusterSpecifier::WeightedClusters(weighted)) => {
@@ -50,7 +45,7 @@ pub(crate) fn way(
     let (mut destinations, mut seen) = (Vec::new(), Vec::new());
     for (name, weight) in clusters {
         let share = Share::of(weight, whole);
-        let (cluster, cause) = cluster::of(configuration, name, request.destination)?;
+        let (cluster, cause) = cluster::of(sent, name)?;
         seen.push(SeenShare { share, seen: cluster::seen_by_connection(name, cause) });
         destinations.push(TcpDestination { share, cluster });
     }

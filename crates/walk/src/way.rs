@@ -7,7 +7,7 @@ use meltemi_proto::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use serde::Serialize;
 
 use crate::chain::{self, ChainTaken};
-use crate::configuration::{Broken, Configuration, opened};
+use crate::configuration::{Broken, Configuration, Sent, opened};
 use crate::http::{self, HttpWay};
 use crate::listener::{self, ListenerTaken};
 use crate::request::{Destination, Request, TlsOffer};
@@ -131,7 +131,9 @@ fn through(
         way.seen = Seen::closed("-", cause).always();
         return Ok(way);
     }
-    let (handling, seen) = handled(configuration, listener, chain, request, &mut way.unread)?;
+    let restored = way.listener.as_ref().is_some_and(ListenerTaken::restores);
+    let sent = Sent { configuration, restored: restored.then_some(request.destination) };
+    let (handling, seen) = handled(sent, listener, chain, request, &mut way.unread)?;
     way.handling = handling;
     way.seen = merged(seen);
     way.unread.dedup();
@@ -153,7 +155,7 @@ fn refusal(socket: &DownstreamSocket, offer: Option<&TlsOffer>) -> Option<Cause>
 }
 
 fn handled(
-    configuration: &Configuration,
+    sent: Sent<'_>,
     listener: &Listener,
     chain: &FilterChain,
     request: &Request,
@@ -166,11 +168,11 @@ fn handled(
             _ => None,
         };
         if let Some(manager) = opened::<HttpConnectionManager>(any, what)? {
-            let (way, seen) = http::way(configuration, &manager, request, unread)?;
+            let (way, seen) = http::way(sent, &manager, request, unread)?;
             return Ok((Some(Handling::Http(way)), seen));
         }
         if let Some(proxy) = opened::<TcpProxy>(any, what)? {
-            let (way, seen) = tcp::way(configuration, &proxy, request)?;
+            let (way, seen) = tcp::way(sent, &proxy)?;
             return Ok((Some(Handling::Tcp(way)), seen));
         }
         unread.push(what());

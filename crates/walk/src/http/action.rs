@@ -20,7 +20,7 @@ use super::condition::fraction;
 use super::domain::without_port;
 use super::path;
 use crate::cluster::{self, ClusterWay};
-use crate::configuration::{Broken, Configuration};
+use crate::configuration::{Broken, Sent};
 use crate::headers::{HeaderChange, changes};
 use crate::request::Request;
 use crate::seen::{Cause, Seen, SeenShare};
@@ -126,7 +126,7 @@ const TIMEOUT_MS: u64 = 15_000;
 
 /// What the route does, and what the client sees of it.
 pub(crate) fn of(
-    configuration: &Configuration,
+    sent: Sent<'_>,
     virtual_host: &VirtualHost,
     route: &Route,
     request: &Request,
@@ -134,7 +134,7 @@ pub(crate) fn of(
     let none = RouteMatch::default();
     let matching = route.r#match.as_ref().unwrap_or(&none);
     match &route.action {
-        Some(EnvoyAction::Route(action)) => forward(configuration, virtual_host, action, matching, request),
+        Some(EnvoyAction::Route(action)) => forward(sent, virtual_host, action, matching, request),
         Some(EnvoyAction::Redirect(action)) => {
             let status = status_of(action);
             let location = location(action, matching, request);
@@ -156,7 +156,7 @@ pub(crate) fn of(
 }
 
 fn forward(
-    configuration: &Configuration,
+    sent: Sent<'_>,
     virtual_host: &VirtualHost,
     action: &RouteAction,
     matching: &RouteMatch,
@@ -169,7 +169,7 @@ fn forward(
     };
     let (mut destinations, mut seen) = (Vec::new(), Vec::new());
     let mut add = |share: Share, weight, name: &str| -> Result<(), Broken> {
-        let (cluster, cause) = cluster::of(configuration, name, request.destination)?;
+        let (cluster, cause) = cluster::of(sent, name)?;
         seen.push(SeenShare { share, seen: cluster::seen(name, cause, unknown_status) });
         destinations.push(DestinationWay {
             share,
@@ -221,7 +221,7 @@ fn forward(
     };
     for policy in policies {
         let share = policy.runtime_fraction.as_ref().map_or(Share::ALL, fraction);
-        let (cluster, _) = cluster::of(configuration, &policy.cluster, request.destination)?;
+        let (cluster, _) = cluster::of(sent, &policy.cluster)?;
         mirrors.push(Mirror { share, cluster });
     }
     let forward = Forward {
