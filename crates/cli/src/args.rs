@@ -191,6 +191,9 @@ pub(crate) struct ExplainArgs {
     /// A label of the sender's workload, over those that it is known to have; repeat it for more.
     #[arg(long = "label", value_name = "K=V", value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
+    /// The sender's sidecar has no certificate: it stands beside no agent.
+    #[arg(long)]
+    pub(crate) without_certificate: bool,
     /// How traffic reaches the sender's proxy.
     #[arg(long, value_enum, default_value = "redirect", ignore_case = true)]
     pub(crate) interception: InterceptionArg,

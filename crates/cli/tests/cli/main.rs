@@ -4,6 +4,7 @@
 
 mod bootstrap;
 mod crds;
+mod explain;
 mod operations;
 mod program;
 mod proxy_status;

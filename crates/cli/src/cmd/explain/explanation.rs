@@ -66,7 +66,8 @@ pub(crate) struct Receiver {
 impl Explanation {
     pub(crate) fn of(folder: &Folder, args: &ExplainArgs) -> anyhow::Result<Self> {
         let mut engine = engine(folder);
-        let from = Workload::named(engine.mesh(), &args.from.name, &args.from.namespace, &args.labels);
+        let mut from = Workload::named(engine.mesh(), &args.from.name, &args.from.namespace, &args.labels);
+        from.has_certificate &= !args.without_certificate;
         let target = Target::of(engine.mesh(), &from.namespace, &args.url.host, args.url.port);
         let request = request(args, &target);
         let interception = match args.interception {

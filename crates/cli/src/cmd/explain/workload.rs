@@ -1,16 +1,19 @@
 //! Workloads of the mesh, as senders and receivers: found by name or by address.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use meltemi_api::value::Address;
 use meltemi_api::{Object, Spec, WorkloadEntry};
+use meltemi_memo::Memo;
 use meltemi_model::Mesh;
+use meltemi_model::settings::Settings;
 use meltemi_names::{Kind, Labels, ObjectKey, SpiffeId};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// Whose identities the mesh gives out.
-pub(super) const TRUST_DOMAIN: &str = "cluster.local";
+/// The label of workloads whose sidecar speaks mutual TLS.
+const TLS_MODE: &str = "security.istio.io/tlsMode";
 
 /// A workload, and what its proxy is.
 #[derive(Clone, Debug, Serialize)]
@@ -25,6 +28,11 @@ pub(crate) struct Workload {
     pub(crate) service_account: String,
     /// The name in its certificate.
     pub(crate) identity: String,
+    /// Its sidecar has a certificate: by its label, and for one that nothing describes by the command line.
+    pub(crate) has_certificate: bool,
+    /// Its object says whose identity it has.
+    #[serde(skip)]
+    names_account: bool,
     #[serde(skip)]
     pub(crate) key: Option<ObjectKey>,
 }
@@ -32,15 +40,18 @@ pub(crate) struct Workload {
 impl Workload {
     /// The Pod or WorkloadEntry of that name; else a plain workload of that name. `labels` count before those that it is known to have.
     pub(crate) fn named(mesh: &Mesh, name: &str, namespace: &str, labels: &[(String, String)]) -> Self {
+        let domain = trust_domain(mesh);
         let object = [Kind::Pod, Kind::WorkloadEntry]
             .into_iter()
             .find_map(|kind| mesh.object(&ObjectKey::new(kind, namespace, name)));
-        let mut workload =
-            object.and_then(|object| Self::of(object)).unwrap_or_else(|| Self::plain(name, namespace));
+        let mut workload = object
+            .and_then(|object| Self::of(object, &domain))
+            .unwrap_or_else(|| Self::plain(name, namespace, &domain));
         if !labels.is_empty() {
             let own = workload.labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
             // The later of two of one key counts.
             workload.labels = own.chain(labels.iter().cloned()).collect();
+            workload = workload.labelled();
         }
         workload
     }
@@ -49,10 +60,10 @@ impl Workload {
     pub(crate) fn at(mesh: &Mesh, address: IpAddr, port: u16) -> Option<Self> {
         let found = mesh.objects().filter_map(|object| Some((fit(object, address, port)?, object)));
         let (_, object) = found.min_by_key(|(fit, _)| *fit)?;
-        Self::of(object).map(|workload| Self { address: Some(address), ..workload })
+        Self::of(object, &trust_domain(mesh)).map(|workload| Self { address: Some(address), ..workload })
     }
 
-    fn plain(name: &str, namespace: &str) -> Self {
+    fn plain(name: &str, namespace: &str, domain: &str) -> Self {
         Self {
             name: name.to_owned(),
             namespace: namespace.to_owned(),
@@ -61,12 +72,15 @@ impl Workload {
             address: None,
             service_account: String::new(),
             identity: String::new(),
+            // As every sidecar that an agent stands beside.
+            has_certificate: true,
+            names_account: false,
             key: None,
         }
-        .identified()
+        .identified(domain)
     }
 
-    fn of(object: &Object) -> Option<Self> {
+    fn of(object: &Object, domain: &str) -> Option<Self> {
         let key = &object.meta.key;
         let (labels, address, account) = match &object.spec {
             Spec::Pod(pod) => {
@@ -80,19 +94,36 @@ impl Workload {
             }
             _ => return None,
         };
-        let plain = Self::plain(key.name.as_str(), key.namespace.as_str());
+        let plain = Self::plain(key.name.as_str(), key.namespace.as_str(), domain);
         let kind = Some(key.kind.as_str());
-        Some(
-            Self { kind, labels, address, service_account: account, key: Some(key.clone()), ..plain }
-                .identified(),
-        )
+        let names_account = !account.is_empty();
+        let found = Self {
+            kind,
+            labels,
+            address,
+            service_account: account,
+            names_account,
+            key: Some(key.clone()),
+            ..plain
+        };
+        Some(found.identified(domain).labelled())
     }
 
-    fn identified(mut self) -> Self {
+    /// With a certificate, or without, as its label says. A WorkloadEntry that names its service account is taken to have one, too (Istio:
+    /// serviceregistry/serviceentry/conversion.go).
+    fn labelled(self) -> Self {
+        let has_certificate = match self.labels.value(TLS_MODE) {
+            Some(mode) => mode == "istio",
+            None => self.kind == Some(Kind::WorkloadEntry.as_str()) && self.names_account,
+        };
+        Self { has_certificate, ..self }
+    }
+
+    fn identified(mut self, domain: &str) -> Self {
         if self.service_account.is_empty() {
             "default".clone_into(&mut self.service_account);
         }
-        self.identity = format!("spiffe://{TRUST_DOMAIN}/ns/{}/sa/{}", self.namespace, self.service_account);
+        self.identity = format!("spiffe://{domain}/ns/{}/sa/{}", self.namespace, self.service_account);
         self
     }
 
@@ -118,9 +149,17 @@ impl Workload {
                 "INSTANCE_IPS": address,
                 "LABELS": labels,
                 "INTERCEPTION_MODE": interception,
+                "MELTEMI_CERTIFICATES": self.has_certificate.to_string(),
             },
         })
     }
+}
+
+/// Whose identities the mesh gives out.
+fn trust_domain(mesh: &Mesh) -> Arc<str> {
+    let memo: Memo<Mesh> = Memo::new();
+    let (_, settings) = memo.observe(Settings, mesh);
+    settings.trust_domain.clone()
 }
 
 /// How well an object describes the workload at that address and port; none: not at all.

@@ -40,10 +40,12 @@ pub(super) fn write(explanation: &Explanation, page: &mut Page) {
 fn sent(explanation: &Explanation, endpoint: &EndpointWay, to: &str, page: &Page) -> String {
     match &endpoint.socket {
         UpstreamSocket::Plaintext => {
-            let why = match (&endpoint.socket_match, explanation.request.tls.is_some()) {
-                (_, true) => "the sidecar adds nothing to the sender's own TLS",
-                (Some(_), _) => "in the clear: the endpoint has no sidecar that speaks mutual TLS",
-                (None, _) => "in the clear",
+            let from = &explanation.from;
+            let why = match &endpoint.socket_match {
+                _ if explanation.request.tls.is_some() => "the sidecar adds nothing to the sender's own TLS",
+                _ if !from.has_certificate => "in the clear: the sender's sidecar has no certificate",
+                Some(_) => "in the clear: no sidecar that speaks mutual TLS is known there",
+                None => "in the clear",
             };
             format!("to {to}: {why}")
         }
@@ -87,13 +89,16 @@ fn details(settings: &TlsSettings, server_name: Option<&str>, page: &mut Page) {
 fn received(explanation: &Explanation, receiver: &Receiver, page: &mut Page) {
     let Some(workload) = &receiver.workload else { return };
     let asks = match receiver.mode {
-        Some(Mode::Strict) => "takes mutual TLS only (STRICT)",
-        Some(Mode::Permissive) => "takes mutual TLS, and plaintext too (PERMISSIVE)",
-        Some(Mode::Disable) => "takes plaintext (DISABLE)",
-        Some(Mode::Closed) => "takes nothing on that port",
-        None => "is not redirected to its sidecar",
+        _ if !workload.has_certificate => {
+            "no sidecar that speaks mutual TLS is known there: it takes plaintext"
+        }
+        Some(Mode::Strict) => "its sidecar takes mutual TLS only (STRICT)",
+        Some(Mode::Permissive) => "its sidecar takes mutual TLS, and plaintext too (PERMISSIVE)",
+        Some(Mode::Disable) => "its sidecar takes plaintext (DISABLE)",
+        Some(Mode::Closed) => "its sidecar takes nothing on that port",
+        None => "nothing is redirected to its sidecar",
     };
-    page.section("At", &format!("{}, {}: {asks}, if it has a sidecar", receiver.endpoint, workload.title()));
+    page.section("At", &format!("{}, {}: {asks}", receiver.endpoint, workload.title()));
     let closed = receiver.way.as_ref().and_then(|way| {
         way.seen.iter().find_map(|part| match part.seen {
             Seen::Closed { cause, .. } => Some(cause),
@@ -101,7 +106,7 @@ fn received(explanation: &Explanation, receiver: &Receiver, page: &mut Page) {
         })
     });
     if let Some(cause) = closed {
-        let line = page.styled(BAD, &format!("refuses it: {}", refusal(cause)));
+        let line = page.styled(BAD, &format!("refuses it: {}", refusal(cause, receiver.mode)));
         page.line(1, &line);
     } else if let Some(client) = identified(explanation, receiver) {
         page.line(1, &client);
@@ -125,10 +130,12 @@ fn identified(explanation: &Explanation, receiver: &Receiver) -> Option<String> 
     }
 }
 
-fn refusal(cause: Cause) -> &'static str {
+fn refusal(cause: Cause, mode: Option<Mode>) -> &'static str {
     match cause {
-        Cause::NoClientCertificate => "STRICT, and the sender has no certificate",
-        Cause::TlsExpected | Cause::NoFilterChain => "no chain of the port takes such a connection",
+        Cause::NoClientCertificate => "the sender has no certificate",
+        Cause::TlsExpected => "the sender speaks in the clear",
+        Cause::NoFilterChain if mode == Some(Mode::Strict) => "the sender speaks in the clear",
+        Cause::NoFilterChain => "no chain of the port takes such a connection",
         Cause::ClientNotAccepted => "the sender's identity is not among those that are accepted",
         _ => "nothing takes it there",
     }

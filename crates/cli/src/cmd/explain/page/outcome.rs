@@ -69,7 +69,13 @@ fn of_endpoint(explanation: &Explanation, cluster: &str, page: &Page) -> String 
     });
     match refused {
         Some(_) if explanation.request.http => {
-            page.styled(BAD, &format!("503 (UF): no connection to {} comes about", title(cluster)))
+            // A handshake that fails is a connection that failed; plaintext that is refused is one that was cut.
+            let by_tls = clusters(&explanation.way)
+                .iter()
+                .filter(|found| found.name == cluster)
+                .any(|found| found.endpoints.iter().any(|endpoint| endpoint.socket.is_mutual()));
+            let flags = if by_tls { "UF" } else { "UC" };
+            page.styled(BAD, &format!("503 ({flags}): no connection to {} comes about", title(cluster)))
         }
         Some(_) => {
             page.styled(BAD, &format!("a closed connection (UF): none to {} comes about", title(cluster)))
