@@ -1,5 +1,11 @@
 //! A connection that is sent on as it is.
 
+use meltemi_proto::envoy::config::core::v3::data_source::Specifier;
+use meltemi_proto::envoy::config::core::v3::substitution_format_string::Format;
+use meltemi_proto::envoy::extensions::filters::common::set_filter_state::v3::filter_state_value::{
+    Key, Value,
+};
+use meltemi_proto::envoy::extensions::filters::network::set_filter_state::v3::Config as SetFilterState;
 use meltemi_proto::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use meltemi_proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
 use serde::Serialize;
@@ -15,6 +21,8 @@ use crate::time::limit;
 pub struct TcpWay {
     /// To one of these.
     pub destinations: Vec<TcpDestination>,
+    /// What is offered to the endpoint in the handshake, instead of the cluster's own ALPN; none: that.
+    pub application_protocols: Option<Vec<String>>,
     /// How long it may be silent; none: without end.
     pub idle_timeout_ms: Option<u64>,
     /// How long it may live; none: without end.
@@ -54,6 +62,7 @@ pub(crate) fn way(sent: Sent<'_>, proxy: &TcpProxy) -> Result<(TcpWay, Vec<SeenS
     }
     let way = TcpWay {
         destinations,
+        application_protocols: None,
         idle_timeout_ms: match &proxy.idle_timeout {
             Some(span) => limit(Some(span)),
             None => Some(IDLE_TIMEOUT_MS),
@@ -61,4 +70,21 @@ pub(crate) fn way(sent: Sent<'_>, proxy: &TcpProxy) -> Result<(TcpWay, Vec<SeenS
         max_duration_ms: limit(proxy.max_downstream_connection_duration.as_ref()),
     };
     Ok((way, seen))
+}
+
+/// The ALPN that a filter asks for on the way to the endpoint; none if it asks for something else, too, or in another way.
+pub(crate) fn offered(filter: &SetFilterState) -> Option<Vec<String>> {
+    let [only] = filter.on_new_connection.as_slice() else { return None };
+    let (Some(Key::ObjectKey(key)), Some(Value::FormatString(format))) = (&only.key, &only.value) else {
+        return None;
+    };
+    let text = match format.format.as_ref()? {
+        Format::TextFormatSource(source) => match source.specifier.as_ref()? {
+            Specifier::InlineString(text) => text,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let is_plain = key == "envoy.network.application_protocols" && !text.contains('%');
+    is_plain.then(|| text.split(',').map(str::to_owned).collect())
 }

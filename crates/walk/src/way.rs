@@ -3,6 +3,7 @@
 use meltemi_proto::envoy::config::listener::v3::filter::ConfigType;
 use meltemi_proto::envoy::config::listener::v3::{FilterChain, Listener};
 use meltemi_proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use meltemi_proto::envoy::extensions::filters::network::set_filter_state::v3::Config as SetFilterState;
 use meltemi_proto::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use serde::Serialize;
 
@@ -161,6 +162,7 @@ fn handled(
     request: &Request,
     unread: &mut Vec<String>,
 ) -> Result<(Option<Handling>, Vec<SeenShare>), Broken> {
+    let mut offered = None;
     for filter in &chain.filters {
         let what = || format!("filter {} of listener {}", filter.name, listener.name);
         let any = match &filter.config_type {
@@ -173,7 +175,14 @@ fn handled(
         }
         if let Some(proxy) = opened::<TcpProxy>(any, what)? {
             let (way, seen) = tcp::way(sent, &proxy)?;
+            let way = TcpWay { application_protocols: offered, ..way };
             return Ok((Some(Handling::Tcp(way)), seen));
+        }
+        if let Some(state) = opened::<SetFilterState>(any, what)?
+            && let Some(protocols) = tcp::offered(&state)
+        {
+            offered = Some(protocols);
+            continue;
         }
         unread.push(what());
     }

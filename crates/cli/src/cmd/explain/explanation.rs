@@ -82,7 +82,7 @@ impl Explanation {
         let mut receivers: Vec<Receiver> = Vec::new();
         for cluster in clusters(&way) {
             if let Some(endpoint) = first(cluster) {
-                receivers.push(receiver(&mut engine, cluster, endpoint, &from, &request)?);
+                receivers.push(receiver(&mut engine, cluster, endpoint, &from, &sent_on(&request, &way))?);
             }
         }
         let met: BTreeSet<&ObjectKey> = rules
@@ -156,12 +156,26 @@ fn first(cluster: &ClusterWay) -> Option<&EndpointWay> {
     })
 }
 
+/// The request as the sender's proxy sends it on: with the ALPN that its filter asks for, where one does.
+struct SentOn<'a> {
+    request: &'a Request,
+    protocols: Option<&'a Vec<String>>,
+}
+
+fn sent_on<'a>(request: &'a Request, way: &'a Way) -> SentOn<'a> {
+    let protocols = match &way.handling {
+        Some(Handling::Tcp(tcp)) => tcp.application_protocols.as_ref(),
+        _ => None,
+    };
+    SentOn { request, protocols }
+}
+
 fn receiver(
     engine: &mut meltemi_views::Engine,
     cluster: &ClusterWay,
     endpoint: &EndpointWay,
     from: &Workload,
-    request: &Request,
+    &SentOn { request, protocols }: &SentOn<'_>,
 ) -> anyhow::Result<Receiver> {
     let mut receiver = Receiver {
         cluster: cluster.name.clone(),
@@ -178,7 +192,11 @@ fn receiver(
     let own = configuration(engine, &workload.node("REDIRECT"))?;
     let destination = Destination { address: Some(address.ip()), port: address.port() };
     receiver.mode = mode(&own, destination)?;
-    let offer = endpoint.socket.offer(Some(&from.identity)).or_else(|| request.tls.clone());
+    let mut offer = endpoint.socket.offer(Some(&from.identity));
+    if let (Some(offer), Some(protocols)) = (&mut offer, protocols) {
+        offer.protocols.clone_from(protocols);
+    }
+    let offer = offer.or_else(|| request.tls.clone());
     let arriving = Request {
         destination,
         tls: offer,
