@@ -13,6 +13,12 @@ use meltemi_walk::{
     Action, Configuration, Destination, EndpointWay, Forward, Handling, Request, Seen, Way, walk,
 };
 
+/// Names and values.
+type Pairs = &'static [(&'static str, &'static str)];
+
+/// A golden case, the sender's labels, what is asked for, with which headers, and how it ends.
+type Row = (&'static str, Pairs, &'static str, Pairs, &'static str);
+
 /// The objects of a file or a folder under the top of the repository.
 fn events(path: &str) -> Result<Vec<Event>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
@@ -95,10 +101,10 @@ fn end(way: &Way) -> String {
 
 #[test]
 fn requests_end_where_the_users_of_the_golden_cases_want() -> Result<()> {
-    const NONE: &[(&str, &str)] = &[];
-    const CLIENT: &[(&str, &str)] = &[("app", "client")];
-    const BETA: &[(&str, &str)] = &[("app", "client"), ("team", "beta")];
-    let rows: &[(&str, &[(&str, &str)], &str, &[(&str, &str)], &str)] = &[
+    const NONE: Pairs = &[];
+    const CLIENT: Pairs = &[("app", "client")];
+    const BETA: Pairs = &[("app", "client"), ("team", "beta")];
+    let rows: &[Row] = &[
         ("canary-90-10", CLIENT, "GET http://myapp/", NONE, "90% v1, 10% v2"),
         ("canary-90-10", CLIENT, "GET http://myapp.default.svc.cluster.local/", NONE, "90% v1, 10% v2"),
         ("weights-not-100", CLIENT, "GET http://myapp/", NONE, "75% v1, 25% v2"),

@@ -36,7 +36,7 @@ pub struct Way {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Handling {
     /// Takes it apart into requests.
-    Http(HttpWay),
+    Http(Box<HttpWay>),
     /// Sends it on as it is.
     Tcp(TcpWay),
 }
@@ -171,7 +171,7 @@ fn handled(
         };
         if let Some(manager) = opened::<HttpConnectionManager>(any, what)? {
             let (way, seen) = http::way(sent, &manager, request, unread)?;
-            return Ok((Some(Handling::Http(way)), seen));
+            return Ok((Some(Handling::Http(Box::new(way))), seen));
         }
         if let Some(proxy) = opened::<TcpProxy>(any, what)? {
             let (way, seen) = tcp::way(sent, &proxy)?;

@@ -33,7 +33,7 @@ use crate::time::{limit, milliseconds};
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Action {
     /// Sends the request on.
-    Forward(Forward),
+    Forward(Box<Forward>),
     /// Sends the client elsewhere.
     Redirect {
         /// 301, 302, 303, 307 or 308.
@@ -237,7 +237,7 @@ fn forward(
         authority: authority(action, request),
         hashed_by: action.hash_policy.iter().map(hashed_by).collect(),
     };
-    Ok((Action::Forward(forward), seen))
+    Ok((Action::Forward(Box::new(forward)), seen))
 }
 
 fn retry(policy: &RetryPolicy) -> Retry {

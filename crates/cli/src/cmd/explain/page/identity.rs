@@ -22,6 +22,7 @@ pub(super) fn write(explanation: &Explanation, page: &mut Page) {
         let to = match all().count() {
             1 if cluster.discovery == "original_dst" => "the destination".to_owned(),
             1 => endpoint.address.clone(),
+            2 if alike == 2 => "both endpoints".to_owned(),
             count if alike == count => format!("all {count} endpoints"),
             _ if alike == 1 => endpoint.address.clone(),
             _ => format!("{} and {} more", endpoint.address, alike - 1),
