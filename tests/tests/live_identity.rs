@@ -421,6 +421,38 @@ async fn the_root_is_changed_step_by_step_and_a_crash_at_each_step_loses_nothing
 }
 
 #[tokio::test]
+async fn connections_that_say_nothing_hold_up_nobody() -> Result<()> {
+    let authority = Authority::start(&[]).await?;
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(tokio::net::TcpStream::connect(authority.secure()).await?);
+    }
+    // More than there are places for: those that are there must go when their time is up.
+    hold(&authority).await?;
+    until("their time is up", async || {
+        Ok(authority.metric("meltemi_ca_handshakes_refused_total{reason=\"Slow\"}").await? >= 256)
+    })
+    .await?;
+    drop(silent);
+    hold(&authority).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_control_plane_that_ends_sends_its_proxies_on() -> Result<()> {
+    let mut authority = Authority::start(&[]).await?;
+    let holder = hold(&authority).await?;
+    let client = authority.connect(Some(&holder)).await?;
+    let clusters = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
+    let mut stream = client.stream_of(Peer::default(), &reviews(), clusters).await?;
+    authority.terminate().await?;
+    // The end of the stream is an end, and no broken connection.
+    let end = tokio::time::timeout(LIMIT, stream.message()).await?;
+    ensure!(matches!(end, Ok(None)), "{end:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_state_folder_has_one_user_and_keys_that_are_its_own() -> Result<()> {
     let mut authority = Authority::start(&[]).await?;
     let (well, log) = authority.launch().await?.ended().await?;

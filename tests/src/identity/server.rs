@@ -69,7 +69,7 @@ impl Authority {
         // Signed and shown: the first handshake would wait for it.
         server.says(&["the TLS port has a new certificate"]).await?;
         self.server = Some(server);
-        Ok(())
+        until("root-cert.pem is there", async || Ok(self.state().join("root-cert.pem").exists())).await
     }
 
     /// One more process over the same state folder; waits for nothing.
@@ -91,6 +91,14 @@ impl Authority {
     /// When it does not run.
     pub async fn kill(&mut self) -> Result<()> {
         self.server.take().context("it does not run")?.kill().await
+    }
+
+    /// Tells it to end, and waits until it has ended well.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn terminate(&mut self) -> Result<()> {
+        self.server.take().context("it does not run")?.terminate().await
     }
 
     /// The process.
