@@ -47,7 +47,7 @@ use crate::config::Config;
 use crate::wire::Failure;
 
 /// What the authority is told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Where signers and the key of tokens are kept, without a cluster.
     pub state_dir: Option<PathBuf>,
@@ -59,18 +59,6 @@ pub struct Settings {
     pub custom_hosts: Vec<String>,
     /// Bounds of the certificate service.
     pub limits: Limits,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            state_dir: None,
-            lifetimes: Lifetimes::default(),
-            node_accounts: Vec::new(),
-            custom_hosts: Vec::new(),
-            limits: Limits::default(),
-        }
-    }
 }
 
 /// The authority on this replica, running.
