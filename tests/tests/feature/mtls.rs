@@ -1,10 +1,12 @@
 //! PeerAuthentication at sidecars: who gets mutual TLS, and when it is in force.
 
 use anyhow::Result;
-use meltemi_names::TypeUrl;
+use meltemi_names::{Kind, ObjectKey, TypeUrl};
 use meltemi_testkit::xds::{Form, Held, Node};
-use meltemi_tests::control_plane::{ControlPlane, until};
+use meltemi_tests::control_plane::{ControlPlane, until, virtual_host};
 use serde_json::Value;
+
+use crate::in_force::waits;
 
 const APP: &str = "apiVersion: v1
 kind: Service
@@ -38,6 +40,14 @@ fn chains(held: &Held) -> Option<(usize, usize)> {
     Some((mutual, chains.len() - mutual - 1))
 }
 
+/// Whether the endpoint is called by mutual TLS.
+fn calls_by_tls(held: &Held) -> bool {
+    let assignment =
+        held.json(TypeUrl::Endpoint, "outbound|80||cart.default.svc.cluster.local").unwrap_or_default();
+    let endpoint = &assignment["endpoints"][0]["lb_endpoints"][0];
+    endpoint["metadata"]["filter_metadata"]["envoy.transport_socket_match"]["tlsMode"] == "istio"
+}
+
 fn counts(answer: &Value) -> (&str, u64, u64) {
     let number = |field: &str| answer[field].as_u64().unwrap_or(u64::MAX);
     (answer["state"].as_str().unwrap_or_default(), number("have"), number("of"))
@@ -50,8 +60,12 @@ async fn a_policy_is_in_force_when_the_workloads_that_it_selects_have_it() -> Re
         let mut mesh = ControlPlane::start(&[("app.yaml", APP)]).await?;
         let mut cart = mesh.join(server(), form).await?;
         let mut other = mesh.join(Node::sidecar("other", "default"), form).await?;
-        until(&mut cart, |held| chains(held) == Some((3, 4))).await?;
-        until(&mut other, |held| held.resource(TypeUrl::Listener, "virtualInbound").is_some()).await?;
+        // Routes come last.
+        let has_routes = |held: &Held| virtual_host(held, "80", "cart.default.svc.cluster.local").is_some();
+        until(&mut cart, |held| chains(held) == Some((3, 4)) && has_routes(held)).await?;
+        until(&mut other, has_routes).await?;
+        let answer = mesh.in_force("kind=svc&name=cart&timeout=60s").await?;
+        assert_eq!(counts(&answer), ("inForce", 2, 2), "{form:?}: {answer}");
 
         mesh.save("policy.yaml", &policy("cart", "cart", "STRICT")).await?;
         let now = mesh.in_force(asked).await?;
@@ -63,7 +77,12 @@ async fn a_policy_is_in_force_when_the_workloads_that_it_selects_have_it() -> Re
         // The same layer goes on.
         mesh.save("policy.yaml", &policy("cart", "cart", "DISABLE")).await?;
         assert_eq!(counts(&mesh.in_force(asked).await?).0, "propagating", "{form:?}");
-        until(&mut cart, |held| chains(held) == Some((0, 3))).await?;
+        until(&mut cart, |held| chains(held) == Some((0, 3)) && !calls_by_tls(held)).await?;
+        // Callers must know of it, too.
+        let key = ObjectKey::new(Kind::PeerAuthentication, "default", "cart");
+        waits(&mesh, &key, |answer| answer["have"] == 1 && answer["lagging"][0]["proxy"] == "other.default")
+            .await?;
+        until(&mut other, |held| !calls_by_tls(held)).await?;
         let answer = mesh.in_force(&format!("{asked}&timeout=60s")).await?;
         assert_eq!(answer["met"], true, "{form:?}: {answer}");
 
@@ -71,7 +90,8 @@ async fn a_policy_is_in_force_when_the_workloads_that_it_selects_have_it() -> Re
         mesh.save("policy.yaml", &policy("cart", "nobody", "STRICT")).await?;
         let now = mesh.in_force(asked).await?;
         assert_eq!(now["met"], false, "{form:?}: {now}");
-        until(&mut cart, |held| chains(held) == Some((3, 4))).await?;
+        until(&mut cart, |held| chains(held) == Some((3, 4)) && calls_by_tls(held)).await?;
+        until(&mut other, calls_by_tls).await?;
         let answer = mesh.in_force(&format!("{asked}&timeout=60s")).await?;
         assert_eq!(answer["met"], true, "{form:?}: {answer}");
 
