@@ -24,6 +24,7 @@ fn main() {
         }),
         ("the_roots_are_in_each_namespace_and_come_back", Needs::Kubernetes, || run(roots::kept())),
         ("namespaces_that_do_not_count_get_no_roots", Needs::Kubernetes, || run(roots::selected())),
+        ("roots_of_another_control_plane_are_left_as_they_are", Needs::Kubernetes, || run(roots::of_istio())),
         ("a_root_of_istios_is_taken_and_its_renewal_is_noticed", Needs::Kubernetes, || {
             run(signers::of_istio())
         }),
