@@ -27,7 +27,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use meltemi_ca::Lifetimes;
 use meltemi_ca::limits::Limits;
 use meltemi_ca::server::{CertificateServer, Settings as CertificateSettings};
 use prometheus_client::registry::Registry;
@@ -41,6 +40,8 @@ pub(crate) use self::listen::serve;
 pub(crate) use self::metrics::IdentityMetrics;
 pub(crate) use self::rules::Domains;
 pub use self::state::{Failed as StateFailed, mint};
+#[doc(no_inline)]
+pub use meltemi_ca::Lifetimes;
 
 use self::keeper::Keeper;
 use self::parts::Parts;
