@@ -63,7 +63,13 @@ pub(crate) fn parts(
     let Around { cluster, metrics: kube_metrics, propagation, .. } = around;
     let name = own.pod.as_ref().map_or_else(|| "this replica".to_owned(), ToString::to_string);
     Parts {
-        keep: Arc::new(SecretKeep::start(cluster, own.namespace.as_str(), metrics.clone(), kube_metrics)),
+        keep: Arc::new(SecretKeep::start(
+            cluster,
+            own.namespace.as_str(),
+            domains.clone(),
+            metrics.clone(),
+            kube_metrics,
+        )),
         tokens: vec![Arc::new(Reviews::new(cluster.client(), domains, metrics.clone()))],
         replicas: Arc::new(PeerReplicas::new(Arc::clone(propagation), name, epoch.clone())),
         pods: Arc::new(NoPods),

@@ -10,7 +10,9 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 use meltemi_ca::Time;
+use meltemi_ca::entitlement::Rules;
 use meltemi_ca::keep::{Keep, KeepError, Kept};
+use meltemi_ca::rotate::Phase;
 use meltemi_sources::kube::{Cluster, Metrics as KubeMetrics, Named, Told};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,6 +21,7 @@ use tokio::time::timeout;
 use super::cacerts;
 use super::plug::{self, Act};
 use super::secret::{self, Data, Wrong};
+use super::wish;
 use crate::identity::kube::metrics::KubeIdentityMetrics;
 
 /// An answer that takes longer is none.
@@ -30,6 +33,8 @@ const TRIES: usize = 5;
 /// The state of what signs, in the namespace of the control plane.
 pub(crate) struct SecretKeep {
     api: Api<Secret>,
+    /// Whose names there are: a new root is named after them.
+    domains: watch::Receiver<Arc<Rules>>,
     shared: Arc<Shared>,
     metrics: KubeIdentityMetrics,
     /// What the follower had told when it was read last.
@@ -81,6 +86,7 @@ impl SecretKeep {
     pub(crate) fn start(
         cluster: &Cluster,
         namespace: &str,
+        domains: watch::Receiver<Arc<Rules>>,
         metrics: KubeIdentityMetrics,
         kube_metrics: &KubeMetrics,
     ) -> Self {
@@ -94,6 +100,7 @@ impl SecretKeep {
         }
         Self {
             api: Api::namespaced(cluster.client(), namespace),
+            domains,
             shared,
             metrics,
             seen: AtomicU64::new(0),
@@ -169,7 +176,20 @@ impl SecretKeep {
         found: Secret,
         plugged: Result<Option<meltemi_ca::Material>, KeepError>,
     ) -> Result<Option<Kept>, KeepError> {
+        let wishes = found.metadata.annotations.clone().unwrap_or_default();
         let kept = self.understood(found)?;
+        let is_plugged = matches!(plugged, Ok(Some(_)));
+        if !is_plugged || !matches!(kept.rotation.phase(), Phase::Steady { .. }) {
+            let trust_domain = self.domains.borrow().trust_domain().to_owned();
+            let granted = wish::granted(&wishes, &kept, &trust_domain, now());
+            if let Some(next) = granted.map_err(|error| KeepError::Unavailable(error.to_string()))? {
+                self.replace(kept.rotation.revision(), &next).await?;
+                tracing::warn!(target: "ca", phase = next.rotation.phase().name(), "the change of signers goes on as the operator wishes");
+                return Ok(Some(next));
+            }
+        } else if wishes.contains_key(wish::ROTATE) {
+            tracing::debug!(target: "ca", "what signs is plugged in: it is changed by changing Secret {}", cacerts::NAME);
+        }
         let material = match plugged {
             Ok(Some(material)) => material,
             Ok(None) => {
