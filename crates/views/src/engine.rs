@@ -343,7 +343,7 @@ impl Engine {
     fn follow_findings(&mut self, changes: &ChangeSet) -> bool {
         let mut differs = false;
         for key in changes.objects() {
-            if !matches!(key.kind, Kind::Service | Kind::VirtualService | Kind::DestinationRule) {
+            if !has_findings(key.kind) {
                 continue;
             }
             match (self.store.mesh().object(key), self.findings.contains_key(key)) {
@@ -425,4 +425,9 @@ impl Engine {
             group.release(&mut step!(self, key));
         }
     }
+}
+
+/// Whether objects of a kind can be wrong beside others.
+fn has_findings(kind: Kind) -> bool {
+    matches!(kind, Kind::Service | Kind::VirtualService | Kind::DestinationRule | Kind::PeerAuthentication)
 }
