@@ -79,7 +79,8 @@ impl Certificate {
     }
 }
 
-/// A connection to the certificate service.
+/// A connection to the certificate service; clones use the same one.
+#[derive(Clone)]
 pub struct Asker {
     grpc: Grpc<Channel>,
 }
@@ -142,7 +143,18 @@ impl Asker {
             .and_then(|params| params.serialize_request(&key))
             .and_then(|csr| csr.pem())
             .map_err(|error| failed(&error))?;
-        let mut request = Request::new(IstioCertificateRequest { csr, ..IstioCertificateRequest::default() });
+        let chain = self.answer(&csr, token).await?;
+        Ok(Certificate { chain, key: key.serialize_pem() })
+    }
+
+    /// What is answered to that request for a certificate (PEM), with that token if there is one.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn answer(&mut self, csr: &str, token: Option<&str>) -> Result<Vec<String>, Status> {
+        let failed = |error: &dyn std::fmt::Display| Status::aborted(format!("in the test: {error}"));
+        let request = IstioCertificateRequest { csr: csr.to_owned(), ..IstioCertificateRequest::default() };
+        let mut request = Request::new(request);
         request.set_timeout(LIMIT);
         if let Some(token) = token {
             let value = MetadataValue::try_from(format!("Bearer {token}")).map_err(|error| failed(&error))?;
@@ -155,7 +167,7 @@ impl Asker {
         if chain.len() < 2 {
             return Err(failed(&"an answer of fewer than two elements"));
         }
-        Ok(Certificate { chain, key: key.serialize_pem() })
+        Ok(chain)
     }
 }
 
