@@ -7,7 +7,7 @@ mod server;
 mod world;
 mod yaml;
 
-pub use server::{Addresses, Server};
+pub use server::{Addresses, Server, meltemi};
 pub use world::{Form, World};
 pub use yaml::{rule, service, split, workload};
 

@@ -118,6 +118,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     let (ready, is_ready) = watch::channel(false);
     let (generation_sender, generation) = watch::channel(Generation(0));
     let (waiting_sender, waiting) = watch::channel(0);
+    let (mesh_sender, published_mesh) = watch::channel(Arc::default());
     let (namespace_sender, namespaces) = watch::channel(Arc::default());
     let (connect_sender, connects) = mpsc::channel(WAITING_CONNECTS);
     let (report_sender, reports) = mpsc::channel(WAITING_REPORTS);
@@ -185,6 +186,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
             leads: leads.clone(),
             namespaces,
             propagation: Arc::clone(&propagation),
+            mesh: published_mesh,
         }),
     };
     let identity = identity::start(given, &mut registry, &mut tasks).await?;
@@ -245,6 +247,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         book,
         ledger,
         namespaces: namespace_sender,
+        mesh: (signs && !config.identity.node_accounts.is_empty()).then_some(mesh_sender),
     });
 
     let gate = identity.as_ref().map(identity::Identity::gate).unwrap_or_default();

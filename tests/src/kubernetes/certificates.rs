@@ -15,6 +15,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::client::Grpc;
+use tonic::codegen::http::Uri;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
@@ -118,7 +119,7 @@ impl Asker {
         config.alpn_protocols = vec![b"h2".to_vec()];
         let connector = TlsConnector::from(Arc::new(config));
         let name = ServerName::try_from(name.to_owned())?;
-        let dial = tower::service_fn(move |_: tonic::codegen::http::Uri| {
+        let dial = tower::service_fn(move |_: Uri| {
             let (connector, name) = (connector.clone(), name.clone());
             async move {
                 let stream = TcpStream::connect(address).await?;

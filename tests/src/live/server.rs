@@ -92,6 +92,18 @@ async fn program() -> Result<&'static Path> {
     Ok(PROGRAM.get_or_try_init(build).await?)
 }
 
+/// Runs the program with those arguments to its end: its exit code, and what it said on both outputs.
+///
+/// # Errors
+/// When it cannot be run.
+pub async fn meltemi(
+    arguments: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>,
+) -> Result<(i32, String)> {
+    let output = Command::new(program().await?).args(arguments).stdin(Stdio::null()).output().await?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned()))
+}
+
 impl Server {
     /// Starts it on `folder` and waits until it is ready.
     ///
@@ -221,9 +233,7 @@ impl Server {
     /// # Errors
     /// When it cannot be run.
     pub async fn command(&self, arguments: &[&str]) -> Result<(i32, String)> {
-        let output = Command::new(program().await?).args(arguments).stdin(Stdio::null()).output().await?;
-        let text = [output.stdout, output.stderr].concat();
-        Ok((output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned()))
+        meltemi(arguments).await
     }
 
     /// Runs `meltemi wait` with these arguments until it exits with 0.

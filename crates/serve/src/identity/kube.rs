@@ -5,6 +5,8 @@
 
 mod keep;
 mod metrics;
+pub mod operator;
+mod pods;
 mod replicas;
 mod roots;
 mod tokens;
@@ -15,7 +17,8 @@ use std::time::Instant;
 
 use futures::FutureExt;
 use meltemi_ca::Authority;
-use meltemi_ca::entitlement::{NoPods, Rules};
+use meltemi_ca::entitlement::Rules;
+use meltemi_model::Mesh;
 use meltemi_names::Namespace;
 use meltemi_sources::kube::{Cluster, Metrics as KubeMetrics};
 use prometheus_client::registry::Registry;
@@ -26,6 +29,7 @@ pub(crate) use self::metrics::KubeIdentityMetrics;
 pub use self::replicas::PATH;
 
 use self::keep::client::SecretKeep;
+use self::pods::PodsOfMesh;
 use self::replicas::client::PeerReplicas;
 use self::roots::task::{Writer, spawn};
 use self::tokens::client::Reviews;
@@ -45,6 +49,8 @@ pub(crate) struct Around {
     /// The namespaces of the mesh.
     pub(crate) namespaces: watch::Receiver<Arc<BTreeSet<Namespace>>>,
     pub(crate) propagation: Arc<Propagation>,
+    /// The mesh as it was published last; told only where somebody may speak for others.
+    pub(crate) mesh: watch::Receiver<Arc<Mesh>>,
 }
 
 /// Lets the counters be read.
@@ -60,7 +66,7 @@ pub(crate) fn parts(
     epoch: &watch::Receiver<u64>,
     metrics: &KubeIdentityMetrics,
 ) -> Parts {
-    let Around { cluster, metrics: kube_metrics, propagation, .. } = around;
+    let Around { cluster, metrics: kube_metrics, propagation, mesh, .. } = around;
     let name = own.pod.as_ref().map_or_else(|| "this replica".to_owned(), ToString::to_string);
     Parts {
         keep: Arc::new(SecretKeep::start(
@@ -72,7 +78,7 @@ pub(crate) fn parts(
         )),
         tokens: vec![Arc::new(Reviews::new(cluster.client(), domains, metrics.clone()))],
         replicas: Arc::new(PeerReplicas::new(Arc::clone(propagation), name, epoch.clone())),
-        pods: Arc::new(NoPods),
+        pods: Arc::new(PodsOfMesh::new(mesh.clone())),
         state: None,
     }
 }

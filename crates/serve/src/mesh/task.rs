@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use meltemi_catalog::{Generation, View};
 use meltemi_model::debounce::{Debounce, Patience, Verdict};
-use meltemi_model::{Event, reference};
+use meltemi_model::{Event, Mesh as Published, reference};
 use meltemi_names::{Kind, Namespace, ObjectKey};
 use meltemi_sources::kube::Written;
 use meltemi_sources::{Batch, Source};
@@ -47,6 +47,8 @@ pub(crate) struct Mesh {
     pub(crate) ledger: Option<Arc<Ledger>>,
     /// The namespaces that there are and that count.
     pub(crate) namespaces: watch::Sender<Arc<BTreeSet<Namespace>>>,
+    /// For those who ask about single pods.
+    pub(crate) mesh: Option<watch::Sender<Arc<Published>>>,
 }
 
 /// Starts the task; it ends when nobody can connect any more.
@@ -70,6 +72,7 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             book,
             ledger,
             namespaces,
+            mesh: published,
         } = mesh;
         let mut writer = Writer {
             engine: Engine::of_revision(options, &revision),
@@ -85,6 +88,7 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             book,
             ledger,
             namespaces,
+            published,
         };
         let first = tokio::select! {
             first = source.next() => first,
@@ -128,6 +132,7 @@ struct Writer {
     book: Arc<Book>,
     ledger: Option<Arc<Ledger>>,
     namespaces: watch::Sender<Arc<BTreeSet<Namespace>>>,
+    published: Option<watch::Sender<Arc<Published>>>,
 }
 
 impl Writer {
@@ -223,6 +228,10 @@ impl Writer {
             });
         }
         self.domains.follow(&self.engine.mesh().settings());
+        if let Some(published) = &self.published {
+            // All but the change is shared.
+            published.send_replace(Arc::new(self.engine.mesh().clone()));
+        }
         self.send_views(&applied.proxies);
         self.book.published(&applied, &self.engine);
         let Applied { generation, changes, proxies, findings, .. } = applied;

@@ -128,9 +128,11 @@ mod tests {
         assert_eq!(account(&unbound).unwrap().pod, None);
     }
 
+    type Change = fn(&mut Value);
+
     #[test]
     fn whatever_is_not_as_it_must_be_authenticates_nobody() {
-        let changes: [(&str, fn(&mut Value)); 10] = [
+        let changes: [(&str, Change); 10] = [
             ("invalid bearer token", |v| v["error"] = json!("invalid bearer token")),
             ("does not know", |v| v["authenticated"] = json!(false)),
             ("does not know", |v| v["authenticated"] = json!(null)),
