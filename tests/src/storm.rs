@@ -15,7 +15,7 @@ use rcgen::{CertificateParams, KeyPair};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::kubernetes::Asker;
+use crate::kubernetes::{Asker, certificate};
 
 /// By which name a control plane with a state folder is called.
 pub const SERVER: &str = "localhost";
@@ -29,6 +29,19 @@ pub struct Shape {
     pub at_once: usize,
     /// After so many requests it ends by itself; none: when it is told.
     pub requests: Option<u64>,
+    /// How whoever asks proves who they are.
+    pub proof: Proof,
+}
+
+/// A proof, and over which connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A token with each request.
+    Token,
+    /// A token, over a connection that is made for this one request: as each agent of a mesh that starts.
+    TokenAnew,
+    /// The certificate of the connection, which was got by a token.
+    Certificate,
 }
 
 /// A storm that is under way. Dropping it ends it.
@@ -56,11 +69,17 @@ impl Storm {
         let next = Arc::new(AtomicU64::new(0));
         let last = shape.requests.unwrap_or(u64::MAX);
         let mut work = JoinSet::new();
-        for _ in 0..shape.connections {
-            let asker = Asker::connect(address, SERVER, roots, None).await?;
+        for connection in 0..shape.connections {
+            let token = tokens.get(connection % tokens.len()).map(String::as_str);
+            let own = match shape.proof {
+                Proof::Certificate => Some(certificate(address, SERVER, roots, None, token).await?),
+                Proof::Token | Proof::TokenAnew => None,
+            };
+            let asker = Asker::connect(address, SERVER, roots, own.as_ref()).await?;
             for _ in 0..shape.at_once {
                 let (mut asker, tokens, csr) = (asker.clone(), Arc::clone(&tokens), Arc::clone(&csr));
                 let (next, count, stopped) = (Arc::clone(&next), count.clone(), stopped.clone());
+                let (roots, proof) = (roots.to_owned(), shape.proof);
                 work.spawn(async move {
                     while !*stopped.borrow() {
                         let turn = next.fetch_add(1, Ordering::Relaxed);
@@ -69,7 +88,11 @@ impl Storm {
                         }
                         let token =
                             usize::try_from(turn).ok().and_then(|turn| tokens.get(turn % tokens.len()));
-                        let answer = asker.answer(&csr, token.map(String::as_str)).await;
+                        let token = token.map(String::as_str).filter(|_| proof != Proof::Certificate);
+                        if proof == Proof::TokenAnew {
+                            asker = Asker::connect(address, SERVER, &roots, None).await?;
+                        }
+                        let answer = asker.answer(&csr, token).await;
                         answer.with_context(|| format!("request {turn} of the storm"))?;
                         count.send_modify(|count| *count += 1);
                     }
@@ -102,6 +125,17 @@ impl Storm {
         })
     }
 
+    /// Waits until all that it was to ask was answered; how many that were.
+    ///
+    /// # Errors
+    /// When one was refused.
+    pub async fn done(mut self) -> Result<u64> {
+        while let Some(ended) = self.work.join_next().await {
+            ended??;
+        }
+        Ok(self.answered())
+    }
+
     /// How many were answered.
     pub fn answered(&self) -> u64 {
         *self.answered.borrow()
@@ -111,12 +145,9 @@ impl Storm {
     ///
     /// # Errors
     /// When one was refused.
-    pub async fn end(mut self) -> Result<u64> {
+    pub async fn end(self) -> Result<u64> {
         self.stop.send_replace(true);
-        while let Some(ended) = self.work.join_next().await {
-            ended??;
-        }
-        Ok(self.answered())
+        self.done().await
     }
 }
 

@@ -8,7 +8,7 @@ use meltemi_testkit::xds::{Form, Node, Sidecar};
 use meltemi_tests::control_plane::{ControlPlane, split, until, virtual_host};
 use meltemi_tests::kubernetes::Certificate;
 use meltemi_tests::kubernetes::{Asker, certificate};
-use meltemi_tests::storm::{SERVER, Shape, Storm, request, tokens};
+use meltemi_tests::storm::{Proof, SERVER, Shape, Storm, request, tokens};
 use tempfile::TempDir;
 
 /// What a storm is: all sidecars of a large mesh.
@@ -95,7 +95,7 @@ spec:
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_change_arrives_during_a_storm_of_requests_for_certificates() -> Result<()> {
     let mut world = World::start().await?;
-    let shape = Shape { connections: 8, at_once: 32, requests: None };
+    let shape = Shape { connections: 8, at_once: 32, requests: None, proof: Proof::Token };
     let tokens = tokens(world.state.path(), ACCOUNTS)?;
     let mut storm = Storm::start(world.address()?, &world.roots, tokens, &request()?, &shape).await?;
     // It rages as long as changes are made: not one of them finds the control plane at leisure.
