@@ -2,12 +2,16 @@
 //!
 //! Start in `tests/`: `property_*` (incremental equals scratch), `cost_*` (what a change remakes), `feature` (YAML to decoded xDS over
 //! gRPC), `golden` (readable cases, each accepted by Envoy), `live_*` (real Envoys), `live_identity` (real TLS and OpenSSL),
-//! `kube_*` (a real Kubernetes API server).
+//! `kube_*` (a real Kubernetes API server), `istio_agent` (Istio's own agent, where there is one), `storm` (certificates by the
+//! thousand).
 
 pub mod control_plane;
 pub mod golden;
 pub mod identity;
+pub mod istio;
 pub mod kubernetes;
 pub mod live;
 pub mod mesh;
+pub mod not_run;
 pub mod served;
+pub mod storm;

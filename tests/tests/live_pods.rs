@@ -11,6 +11,7 @@ use meltemi_testkit::envoy::{Envoy, Launch};
 use meltemi_testkit::http::{App, Load, Request};
 use meltemi_testkit::netns::{Network, Pod, available};
 use meltemi_tests::live::{Addresses, Server, rule, split, workload};
+use meltemi_tests::not_run;
 use tempfile::TempDir;
 
 /// The service's own address, which no machine has: only a sidecar can take the connection.
@@ -24,12 +25,8 @@ const SAMPLE: u64 = 1_000;
 
 type Test = fn() -> Result<()>;
 
-#[allow(clippy::print_stderr, reason = "the output of a test program is for its reader")]
 fn main() {
-    let missing = available().err();
-    if let Some(missing) = &missing {
-        eprintln!("\nNOT RUN: the tests of live_pods. {missing:#}\n");
-    }
+    let missing = available().err().map(|missing| format!("{missing:#}"));
     let tests: [(&str, Test); 3] = [
         ("a_canary_passes_the_sidecars_of_both_sides", || run(canary())),
         ("an_unknown_destination_is_passed_through_as_the_mesh_says", || run(unknown())),
@@ -39,7 +36,7 @@ fn main() {
         Trial::test(name, move || test().map_err(|error| format!("{error:?}").into()))
             .with_ignored_flag(missing.is_some())
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit();
+    not_run::run(&Arguments::from_args(), trials.into(), missing.as_deref()).exit();
 }
 
 fn run(test: impl Future<Output = Result<()>>) -> Result<()> {

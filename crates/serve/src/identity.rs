@@ -72,9 +72,14 @@ impl Default for Settings {
             lifetimes: Lifetimes::default(),
             node_accounts: Vec::new(),
             custom_hosts: Vec::new(),
-            limits: Limits::default(),
+            limits: Limits { signing: signing(), ..Limits::default() },
         }
     }
+}
+
+/// How many requests sign at the same time: one core stays for pushes, where there is more than one.
+fn signing() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
 }
 
 /// The authority on this replica, running.

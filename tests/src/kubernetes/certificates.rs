@@ -82,7 +82,8 @@ impl Certificate {
     }
 }
 
-/// A connection to the certificate service.
+/// A connection to the certificate service; clones use the same one.
+#[derive(Clone)]
 pub struct Asker {
     grpc: Grpc<Channel>,
 }
@@ -157,12 +158,34 @@ impl Asker {
             .and_then(|params| params.serialize_request(&key))
             .and_then(|csr| csr.pem())
             .map_err(|error| failed(&error))?;
+        let chain = self.answer_for(&csr, token, identity).await?;
+        Ok(Certificate { chain, key: key.serialize_pem() })
+    }
+
+    /// What is answered to that request for a certificate (PEM), with that token if there is one.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn answer(&mut self, csr: &str, token: Option<&str>) -> Result<Vec<String>, Status> {
+        self.answer_for(csr, token, None).await
+    }
+
+    async fn answer_for(
+        &mut self,
+        csr: &str,
+        token: Option<&str>,
+        identity: Option<&str>,
+    ) -> Result<Vec<String>, Status> {
+        let failed = |error: &dyn std::fmt::Display| Status::aborted(format!("in the test: {error}"));
         let metadata = identity.map(|identity| {
             let value = Value { kind: Some(Kind::StringValue(identity.to_owned())) };
             Struct { fields: [("ImpersonatedIdentity".to_owned(), value)].into() }
         });
-        let mut request =
-            Request::new(IstioCertificateRequest { csr, metadata, ..IstioCertificateRequest::default() });
+        let mut request = Request::new(IstioCertificateRequest {
+            csr: csr.to_owned(),
+            metadata,
+            ..IstioCertificateRequest::default()
+        });
         request.set_timeout(LIMIT);
         if let Some(token) = token {
             let value = MetadataValue::try_from(format!("Bearer {token}")).map_err(|error| failed(&error))?;
@@ -175,7 +198,7 @@ impl Asker {
         if chain.len() < 2 {
             return Err(failed(&"an answer of fewer than two elements"));
         }
-        Ok(Certificate { chain, key: key.serialize_pem() })
+        Ok(chain)
     }
 }
 
