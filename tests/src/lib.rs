@@ -1,7 +1,7 @@
 //! What the tests that cross crates share: meshes from YAML, proxies, what an engine serves in comparable form, a control plane.
 //!
 //! Start in `tests/`: `property_*` (incremental equals scratch), `cost_*` (what a change remakes), `feature` (YAML to decoded xDS over
-//! gRPC), `golden` (readable cases, each accepted by Envoy), `live_*` (real Envoys),
+//! gRPC), `golden` (readable cases, each accepted by Envoy), `live_*` (real Envoys; [`meshed`]: with certificates),
 //! `kube_*` (a real Kubernetes API server).
 
 pub mod control_plane;
@@ -9,4 +9,5 @@ pub mod golden;
 pub mod kubernetes;
 pub mod live;
 pub mod mesh;
+pub mod meshed;
 pub mod served;

@@ -1,0 +1,151 @@
+//! A client and a server, each a pod with an agent and an Envoy; and a pod that is none of the mesh.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use meltemi_testkit::http::{App, Connect};
+use meltemi_testkit::netns::Pod;
+use meltemi_tests::meshed::{
+    Answered, Mesh, MeshedPod, Peer, Presented, SERVICE, Settings, TARGET, Tap, entry, peer_authentication, service, until,
+};
+
+/// How long certificates live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// A day.
+    Calm,
+    /// [`BRIEF`].
+    Brief,
+}
+
+/// A life of which a test sees several. Agents renew after a quarter of it, so that a busy machine has the rest to do it in.
+pub(crate) const BRIEF: Duration = Duration::from_secs(40);
+
+/// The name of the service, and what its host is called in the requests of a client.
+pub(crate) const APP: &str = "myapp";
+
+/// What a sidecar asks for when it calls the service (SNI).
+pub(crate) const SNI: &str = "outbound_.80_._.myapp.default.svc.cluster.local";
+
+pub(crate) const CLIENT: &str = "spiffe://cluster.local/ns/default/sa/client";
+pub(crate) const SERVER: &str = "spiffe://cluster.local/ns/default/sa/server";
+
+/// The service whose only pod is a [`Tap`], and its address.
+pub(crate) const TAPPED: (&str, SocketAddr) =
+    ("tapped", SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 96, 0, 11)), 80));
+
+/// The file with the policy of the namespace.
+const POLICY: &str = "policy.yaml";
+
+/// The world. The pods end before the network.
+pub(crate) struct World {
+    pub(crate) client: MeshedPod,
+    pub(crate) server: MeshedPod,
+    pub(crate) app: App,
+    pub(crate) tap: Tap,
+    /// In the mesh's network, and with no part in the mesh.
+    pub(crate) stranger: Pod,
+    pub(crate) mesh: Mesh,
+    life: Life,
+}
+
+impl World {
+    pub(crate) async fn start(life: Life) -> Result<Self> {
+        let settings = Settings { life: (life == Life::Brief).then_some(BRIEF) };
+        let mut mesh = Mesh::new(settings)?;
+        let [client, server, stranger] = ["client", "server", "stranger"].map(|name| mesh.plain(name));
+        let (client, server, stranger) = (client?, server?, stranger?);
+        let app = App::builder(APP, "v1").inside(&server).port(TARGET).start().await?;
+        let tap = Tap::start(&stranger, TARGET).await?;
+        let (tapped, tapped_at) = TAPPED;
+        for (file, yaml) in [
+            ("service.yaml", service(APP, SERVICE, TARGET)),
+            ("server.yaml", entry("server", APP, "v1", "server", app.address())),
+            ("tapped.yaml", service(tapped, tapped_at, TARGET)),
+            ("tap.yaml", entry("tap", tapped, "v2", "tap", tap.address())),
+            (POLICY, peer_authentication("default", "PERMISSIVE")),
+        ] {
+            mesh.write(file, &yaml)?;
+        }
+        mesh.restart().await?;
+        let mut client = mesh.join(client, "client", "client", &[("app", "client")]).await?;
+        let mut server = mesh.join(server, "server", "server", &[("app", APP), ("version", "v1")]).await?;
+        let whole = async {
+            client.ready().await?;
+            server.ready().await?;
+            mesh.server()?.in_force(0, 2).await
+        };
+        let outcome = whole.await;
+        let world = Self { client, server, app, tap, stranger, mesh, life };
+        outcome.with_context(|| world.logs())?;
+        Ok(world)
+    }
+
+    pub(crate) fn life(&self) -> Life {
+        self.life
+    }
+
+    /// What everybody said: for a test that failed.
+    pub(crate) fn logs(&self) -> String {
+        let control_plane = self.mesh.server().map_or_else(|error| error.to_string(), |server| server.log());
+        format!(
+            "the control plane's log:\n{control_plane}\nthe client's log:\n{}\nthe server's log:\n{}",
+            self.client.agent().log(),
+            self.server.agent().log()
+        )
+    }
+
+    /// Where the server's pod takes connections.
+    pub(crate) fn inbound(&self) -> SocketAddr {
+        self.app.address()
+    }
+
+    /// The stranger's way to make sockets.
+    pub(crate) fn strange(&self) -> Connect {
+        self.stranger.connector()
+    }
+
+    /// Saves a mode for the whole namespace, and waits until both sidecars have it.
+    pub(crate) async fn mode(&self, mode: &str) -> Result<()> {
+        self.mesh.save(POLICY, &peer_authentication("default", mode), 2).await
+    }
+
+    /// Fails unless a request from the client's pod to the service is answered by the app.
+    pub(crate) async fn call(&self) -> Result<serde_json::Value> {
+        let answer = self.client.get(SERVICE, APP).await?;
+        ensure!(answer.status == 200 && answer.version() == Some("v1"), "{} {}", answer.status, answer.text());
+        Ok(answer.json())
+    }
+
+    /// Asks the control plane for a certificate of that account in namespace `default`, with a token of it.
+    pub(crate) async fn certificate(&self, account: &str) -> Result<Presented> {
+        let token = self.mesh.token(&format!("default/{account}"), Duration::from_secs(3600)).await?;
+        self.mesh.control_plane()?.certificate(Some(&token), None, 0).await
+    }
+
+    /// What the server's pod answers to a stranger's TLS.
+    pub(crate) async fn knock(&self, peer: Peer<'_>) -> Result<Answered> {
+        peer.get(&self.strange(), self.inbound(), APP).await
+    }
+
+    /// Waits until the server's pod answers a stranger without TLS, or does not, by the app's own count.
+    pub(crate) async fn until_plaintext(&self, is_answered: bool) -> Result<()> {
+        until(&format!("plaintext is answered: {is_answered}"), async || {
+            ensure!(self.plaintext().await? == is_answered, "it is answered: {}", !is_answered);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whether the app is reached by a stranger without TLS.
+    pub(crate) async fn plaintext(&self) -> Result<bool> {
+        let path = "/plaintext";
+        let before = self.app.count(|seen| seen.path == path);
+        let request = meltemi_testkit::http::Request::get(path).host(APP);
+        let answered = request.send_through(&self.strange(), self.inbound()).await.is_ok_and(|answer| answer.status == 200);
+        let reached = self.app.count(|seen| seen.path == path) > before;
+        ensure!(answered == reached, "answered: {answered}, reached: {reached}");
+        Ok(answered)
+    }
+}
