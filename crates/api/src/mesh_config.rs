@@ -1,5 +1,7 @@
 //! MeshConfig: the settings of the whole mesh, in ConfigMap `istio` (Istio's reference: istio.mesh.v1alpha1).
 
+use std::sync::Arc;
+
 use meltemi_names::Port;
 
 use crate::decode::{finding_of, reader};
@@ -43,8 +45,9 @@ pub struct MeshConfig {
     pub default_http_retry_policy: Option<Retries>,
     /// Where the resources for the whole mesh are.
     pub root_namespace: String,
-    /// Not supported yet.
-    pub trust_domain: not_yet::MeshSetting,
+    /// Whose identities the mesh's workloads have: the first part of each, after `spiffe://`.
+    #[serde(deserialize_with = "trust_domain")]
+    pub trust_domain: Arc<str>,
     /// Of services without `exportTo`.
     pub default_service_export_to: Vec<ExportTo>,
     /// Of VirtualServices without `exportTo`.
@@ -87,8 +90,8 @@ pub struct MeshConfig {
     pub path_normalization: not_yet::MeshSetting,
     /// Not supported yet.
     pub tcp_keepalive: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub trust_domain_aliases: not_yet::MeshSetting,
+    /// Trust domains whose identities count as the mesh's own: such as the one it had before.
+    pub trust_domain_aliases: Vec<Arc<str>>,
     /// Not supported yet.
     pub ca_certificates: not_yet::MeshSetting,
     /// Not supported yet.
@@ -139,7 +142,7 @@ impl Default for MeshConfig {
             protocol_detection_timeout: seconds(0),
             default_http_retry_policy: None,
             root_namespace: "istio-system".to_owned(),
-            trust_domain: not_yet::MeshSetting::default(),
+            trust_domain: DEFAULT_TRUST_DOMAIN.into(),
             default_service_export_to: vec![ExportTo::All],
             default_virtual_service_export_to: vec![ExportTo::All],
             default_destination_rule_export_to: vec![ExportTo::All],
@@ -161,7 +164,7 @@ impl Default for MeshConfig {
             locality_lb_setting: not_yet::LocalityLbSetting::default(),
             path_normalization: not_yet::MeshSetting::default(),
             tcp_keepalive: not_yet::MeshSetting::default(),
-            trust_domain_aliases: not_yet::MeshSetting::default(),
+            trust_domain_aliases: Vec::new(),
             ca_certificates: not_yet::MeshSetting::default(),
             certificates: not_yet::MeshSetting::default(),
             discovery_selectors: Vec::new(),
@@ -210,6 +213,15 @@ pub(crate) fn read_mesh_config(text: &str, path: &FieldPath) -> (Option<MeshConf
             (None, findings)
         }
     }
+}
+
+/// The trust domain of a mesh that writes none (Istio: pkg/config/constants).
+pub const DEFAULT_TRUST_DOMAIN: &str = "cluster.local";
+
+/// An empty text is the default, as in Istio.
+fn trust_domain<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    let written = crate::value::non_empty(deserializer)?;
+    Ok(written.map_or_else(|| DEFAULT_TRUST_DOMAIN.into(), Arc::from))
 }
 
 /// How an access log is written.

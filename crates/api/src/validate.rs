@@ -50,6 +50,10 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
         retry::check(retries, &path.key("defaultHttpRetryPolicy"), &mut report);
     }
     report.duration(&path.key("connectTimeout"), Some(mesh.connect_timeout));
+    report.trust_domain(&path.key("trustDomain"), &mesh.trust_domain);
+    for (index, alias) in mesh.trust_domain_aliases.iter().enumerate() {
+        report.trust_domain(&path.key("trustDomainAliases").index(index), alias);
+    }
     if mesh.proxy_listen_port == mesh.proxy_inbound_listen_port {
         report.error(
             &path.key("proxyInboundListenPort"),
@@ -76,6 +80,18 @@ impl Report {
 
     fn warning(&mut self, path: &FieldPath, code: &'static str, message: impl Into<String>) {
         self.add(Finding::warning(code, message).at(path));
+    }
+
+    /// SPIFFE's rule for trust domains (SPIFFE-ID, 2.1), and `@`, which Istio writes as a dot (pkg/spiffe/spiffe.go).
+    fn trust_domain(&mut self, path: &FieldPath, domain: &str) {
+        let letter = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'@');
+        if domain.is_empty() || domain.len() > 255 || !domain.bytes().all(letter) {
+            self.error(
+                path,
+                "bad-trust-domain",
+                format!("`{domain}` is no trust domain: lower case letters, digits, dots, hyphens and underscores, at most 255"),
+            );
+        }
     }
 
     /// Istio's rule for durations: a millisecond or more, and whole milliseconds.

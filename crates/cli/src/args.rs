@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::ca_args::{CaCommand, CertificateArgs, TokenArgs};
 use crate::cmd::KindName;
 use crate::cmd::crds;
 use crate::host_port::HostPort;
@@ -34,6 +35,11 @@ pub(crate) enum Command {
     ProxyStatus(ProxyStatusArgs),
     /// Print the CustomResourceDefinitions of the Istio kinds, for `kubectl apply --server-side -f -`.
     Crds(CrdsArgs),
+    /// Print a token by which a workload proves to the control plane that uses a state folder that it is that service account.
+    Token(TokenArgs),
+    /// Show or change what signs the workloads' certificates.
+    #[command(subcommand)]
+    Ca(CaCommand),
     /// Wait until every proxy that needs an object has it, on all replicas.
     ///
     /// Exits with 0 when it is so, and with 1 when the time is up: then it names the proxies that do not have it, and why.
@@ -81,13 +87,14 @@ pub(crate) struct ServeArgs {
     /// The namespace of objects that name none.
     #[arg(long, value_name = "NS", env = "MELTEMI_NAMESPACE", default_value = "default")]
     pub(crate) namespace: String,
-    /// Where state is kept (used by the certificate authority).
+    /// Where the certificate authority keeps its keys and its state, without a cluster. Only its owner may read them; the bundle of roots
+    /// for agents is its root-cert.pem.
     #[arg(long, value_name = "DIR", env = "MELTEMI_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// Where proxies connect, without TLS. Port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", env = "MELTEMI_XDS_ADDRESS", value_parser = meltemi_serve::parse_address)]
     pub(crate) xds_address: Option<SocketAddr>,
-    /// Where proxies connect with TLS.
+    /// Where proxies connect with TLS, and workloads ask for certificates; with --state-dir. Port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", env = "MELTEMI_SECURE_XDS_ADDRESS", value_parser = meltemi_serve::parse_address)]
     pub(crate) secure_xds_address: Option<SocketAddr>,
     /// Where readiness is asked.
@@ -109,13 +116,15 @@ pub(crate) struct ServeArgs {
     /// the replicas find each other.
     #[arg(long, value_name = "ADDRESS", env = "MELTEMI_PEER", value_delimiter = ',', value_parser = HostPort::parse)]
     pub(crate) peer: Vec<HostPort>,
+    #[command(flatten)]
+    pub(crate) certificates: CertificateArgs,
     /// How logs are written.
     #[arg(long, value_enum, env = "MELTEMI_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
 }
 
 /// A duration as Go and Kubernetes write it: `90s`, `1h30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     meltemi_api::value::Duration::parse(text).map(|duration| duration.0).map_err(|error| error.to_string())
 }
 

@@ -1,9 +1,11 @@
 //! The commands.
 
 mod bootstrap;
+mod ca;
 pub(crate) mod crds;
 mod proxy_status;
 mod serve;
+mod token;
 mod translate;
 mod validate;
 mod wait;
@@ -22,6 +24,8 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bootstrap(args) => bootstrap::run(&args),
         Command::ProxyStatus(args) => proxy_status::run(&args),
         Command::Crds(args) => crds::run(&args),
+        Command::Token(args) => token::run(&args),
+        Command::Ca(command) => ca::run(&command),
         Command::Wait(args) => wait::run(&args),
     }
 }

@@ -6,6 +6,7 @@
 
 mod args;
 mod bootstrap;
+mod ca_args;
 mod cmd;
 mod failure;
 mod folder;

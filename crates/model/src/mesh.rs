@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
-use meltemi_api::{MeshConfig, Object};
+use meltemi_api::{MeshConfig, Object, Spec};
 use meltemi_memo::World;
 use meltemi_names::ObjectKey;
 
@@ -38,6 +38,16 @@ impl Mesh {
     /// The object in force under `key`. As [`Mesh::objects`], not for answers that are remembered.
     pub fn object(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
         self.objects.get(key)
+    }
+
+    /// The settings in force. As [`Mesh::objects`], not for answers that are remembered (those ask
+    /// [`crate::settings::settings`]).
+    pub fn settings(&self) -> Arc<MeshConfig> {
+        let object = self.filed(&IndexKey::Settings).next().and_then(|key| self.objects.get(key));
+        match object.map(|object| &object.spec) {
+            Some(Spec::ConfigMap(config)) => Arc::new(config.mesh.clone()),
+            _ => Arc::clone(&self.defaults),
+        }
     }
 
     /// Objects whose present text was refused, with the reason; the last good one, if any, is among [`Mesh::objects`].

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::findings::Findings;
+use crate::identity::{self, Domains};
 use crate::leader::{self, Candidate};
 use crate::metrics::{Metrics, StatusMetrics};
 use crate::pages::{self, Shown};
@@ -50,6 +51,17 @@ pub enum Failure {
     /// There is no way to the cluster.
     #[error(transparent)]
     Cluster(#[from] ConnectError),
+    /// The state folder cannot be used.
+    #[error(transparent)]
+    State(#[from] identity::StateFailed),
+    /// The state folder's socket cannot be made.
+    #[error("{}: {source}; `meltemi ca` asks there: the state folder must be on a file system that has sockets, and its path short", path.display())]
+    Control {
+        /// The socket.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A task broke.
     #[error("the {name} ended: {reason}")]
     Task {
@@ -73,6 +85,8 @@ pub enum Failure {
 pub struct Running {
     /// Where proxies connect.
     pub xds: SocketAddr,
+    /// Where proxies connect with TLS, if there is an authority.
+    pub secure_xds: Option<SocketAddr>,
     /// Where readiness is asked.
     pub http: SocketAddr,
     /// Where metrics, version and debug pages are.
@@ -146,9 +160,21 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         }
         None => None,
     };
+    let (domains, rules) = Domains::new(config.identity.node_accounts.clone());
+    let mut tasks = JoinSet::new();
+    let given = identity::Given {
+        config: &config,
+        domains: rules,
+        ready: is_ready.clone(),
+        drained: drained.clone(),
+    };
+    let identity = identity::start(given, &mut registry, &mut tasks).await?;
+    let secure = match &identity {
+        Some(_) => Some(listen::bind(Listener::SecureXds, config.secure_xds).await?),
+        None => None,
+    };
     tell_source(&config, cluster.as_ref().map(|(_, cluster)| cluster));
 
-    let mut tasks = JoinSet::new();
     let stopped = |drained: &watch::Receiver<bool>| {
         let mut drained = drained.clone();
         async move {
@@ -199,13 +225,15 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         ready,
         generation: generation_sender,
         waiting: waiting_sender,
+        domains,
         findings: Findings::new(config.terminal),
         metrics,
         book,
         ledger,
     });
 
-    let directory = Arc::new(StreamRegistry(Arc::clone(&streams)));
+    let gate = identity.as_ref().map(identity::Identity::gate).unwrap_or_default();
+    let directory = Arc::new(StreamRegistry { streams: Arc::clone(&streams), gate });
     let discovery = DiscoveryServer::new(
         directory,
         Settings::default(),
@@ -213,6 +241,11 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         drained.clone(),
         u64::from(std::process::id()),
     );
+    let mut secure_xds = None;
+    if let Some((identity, (socket, address))) = identity.zip(secure) {
+        secure_xds = Some(address);
+        tasks.spawn(identity::serve(socket, identity, discovery.clone(), drained.clone()));
+    }
     let stop = stopped(&drained);
     tasks.spawn(async move {
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(xds_socket);
@@ -225,7 +258,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     tasks.spawn(writer.map(|ended| {
         ended.map_err(|error| Failure::Serve { listener: Listener::Xds, reason: error.to_string() })
     }));
-    Ok(Running { xds, http, monitoring, streams, propagation, generation, waiting, drain, tasks })
+    Ok(Running { xds, secure_xds, http, monitoring, streams, propagation, generation, waiting, drain, tasks })
 }
 
 /// Starts what writes the objects' status, on the replica that is elected to.

@@ -14,6 +14,7 @@ use meltemi_views::{Applied, Engine, Options, ProxyId};
 use tokio::sync::{mpsc, watch};
 
 use crate::findings::Findings;
+use crate::identity::Domains;
 use crate::metrics::Metrics;
 use crate::pace::until;
 use crate::propagation::Book;
@@ -36,6 +37,8 @@ pub(crate) struct Mesh {
     pub(crate) generation: watch::Sender<Generation>,
     /// How many events wait for what they refer to.
     pub(crate) waiting: watch::Sender<usize>,
+    /// Is told of the settings.
+    pub(crate) domains: Domains,
     pub(crate) findings: Findings,
     pub(crate) metrics: Metrics,
     /// What of it all can be asked about single objects.
@@ -59,6 +62,7 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             ready,
             generation,
             waiting,
+            domains,
             findings,
             metrics,
             book,
@@ -72,6 +76,7 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             streams,
             generation,
             waiting,
+            domains,
             findings,
             metrics,
             book,
@@ -102,6 +107,7 @@ struct Writer {
     streams: Weak<Streams>,
     generation: watch::Sender<Generation>,
     waiting: watch::Sender<usize>,
+    domains: Domains,
     findings: Findings,
     metrics: Metrics,
     book: Arc<Book>,
@@ -189,6 +195,7 @@ impl Writer {
     fn publish(&mut self, events: Vec<Event>) {
         let started = Instant::now();
         let applied = self.engine.apply(events);
+        self.domains.follow(&self.engine.mesh().settings());
         self.send_views(&applied.proxies);
         self.book.published(&applied, &self.engine);
         let Applied { generation, changes, proxies, findings, .. } = applied;

@@ -1,0 +1,121 @@
+//! What is told about certificates on the command line: to `serve`, to `token` and to `ca`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use meltemi_serve::identity::{Lifetimes, Settings};
+
+use crate::args::{TextOrJson, duration};
+
+/// Options of `serve`; the variables are those of Istio.
+#[derive(Debug, Args)]
+pub(crate) struct CertificateArgs {
+    /// How long a workload's certificate lives where its request says nothing.
+    #[arg(long, value_name = "DURATION", env = "DEFAULT_WORKLOAD_CERT_TTL", default_value = "24h", value_parser = duration)]
+    workload_cert_ttl: Duration,
+    /// The longest life that a request may ask for.
+    #[arg(long, value_name = "DURATION", env = "MAX_WORKLOAD_CERT_TTL", default_value = "2160h", value_parser = duration)]
+    max_workload_cert_ttl: Duration,
+    /// A service account, as NAMESPACE/NAME, that may ask for the identities of the pods on its node (a node's proxy, such as ztunnel);
+    /// repeat it for more.
+    #[arg(long, value_name = "NS/NAME", env = "CA_TRUSTED_NODE_ACCOUNTS", value_delimiter = ',', value_parser = Account::parse)]
+    trusted_node_accounts: Vec<Account>,
+    /// A name or an address that clients call this control plane by, besides those of its Services; repeat it for more.
+    #[arg(long, value_name = "HOST", env = "ISTIOD_CUSTOM_HOST", value_delimiter = ',')]
+    custom_host: Vec<String>,
+}
+
+impl CertificateArgs {
+    pub(crate) fn settings(&self, state_dir: Option<PathBuf>) -> anyhow::Result<Settings> {
+        let lifetimes = Lifetimes { usual: self.workload_cert_ttl, longest: self.max_workload_cert_ttl };
+        if lifetimes.usual < Duration::from_secs(1) || lifetimes.longest < lifetimes.usual {
+            anyhow::bail!(
+                "--workload-cert-ttl must be a second at least, and no more than --max-workload-cert-ttl"
+            );
+        }
+        let accounts = self.trusted_node_accounts.iter();
+        Ok(Settings {
+            state_dir,
+            lifetimes,
+            node_accounts: accounts
+                .map(|account| (account.namespace.clone(), account.name.clone()))
+                .collect(),
+            custom_hosts: self.custom_host.clone(),
+            ..Settings::default()
+        })
+    }
+}
+
+/// A service account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl Account {
+    /// Reads `NAMESPACE/NAME`.
+    ///
+    /// # Errors
+    /// With what to write instead.
+    fn parse(text: &str) -> Result<Self, String> {
+        let is_name = |name: &str| {
+            (1..=253).contains(&name.len())
+                && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
+        };
+        match text.trim().split_once('/') {
+            Some((namespace, name)) if is_name(namespace) && is_name(name) => {
+                Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+            }
+            _ => {
+                Err(format!("`{text}` is no service account; write it as NAMESPACE/NAME, as in shop/reviews"))
+            }
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// The state folder of the control plane.
+    #[arg(long, value_name = "DIR", env = "MELTEMI_STATE_DIR")]
+    pub(crate) state_dir: PathBuf,
+    /// For which service account.
+    #[arg(long, value_name = "NS/NAME", value_parser = Account::parse)]
+    pub(crate) r#for: Account,
+    /// For how long, a day at most. Whoever holds the token is that account meanwhile.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub(crate) life: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CaCommand {
+    /// Show what signs, what is trusted, and where a change of it stands.
+    Status(CaStatusArgs),
+    /// Change the root: trust both, until every workload does; sign with the new one; trust the old one until all that it signed has
+    /// expired. It takes the longest life of a certificate, twice; this command may be left and called again.
+    Rotate(CaRotateArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CaStatusArgs {
+    /// The state folder of the control plane.
+    #[arg(long, value_name = "DIR", env = "MELTEMI_STATE_DIR")]
+    pub(crate) state_dir: PathBuf,
+    /// How the status is printed.
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: TextOrJson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CaRotateArgs {
+    /// The state folder of the control plane.
+    #[arg(long, value_name = "DIR", env = "MELTEMI_STATE_DIR")]
+    pub(crate) state_dir: PathBuf,
+    /// Do the next step now, whatever it waits for. It says first who loses connections by that, and does one step each time.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// For how long the change is watched at most; it goes on by itself.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+}
