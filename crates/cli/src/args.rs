@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::agent_args::AgentArgs;
 use crate::ca_args::{CaCommand, CertificateArgs, TokenArgs};
 use crate::cmd::KindName;
 use crate::cmd::crds;
-use crate::host_port::HostPort;
+use meltemi_agent::HostPort;
 use crate::logging::LogFormat;
 use crate::proxy_args::ProxyArgs;
 
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Translate(TranslateArgs),
     /// Print a bootstrap with which Envoy connects as that proxy.
     Bootstrap(BootstrapArgs),
+    /// Run beside Envoy: its certificate, its configuration, its life.
+    Agent(Box<AgentArgs>),
     /// Show every connected proxy: in sync, sent or rejected, and why.
     ProxyStatus(ProxyStatusArgs),
     /// Print the CustomResourceDefinitions of the Istio kinds, for `kubectl apply --server-side -f -`.

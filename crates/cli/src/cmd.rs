@@ -1,5 +1,6 @@
 //! The commands.
 
+mod agent;
 mod bootstrap;
 mod ca;
 pub(crate) mod crds;
@@ -18,6 +19,7 @@ use crate::args::Command;
 /// Runs a command.
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Agent(args) => agent::run(*args),
         Command::Serve(args) => serve::run(*args),
         Command::Validate(args) => validate::run(&args),
         Command::Translate(args) => translate::run(&args),
