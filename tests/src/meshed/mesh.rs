@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::control_plane::ControlPlane;
 use super::pod::{MeshedPod, Plan};
 use super::signer::Signer;
+use super::until;
 use crate::live::{Addresses, Server, free_port};
 
 /// The address of a service, which no machine has: only a sidecar can take the connection.
@@ -17,6 +18,9 @@ pub const SERVICE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::n
 
 /// Where apps listen.
 pub const TARGET: u16 = 9080;
+
+/// In the state folder: what workloads trust.
+const ROOTS: &str = "root-cert.pem";
 
 /// The mesh. Pods end before it does: a network is only removed when nothing runs in it.
 pub struct Mesh {
@@ -83,8 +87,12 @@ impl Mesh {
         if let Some(life) = &life {
             arguments.extend(["--workload-cert-ttl", life, "--max-workload-cert-ttl", life]);
         }
-        let server = Server::launch(&arguments, self.addresses).await?.when_ready().await?;
-        self.server = Some(server);
+        let server = self.server.insert(Server::launch(&arguments, self.addresses).await?.when_ready().await?);
+        // What signs is there a moment after the mesh is, and what is trusted is published with it.
+        let roots = self.state.path().join(ROOTS);
+        until("the roots are published", async || Ok(drop(std::fs::metadata(&roots)?)))
+            .await
+            .with_context(|| server.log())?;
         Ok(())
     }
 
@@ -117,7 +125,7 @@ impl Mesh {
     /// # Errors
     /// When the control plane has published nothing.
     pub fn roots(&self) -> Result<String> {
-        std::fs::read_to_string(self.state.path().join("root-cert.pem")).context("the roots of the mesh")
+        std::fs::read_to_string(self.state.path().join(ROOTS)).context("the roots of the mesh")
     }
 
     /// What signs now, taken from the state folder: for certificates that the authority itself would never make.

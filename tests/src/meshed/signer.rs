@@ -8,7 +8,7 @@ use rcgen::{
     SanType,
 };
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// What signs.
 pub struct Signer {
@@ -120,9 +120,4 @@ pub(super) fn request(key: &KeyPair) -> Result<String> {
 /// Never, on a machine with random numbers.
 pub(super) fn key() -> Result<KeyPair> {
     Ok(KeyPair::generate()?)
-}
-
-/// The key of a certificate that was asked for.
-pub(super) fn pkcs8(key: &KeyPair) -> PrivateKeyDer<'static> {
-    PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()))
 }

@@ -49,7 +49,7 @@ fn main() -> Result<()> {
     let shared = Arc::new(Shared::new()?);
     let trials = tests.map(|(name, life, test)| {
         let shared = Arc::clone(&shared);
-        Trial::test(name, move || shared.run(life, test).map_err(|error| format!("{error:?}").into()))
+        Trial::test(name, move || shared.run(life, test).map_err(|error| format!("{error:#}").into()))
             .with_ignored_flag(missing.is_some())
     });
     let mut arguments = Arguments::from_args();
