@@ -13,6 +13,8 @@ mod hosts;
 mod http_match;
 mod http_route;
 mod labels;
+mod mesh_tls;
+mod peer_authentication;
 mod reach;
 mod retry;
 mod service;
@@ -36,6 +38,7 @@ pub(crate) fn object(object: &Object) -> Vec<Finding> {
         Spec::VirtualService(service) => virtual_service::check(service, &object.meta, &spec, &mut report),
         Spec::DestinationRule(rule) => destination_rule::check(rule, &object.meta, &spec, &mut report),
         Spec::WorkloadEntry(entry) => workload_entry::check(entry, &spec, &mut report),
+        Spec::PeerAuthentication(policy) => peer_authentication::check(policy, &spec, &mut report),
         Spec::Service(service) => service::check(service, &object.meta, &spec, &mut report),
         Spec::Namespace => annotations::of_distribution(&object.meta, &mut report),
         Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::ConfigMap(_) => {}
@@ -61,6 +64,7 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
             "inbound and outbound connections need ports of their own",
         );
     }
+    mesh_tls::check(mesh, path, &mut report);
     report.0
 }
 

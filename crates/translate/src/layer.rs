@@ -61,6 +61,7 @@ impl Question for LayersOf {
             http10: proxy.http10,
             access_log: proxy.access_log,
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
+            has_certificates: proxy.has_certificates,
         })];
         // Without redirection nothing reaches the proxy that was not sent to it by name (Istio: no inbound in mode NONE).
         if proxy.kind == ProxyKind::Sidecar && proxy.interception != Interception::None {
@@ -70,6 +71,8 @@ impl Question for LayersOf {
                 interception: proxy.interception,
                 family: proxy.family(),
                 access_log: proxy.access_log,
+                policy: workload.policy.clone(),
+                has_certificates: proxy.has_certificates,
             }));
         }
         layers
@@ -98,6 +101,7 @@ impl Question for PartsOf {
                         selectors: Arc::clone(&key.selectors),
                         http10: key.http10,
                         access_log: key.access_log,
+                        has_certificates: key.has_certificates,
                     }),
                     PartKey::Routes(RoutesKey {
                         namespace: key.namespace.clone(),
@@ -117,6 +121,7 @@ impl Question for PartsOf {
                         node: key.node.clone(),
                         family: key.family,
                         redirected: key.interception != Interception::None,
+                        has_certificates: key.has_certificates,
                     })
                 });
                 fixed.into_iter().chain(services).collect()

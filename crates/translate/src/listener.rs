@@ -24,12 +24,13 @@ use meltemi_model::Mesh;
 use meltemi_model::proxy::{Interception, IpFamily};
 use meltemi_model::read::Read;
 use meltemi_model::workload::InboundPort;
-use meltemi_names::{Namespace, Port, Selector};
+use meltemi_names::{Namespace, ObjectKey, Port, Selector};
 
 pub use self::bind::{Bind, Treatment, has_own_route};
 pub use self::plan::{Backend, HttpChain, OutboundListener, ShadowedBy};
 pub use self::policy::ConnectionPolicy;
 
+pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
 use crate::cluster::ClusterKey;
 use crate::key::{Made, Members, ResourceKey};
@@ -49,6 +50,8 @@ pub struct ListenersKey {
     pub http10: bool,
     /// As in [`crate::key::OutboundKey`].
     pub access_log: bool,
+    /// As in [`crate::key::OutboundKey`].
+    pub has_certificates: bool,
 }
 
 impl Question for ListenersKey {
@@ -105,7 +108,7 @@ pub enum ListenerKey {
         access_log: bool,
     },
     /// Takes what iptables redirects to the workload, `virtualInbound`.
-    VirtualInbound(InboundKey),
+    VirtualInbound(InboundListener),
 }
 
 impl Question for ListenerKey {
@@ -137,6 +140,10 @@ pub struct InboundKey {
     pub family: IpFamily,
     /// As in [`crate::key::OutboundKey`].
     pub access_log: bool,
+    /// The PeerAuthentication that selects the workload.
+    pub policy: Option<ObjectKey>,
+    /// As in [`crate::key::OutboundKey`].
+    pub has_certificates: bool,
 }
 
 /// The inbound listener and clusters.
@@ -148,7 +155,7 @@ impl Question for InboundPartKey {
     type Answer = Members;
     const NAME: &'static str = "part: inbound";
 
-    fn answer(&self, _read: &Read<'_>) -> Members {
+    fn answer(&self, read: &Read<'_>) -> Members {
         let clusters = self.0.ports.iter().map(|port| ClusterKey::Inbound {
             service: port.service.clone(),
             port: port.port,
@@ -158,7 +165,7 @@ impl Question for InboundPartKey {
         });
         let passthrough = ClusterKey::InboundPassthrough { family: self.0.family };
         let clusters = clusters.chain([passthrough]).map(ResourceKey::Cluster);
-        let listener = ResourceKey::Listener(ListenerKey::VirtualInbound(self.0.clone()));
+        let listener = ResourceKey::Listener(ListenerKey::VirtualInbound(InboundListener::of(read, &self.0)));
         clusters.chain([listener]).collect()
     }
 }

@@ -230,6 +230,8 @@ fn variables(pod: &Pod, plan: &Plan<'_>) -> Result<Vec<(String, String)>> {
     ];
     if let Some(life) = plan.life {
         variables.push(("SECRET_TTL", format!("{}s", life.as_secs())));
+        // Renewed when so much of it is left: a busy machine has the rest of a short life to do it in.
+        variables.push(("SECRET_GRACE_PERIOD_RATIO", "0.75".to_owned()));
     }
     Ok(variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }

@@ -52,6 +52,7 @@ impl Bench {
     /// `virtualInbound` of a pod with that label `app`.
     fn inbound(&self, app: &str) -> Arc<Resource> {
         let proxy = Proxy {
+            has_certificates: false,
             id: "pod.default".into(),
             kind: ProxyKind::Sidecar,
             namespace: "default".into(),
@@ -75,6 +76,8 @@ impl Bench {
             interception: Interception::Redirect,
             family: IpFamily::V4,
             access_log: false,
+            policy: workload.policy.clone(),
+            has_certificates: false,
         };
         let mut listeners = self.listeners(PartKey::Inbound(InboundPartKey(key)));
         assert_eq!(listeners.len(), 1, "one inbound listener");
@@ -90,6 +93,7 @@ fn redirected() -> ListenersKey {
         selectors: Arc::default(),
         http10: false,
         access_log: false,
+        has_certificates: false,
     }
 }
 
