@@ -45,7 +45,7 @@ impl Mesh {
     pub fn settings(&self) -> Arc<MeshConfig> {
         let object = self.filed(&IndexKey::Settings).next().and_then(|key| self.objects.get(key));
         match object.map(|object| &object.spec) {
-            Some(Spec::ConfigMap(config)) => Arc::new(config.mesh.clone()),
+            Some(Spec::ConfigMap(config)) => Arc::clone(&config.mesh),
             _ => Arc::clone(&self.defaults),
         }
     }
