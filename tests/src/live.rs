@@ -48,7 +48,7 @@ pub fn free_port() -> Result<u16> {
     bail!("no port of {PORTS:?} is free on 127.0.0.1")
 }
 
-fn ticks() -> Interval {
+pub(crate) fn ticks() -> Interval {
     let mut ticks = interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks

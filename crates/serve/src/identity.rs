@@ -24,7 +24,6 @@ mod verifier;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use meltemi_ca::limits::Limits;
 use meltemi_ca::server::{CertificateServer, Settings as CertificateSettings};
@@ -166,6 +165,3 @@ pub(crate) async fn start(
     );
     Ok(Some(Identity { authenticator, certificates, tls, domains: given.domains, metrics }))
 }
-
-/// How long a handshake may take, from the connection to its end: a client on another continent needs a second.
-pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);

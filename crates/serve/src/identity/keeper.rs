@@ -4,6 +4,8 @@
 //! Invariant: the state is replaced by compare-and-set, and what this replica goes by is what was last read or kept.
 
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

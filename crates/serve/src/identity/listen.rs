@@ -19,12 +19,15 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::Identity;
 use super::connection::{Accepted, Secured};
 use super::metrics::{HandshakeRefused, IdentityMetrics};
 use super::verifier::{NoName, certified};
-use super::{HANDSHAKE, Identity};
 use crate::ports::Listener;
 use crate::wire::Failure;
+
+/// How long a handshake may take, from the connection to its end: a client on another continent needs a second.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// How many handshakes may be under way: enough for a mesh that comes back at once, and 10 MB at the most.
 const HANDSHAKES: usize = 256;

@@ -4,6 +4,8 @@
 //! Invariant: a certificate that is shown verifies to a root that clients were given, and its end was kept before it was signed.
 
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

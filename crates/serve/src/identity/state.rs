@@ -53,8 +53,8 @@ pub(crate) struct State {
 
 struct Shared {
     folder: Folder,
-    /// Compare-and-set is two steps on files.
-    swap: Mutex<()>,
+    /// Held while something is written: compare-and-set is several steps on files, and clearing up takes away what is half written.
+    writing: Mutex<()>,
 }
 
 impl State {
@@ -65,7 +65,7 @@ impl State {
             // What a crash left unfinished.
             folder.sweep()?;
             let key = own_key(&folder)?;
-            let shared = Shared { folder, swap: Mutex::new(()) };
+            let shared = Shared { folder, writing: Mutex::new(()) };
             // What cannot be used is said now, to whoever starts this.
             shared.load().map_err(|error| Failed::Kept(error.to_string()))?;
             Ok::<_, Failed>(Self { path, folder: Arc::new(shared), key: Arc::new(key) })
@@ -115,17 +115,21 @@ impl State {
     }
 }
 
+/// After so long the roots are written again when they could not be.
+const PUBLISH_AGAIN: Duration = Duration::from_secs(5);
+
 /// Writes the roots whenever they change.
 async fn publish(folder: Arc<Shared>, mut roots: watch::Receiver<Arc<str>>) {
     loop {
         let pem = Arc::clone(&roots.borrow_and_update());
         if !pem.is_empty() {
             let folder = Arc::clone(&folder);
-            let written = tokio::task::spawn_blocking(move || folder.folder.publish_roots(&pem)).await;
-            match written {
+            match tokio::task::spawn_blocking(move || folder.publish(&pem)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::error!(target: "ca", "agents do not see the roots of now: {error}");
+                    tracing::error!(target: "ca", "agents do not see the roots of now; it is tried again: {error}");
+                    let _ = tokio::time::timeout(PUBLISH_AGAIN, roots.changed()).await;
+                    roots.mark_changed();
                 }
                 Err(_) => return,
             }
@@ -185,8 +189,13 @@ impl Shared {
         Ok(Some(kept))
     }
 
+    fn publish(&self, roots: &str) -> Result<(), FolderError> {
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.folder.publish_roots(roots)
+    }
+
     fn swap(&self, from: Option<u64>, kept: &Kept) -> Result<(), KeepError> {
-        let _one = self.swap.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.folder.rotation().map_err(keep_error)?;
         if before.map(|rotation| rotation.revision()) != from {
             return Err(KeepError::Conflict);
@@ -278,6 +287,3 @@ impl Tokens for FolderTokens {
         std::future::ready(self.caller(token).map_err(Unknown::Nobody)).boxed()
     }
 }
-
-#[cfg(test)]
-mod tests;
