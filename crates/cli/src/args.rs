@@ -176,6 +176,9 @@ pub(crate) struct TranslateArgs {
     pub(crate) namespace: String,
     #[command(flatten)]
     pub(crate) proxy: ProxyArgs,
+    /// The proxy has the mesh's certificates, as beside an agent: it speaks mutual TLS.
+    #[arg(long)]
+    pub(crate) certificates: bool,
     /// How the configuration is printed.
     #[arg(short, long, value_enum, default_value = "yaml")]
     pub(crate) output: YamlOrJson,

@@ -23,7 +23,7 @@ use crate::index::workload_labels;
 use crate::mesh::Mesh;
 use crate::peer::TlsPorts;
 use crate::read::{self, Read, filed};
-pub use identity::{AllTakeTls, Identities, IdentitiesOf};
+pub use identity::{Identities, IdentitiesOf, TakeTls, WhoTakesTls};
 use slice::SliceEndpoints;
 use targets::{Target, TargetsOf};
 pub use topology::{CLUSTER_ID, is_topology_label, locality};

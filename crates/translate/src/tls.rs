@@ -65,9 +65,11 @@ impl Question for MeshTls {
     fn answer(&self, read: &Read<'_>) -> MeshTlsSettings {
         let mesh = settings(read);
         let mut trust_domains: Vec<Arc<str>> = Vec::new();
-        for domain in std::iter::once(&mesh.trust_domain).chain(&mesh.trust_domain_aliases) {
-            if !trust_domains.contains(domain) {
-                trust_domains.push(Arc::clone(domain));
+        for written in std::iter::once(&mesh.trust_domain).chain(&mesh.trust_domain_aliases) {
+            // As Istio writes them in identities (pkg/spiffe/spiffe.go).
+            let domain = written.replace('@', ".").into();
+            if !trust_domains.contains(&domain) {
+                trust_domains.push(domain);
             }
         }
         MeshTlsSettings {

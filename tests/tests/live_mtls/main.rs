@@ -51,6 +51,9 @@ async fn strict() -> Result<()> {
         let who = mesh.caller_as_seen(port).await?;
         ensure!(who.contains(&format!("URI={CLIENT}")), "the application was told {who}");
     }
+    // By the pod's own address, as clients of a headless service call it.
+    let answer = get(&mesh.client_connect(), mesh.server_at(OWN[0]), "pods").await?;
+    ensure!(answer.status == 200 && answer.text().contains(CLIENT), "{answer:?}");
     let handshakes = mesh.server_stat("^listener\\..*15006\\.ssl\\.handshake$").await?;
     ensure!(handshakes >= 2, "{handshakes} handshakes");
 

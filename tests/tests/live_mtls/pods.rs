@@ -86,6 +86,14 @@ impl Mesh {
         let service = format!(
             "apiVersion: v1
 kind: Service
+metadata: {{name: pods, namespace: default}}
+spec:
+  clusterIP: None
+  selector: {{app: myapp}}
+  ports: [{{name: http, port: {}}}]
+---
+apiVersion: v1
+kind: Service
 metadata: {{name: myapp, namespace: default}}
 spec:
   clusterIP: {ADDRESS}
@@ -100,6 +108,7 @@ kind: WorkloadEntry
 metadata: {{name: server, namespace: default}}
 spec: {{address: {}, labels: {{app: myapp}}, serviceAccount: server}}
 ",
+            OWN[0],
             OWN[0],
             OWN[1],
             OWN[2],

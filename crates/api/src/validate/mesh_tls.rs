@@ -1,4 +1,4 @@
-//! Settings of the mesh's own TLS: trust domains, cipher suites.
+//! Settings of the mesh's own TLS: cipher suites.
 
 use super::Report;
 use crate::MeshConfig;
@@ -24,17 +24,6 @@ const CIPHER_SUITES: [&str; 14] = [
 ];
 
 pub(super) fn check(mesh: &MeshConfig, path: &FieldPath, report: &mut Report) {
-    let aliases = path.key("trustDomainAliases");
-    let aliases = mesh.trust_domain_aliases.iter().enumerate().map(|(at, alias)| (aliases.index(at), alias));
-    for (here, domain) in [(path.key("trustDomain"), &mesh.trust_domain)].into_iter().chain(aliases) {
-        if !is_trust_domain(domain) {
-            report.add(
-                Finding::error("bad-trust-domain", format!("`{domain}` is not a trust domain"))
-                    .at(&here)
-                    .hint("write a name such as example.com, in lower case, without spiffe:// and without a path"),
-            );
-        }
-    }
     let suites = path.key("meshMTLS").key("cipherSuites");
     for (index, suite) in mesh.mesh_mtls.cipher_suites.iter().enumerate() {
         if !CIPHER_SUITES.contains(&suite.as_str()) {
@@ -46,13 +35,4 @@ pub(super) fn check(mesh: &MeshConfig, path: &FieldPath, report: &mut Report) {
             );
         }
     }
-}
-
-/// The specification's rule (SPIFFE-ID, 2.1): lower case letters, digits, dots, dashes, underscores.
-fn is_trust_domain(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= 255
-        && text.bytes().all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'_')
-        })
 }

@@ -18,7 +18,9 @@ use crate::render;
 
 pub(crate) fn run(args: &TranslateArgs) -> anyhow::Result<ExitCode> {
     let folder = Folder::read(&args.config, &args.namespace, args.mesh_config.as_deref())?;
-    let node = meltemi_proto::json::from_json("envoy.config.core.v3.Node", &args.proxy.node())?;
+    let mut node = args.proxy.node();
+    node["metadata"]["MELTEMI_CERTIFICATES"] = args.certificates.to_string().into();
+    let node = meltemi_proto::json::from_json("envoy.config.core.v3.Node", &node)?;
     let node = Node::decode(node.as_slice())?;
     // Route configurations are shown whole, as a state-of-the-world client has them: that is how people read them.
     let proxy = Proxy::parse(&node, false)?;

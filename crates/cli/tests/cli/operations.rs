@@ -123,6 +123,7 @@ const NO_FINDINGS: &[&str] = &[
     "retriable-headers",
     "retriable-status-codes",
     "rollouts-pod-template-hash",
+    "sds-grpc",
     // How the metadata of Istio's routes and clusters names a kind.
     "destination-rule",
     "virtual-service",

@@ -58,27 +58,44 @@ impl Question for IdentitiesOf {
     }
 }
 
-/// Whether every endpoint of a service's port takes the mesh's mutual TLS there, and there is one.
+/// How many of a service's endpoints take the mesh's mutual TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakeTls {
+    /// There is no endpoint.
+    Nobody,
+    /// None of those that there are.
+    None,
+    /// Some do, some do not.
+    Some,
+    /// Each of them.
+    All,
+}
+
+/// How many endpoints of a service's port take the mesh's mutual TLS there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct AllTakeTls {
+pub struct WhoTakesTls {
     /// The service.
     pub service: ObjectKey,
     /// The service's port.
     pub port: Port,
 }
 
-impl Question for AllTakeTls {
+impl Question for WhoTakesTls {
     type World = Mesh;
-    type Answer = bool;
-    const NAME: &'static str = "mutual TLS at all endpoints";
+    type Answer = TakeTls;
+    const NAME: &'static str = "mutual TLS at endpoints";
 
-    fn answer(&self, read: &Read<'_>) -> bool {
+    fn answer(&self, read: &Read<'_>) -> TakeTls {
         let endpoints = read.ask(EndpointsOf(self.service.clone()));
         let mut found = endpoints.values().flat_map(|all| all.iter()).filter_map(|endpoint| {
             let own = endpoint.ports.get(&self.port)?;
             Some(endpoint.backend.tls.has(*own))
         });
-        let first = found.next().unwrap_or_default();
-        first && found.all(|takes| takes)
+        match found.next() {
+            None => TakeTls::Nobody,
+            Some(first) if found.any(|other| other != first) => TakeTls::Some,
+            Some(true) => TakeTls::All,
+            Some(false) => TakeTls::None,
+        }
     }
 }

@@ -7,7 +7,7 @@ use meltemi_memo::{Cost, Memo};
 use meltemi_names::{Kind, Labels, ObjectKey, Port};
 
 use super::{Mode, ModesOf, NamespaceMode, TlsPorts, WorkloadPolicy};
-use crate::endpoints::{AllTakeTls, IdentitiesOf};
+use crate::endpoints::{IdentitiesOf, TakeTls, WhoTakesTls};
 use crate::{Event, Mesh, Store};
 
 struct World {
@@ -190,17 +190,17 @@ fn an_endpoint_of_a_known_account_changes_no_identity() {
 
 #[test]
 fn all_take_tls_only_where_each_endpoint_does_on_its_port() {
-    let question = || AllTakeTls { service: ObjectKey::new(Kind::Service, "shop", "cart"), port: port(80) };
+    let question = || WhoTakesTls { service: ObjectKey::new(Kind::Service, "shop", "cart"), port: port(80) };
     let mut world = World::new(SERVICE);
-    let all = |world: &World| *world.memo.observe(question(), world.store.mesh()).1;
-    assert!(!all(&world), "nobody is there");
+    let who = |world: &World| *world.memo.observe(question(), world.store.mesh()).1;
+    assert_eq!(who(&world), TakeTls::Nobody);
     world.apply(&(pod("one", "10.0.0.1", true, "cart") + &pod("two", "10.0.0.2", true, "cart")));
-    assert!(all(&world));
+    assert_eq!(who(&world), TakeTls::All);
     let disabled = format!("{{{CART}, portLevelMtls: {{8080: {{mode: DISABLE}}}}}}");
     world.apply(&policy("shop/cart", 0, &disabled));
-    assert!(!all(&world), "the policy is about the pod's port");
+    assert_eq!(who(&world), TakeTls::None, "the policy is about the pod's port");
     world.apply(&policy("shop/cart", 0, &disabled.replace("8080", "80")));
-    assert!(all(&world), "and not about the service's");
+    assert_eq!(who(&world), TakeTls::All, "and not about the service's");
     world.apply(&pod("two", "10.0.0.2", false, "cart"));
-    assert!(!all(&world), "one of them has no proxy");
+    assert_eq!(who(&world), TakeTls::Some, "one of them has no proxy");
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use meltemi_api::destination_rule::{ClientTls, TlsMode};
-use meltemi_model::endpoints::{AllTakeTls, IdentitiesOf};
+use meltemi_model::endpoints::{IdentitiesOf, TakeTls, WhoTakesTls};
 use meltemi_model::peer::{Mode, NamespaceMode};
 use meltemi_model::read::Read;
 use meltemi_model::rule::Policy;
@@ -72,7 +72,7 @@ pub(super) fn apply(
             matching("tlsMode-istio", &[("tlsMode", "istio")], mutual(read, connections, None)),
             matching("tlsMode-disabled", &[], raw_buffer()),
         ];
-    } else if *read.ask(AllTakeTls { service: shape.key.clone(), port }) {
+    } else if *read.ask(WhoTakesTls { service: shape.key.clone(), port }) == TakeTls::All {
         // Envoy knows nothing of the address that is called but the address: all take it, or none is asked.
         cluster.transport_socket = Some(mutual(read, connections, None));
     }

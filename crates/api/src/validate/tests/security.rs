@@ -49,7 +49,7 @@ fn what_istio_refuses_of_a_policy_is_refused() {
     );
     assert_eq!(
         peer_authentication("{selector: {matchLabels: {app: a}}, portLevelMtls: {}}"),
-        "4:60 error empty-policy portLevelMtls: portLevelMtls must name a port\n"
+        "4:43 error empty-policy portLevelMtls: portLevelMtls must name a port\n"
     );
     for port in ["0", "65536", "http"] {
         let told = peer_authentication(&format!(
@@ -63,11 +63,11 @@ fn what_istio_refuses_of_a_policy_is_refused() {
     );
     assert_eq!(
         peer_authentication("{selector: {matchLabels: {}}}"),
-        "4:18 warning empty-selector selector: without labels this is for every workload of the namespace\n"
+        "4:8 warning empty-selector selector: without labels this is for every workload of the namespace\n"
     );
     assert_eq!(
         peer_authentication("{mtls: {mod: STRICT}}"),
-        "4:16 warning unknown-field mtls.mod: there is no field `mod` here\n"
+        "4:15 warning unknown-field mtls.mod: there is no field `mod` here\n"
     );
 }
 
