@@ -4,6 +4,7 @@
 //! Start at [`server`]; [`ready`] and [`merge`] are its pure halves.
 
 pub(crate) mod merge;
+pub(crate) mod probe;
 pub(crate) mod ready;
 pub(crate) mod scrape;
 pub(crate) mod server;

@@ -6,8 +6,8 @@
 //! Invariant: the private key is in this process's and Envoy's memory and nowhere else. While the control plane is away, nothing that
 //! works is taken away.
 
-pub mod envoy;
 mod client;
+pub mod envoy;
 mod health;
 mod host_port;
 pub mod identity;

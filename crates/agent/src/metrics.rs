@@ -75,7 +75,11 @@ impl Metrics {
         let certificates = Family::default();
         registry.register("certificates", "Attempts to get a certificate", certificates.clone());
         let expires = Gauge::default();
-        registry.register("certificate_expiry_seconds", "When the certificate ends, in seconds since 1970", expires.clone());
+        registry.register(
+            "certificate_expiry_seconds",
+            "When the certificate ends, in seconds since 1970",
+            expires.clone(),
+        );
         let secrets = Counter::default();
         registry.register("sds_responses", "Responses with secrets that were sent", secrets.clone());
         let answers = Family::default();
@@ -88,7 +92,17 @@ impl Metrics {
         registry.register("envoy_running", "Whether Envoy runs", running.clone());
         let scrapes = Family::default();
         registry.register("scrape_failures", "Metrics of others that could not be had", scrapes.clone());
-        Self { registry: Arc::new(root), certificates, expires, secrets, answers, streams, starts, running, scrapes }
+        Self {
+            registry: Arc::new(root),
+            certificates,
+            expires,
+            secrets,
+            answers,
+            streams,
+            starts,
+            running,
+            scrapes,
+        }
     }
 
     pub(crate) fn asked(&self, outcome: Outcome) {

@@ -27,6 +27,7 @@ use self::proxy_config::ProxyConfig;
 use crate::HostPort;
 use crate::envoy::bootstrap::{Inclusion, Upstream};
 use crate::envoy::node::Node;
+use crate::health::probe::{self, Probe};
 use crate::health::scrape::{self, Target};
 use crate::identity::client::Settings;
 use crate::identity::renew::Grace;
@@ -111,6 +112,10 @@ pub struct Options {
     pub until_no_connections: Option<Duration>,
     /// The workload's own metrics.
     pub(crate) app_metrics: Vec<Target>,
+    /// The workload's probes and hooks, by the path at which they are asked for.
+    pub(crate) probes: BTreeMap<String, Probe>,
+    /// Where the workload is.
+    pub(crate) app: IpAddr,
 }
 
 /// Why there are no options: a person must mend something.
@@ -144,7 +149,11 @@ impl Options {
     ///
     /// # Errors
     /// Names what a person must mend.
-    pub fn read(flags: Flags, words: &[String], around: &Surroundings) -> Result<(Self, Vec<Note>), OptionsError> {
+    pub fn read(
+        flags: Flags,
+        words: &[String],
+        around: &Surroundings,
+    ) -> Result<(Self, Vec<Note>), OptionsError> {
         let mut notes = Vec::new();
         let words = pilot::read(words, &mut notes)?;
         let env = Env(&around.env);
@@ -163,12 +172,16 @@ impl Options {
         let (name, namespace) = identity_of(&flags, &env)?;
         let missing = |what, how| OptionsError::Missing { what, how };
         let account = flags.service_account.clone().or_else(|| env.owned("SERVICE_ACCOUNT"));
-        let account = account.ok_or_else(|| missing("which service account the workload has", "--service-account or SERVICE_ACCOUNT"))?;
-        let trust_domain =
-            flags.trust_domain.clone().or_else(|| env.owned("TRUST_DOMAIN")).unwrap_or_else(|| "cluster.local".to_owned());
+        let account = account.ok_or_else(|| {
+            missing("which service account the workload has", "--service-account or SERVICE_ACCOUNT")
+        })?;
+        let trust_domain = flags
+            .trust_domain
+            .clone()
+            .or_else(|| env.owned("TRUST_DOMAIN"))
+            .unwrap_or_else(|| "cluster.local".to_owned());
         let id = format!("spiffe://{trust_domain}/ns/{namespace}/sa/{account}");
-        let id = SpiffeId::parse(&id)
-            .map_err(|error| value("the workload's identity", &id, &error))?;
+        let id = SpiffeId::parse(&id).map_err(|error| value("the workload's identity", &id, &error))?;
 
         let addresses = addresses(&flags, &env)?;
         let discovery = host_port("discoveryAddress", &config.discovery_address)?;
@@ -186,7 +199,13 @@ impl Options {
         let server_name = |host: &str| {
             let set = flags.server_name.clone().or_else(|| env.owned("ISTIOD_SAN"));
             // As Istio: who goes through a tunnel on this machine still talks to the control plane.
-            let usual = || if host.contains("localhost") { "istiod.istio-system.svc".to_owned() } else { host.to_owned() };
+            let usual = || {
+                if host.contains("localhost") {
+                    "istiod.istio-system.svc".to_owned()
+                } else {
+                    host.to_owned()
+                }
+            };
             set.unwrap_or_else(usual)
         };
         let settings = Settings {
@@ -200,7 +219,8 @@ impl Options {
             cert_signer: env.owned("ISTIO_META_CERT_SIGNER").unwrap_or_default(),
         };
         let plaintext = flags.xds_plaintext.clone();
-        let plaintext = plaintext.or_else(|| (config.control_plane_auth_policy == "NONE").then(|| discovery.clone()));
+        let plaintext =
+            plaintext.or_else(|| (config.control_plane_auth_policy == "NONE").then(|| discovery.clone()));
         let (xds, xds_tls) = match plaintext {
             Some(address) => (address, None),
             None => {
@@ -221,6 +241,15 @@ impl Options {
             notes.push(Note::Ignored { place: "ISTIO_PROMETHEUS_ANNOTATIONS".to_owned(), reason });
             Vec::new()
         });
+        let probes =
+            probe::read(env.text("ISTIO_KUBE_APP_PROBERS").unwrap_or("{}")).unwrap_or_else(|reason| {
+                notes.push(Note::Ignored { place: "ISTIO_KUBE_APP_PROBERS".to_owned(), reason });
+                BTreeMap::new()
+            });
+        let app = addresses
+            .first()
+            .filter(|_| env.flag("REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION") != Some(true));
+        let app = app.copied().unwrap_or(Ipv4Addr::LOCALHOST.into());
         let kind = flags.kind.or(words.kind).unwrap_or_default();
         let mut metadata = env.metadata(&mut notes);
         metadata.insert("SERVICE_ACCOUNT".to_owned(), account.into());
@@ -267,20 +296,37 @@ impl Options {
             prometheus_port,
             metrics_localhost_only: env.flag("METRICS_LOCALHOST_ACCESS_ONLY").unwrap_or(false),
             admin_port: flags.admin_port.unwrap_or(config.proxy_admin_port),
-            envoy: flags.envoy.or_else(|| env.text("ENVOY_BIN").map(PathBuf::from)).unwrap_or(config.binary_path),
-            envoy_log_level: flags.envoy_log_level.or(words.log_level).unwrap_or_else(|| "warning".to_owned()),
+            envoy: flags
+                .envoy
+                .or_else(|| env.text("ENVOY_BIN").map(PathBuf::from))
+                .unwrap_or(config.binary_path),
+            envoy_log_level: flags
+                .envoy_log_level
+                .or(words.log_level)
+                .unwrap_or_else(|| "warning".to_owned()),
             envoy_component_log_level: words.component_log_level.unwrap_or_default(),
             concurrency: match concurrency {
                 Some(count) => count,
                 // The kubelet says a limit in whole processors, rounded up.
                 None => env.number("ISTIO_CPU_LIMIT", None, 2)?,
             },
-            bootstrap_override: flags.bootstrap_override.or_else(|| env.text("ISTIO_BOOTSTRAP_OVERRIDE").map(PathBuf::from)),
+            bootstrap_override: flags
+                .bootstrap_override
+                .or_else(|| env.text("ISTIO_BOOTSTRAP_OVERRIDE").map(PathBuf::from)),
             stats: inclusion(&annotations),
             drain: config.drain_duration,
-            termination_drain: env.duration("TERMINATION_DRAIN_DURATION", flags.drain, config.termination_drain_duration)?,
-            until_no_connections: env.flag("EXIT_ON_ZERO_ACTIVE_CONNECTIONS").unwrap_or(false).then_some(minimum_drain),
+            termination_drain: env.duration(
+                "TERMINATION_DRAIN_DURATION",
+                flags.drain,
+                config.termination_drain_duration,
+            )?,
+            until_no_connections: env
+                .flag("EXIT_ON_ZERO_ACTIVE_CONNECTIONS")
+                .unwrap_or(false)
+                .then_some(minimum_drain),
             app_metrics,
+            probes,
+            app,
         };
         Ok((options, notes))
     }
@@ -338,7 +384,9 @@ fn workload(config: &ProxyConfig, env: &Env<'_>) -> String {
 }
 
 fn object(texts: &BTreeMap<String, String>) -> Value {
-    Value::Object(texts.iter().map(|(key, text)| (key.clone(), Value::String(text.clone()))).collect::<Map<_, _>>())
+    Value::Object(
+        texts.iter().map(|(key, text)| (key.clone(), Value::String(text.clone()))).collect::<Map<_, _>>(),
+    )
 }
 
 fn inclusion(annotations: &BTreeMap<String, String>) -> Inclusion {

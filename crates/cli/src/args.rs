@@ -10,9 +10,9 @@ use crate::agent_args::AgentArgs;
 use crate::ca_args::{CaCommand, CertificateArgs, TokenArgs};
 use crate::cmd::KindName;
 use crate::cmd::crds;
-use meltemi_agent::HostPort;
 use crate::logging::LogFormat;
 use crate::proxy_args::ProxyArgs;
+use meltemi_agent::HostPort;
 
 /// A control plane for Envoy service meshes that speaks Istio.
 #[derive(Debug, Parser)]

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-pub use super::stats::Inclusion;
 use super::stats;
+pub use super::stats::Inclusion;
 use crate::HostPort;
 
 /// A bootstrap, to be written.
@@ -107,7 +107,8 @@ impl Bootstrap {
         let mut listeners = Vec::new();
         if let Some(companion) = &self.companion {
             let headers = companion.headers.iter();
-            let headers: Vec<Value> = headers.map(|(key, value)| json!({"key": key, "value": value})).collect();
+            let headers: Vec<Value> =
+                headers.map(|(key, value)| json!({"key": key, "value": value})).collect();
             if !headers.is_empty() {
                 grpc["initial_metadata"] = json!(headers);
             }
@@ -177,7 +178,8 @@ impl Bootstrap {
                 context["sni"] = json!(name);
             }
             cluster["connect_timeout"] = json!("5s");
-            cluster["transport_socket"] = json!({"name": "envoy.transport_sockets.tls", "typed_config": context});
+            cluster["transport_socket"] =
+                json!({"name": "envoy.transport_sockets.tls", "typed_config": context});
         }
         cluster
     }
@@ -222,8 +224,12 @@ impl Companion {
 }
 
 fn listener(host: &str, port: u16, stat: &str, prefix: &str, cluster: &str) -> Value {
+    // Envoy tells listeners apart by name, and those that take any free port have the same one.
+    let name = if port == 0 { stat.to_owned() } else { format!("{host}_{port}") };
     json!({
-        "name": format!("{host}_{port}"),
+        "name": name,
+        // By this the agent tells them from listeners of the mesh, when it waits for connections to end.
+        "stat_prefix": stat,
         "address": socket(&HostPort { host: host.to_owned(), port }),
         "filter_chains": [{"filters": [{
             "name": "envoy.filters.network.http_connection_manager",

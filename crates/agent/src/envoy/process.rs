@@ -62,8 +62,10 @@ impl Supervisor {
             child = loop {
                 let again_in = restarts.ended(since.elapsed());
                 tracing::error!(
-                    ?again_in, in_a_row = restarts.in_a_row(),
-                    "Envoy ended: {}; it is started again", described(status)
+                    ?again_in,
+                    in_a_row = restarts.in_a_row(),
+                    "Envoy ended: {}; it is started again",
+                    described(status)
                 );
                 tokio::select! {
                     () = sleep(again_in) => {}
@@ -83,9 +85,8 @@ impl Supervisor {
         let mut command = Command::new(&self.binary);
         // Its log and its access log are the agent's own output, as in Istio's image.
         command.args(&self.arguments).stdin(Stdio::null()).kill_on_drop(true);
-        let child = command
-            .spawn()
-            .map_err(|reason| ProcessError::Start { path: self.binary.clone(), reason })?;
+        let child =
+            command.spawn().map_err(|reason| ProcessError::Start { path: self.binary.clone(), reason })?;
         self.metrics.started();
         self.starts.send_modify(|starts| *starts += 1);
         tracing::info!(pid = child.id(), "Envoy started");

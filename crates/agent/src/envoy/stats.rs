@@ -6,8 +6,16 @@
 use serde_json::{Value, json};
 
 /// Kept in any case. Readiness needs the first three, and the agent's end the last.
-const PREFIXES: &[&str] =
-    &["cluster_manager", "listener_manager", "server", "cluster.xds-grpc", "reporter=", "wasm", "component", "istio"];
+const PREFIXES: &[&str] = &[
+    "cluster_manager",
+    "listener_manager",
+    "server",
+    "cluster.xds-grpc",
+    "reporter=",
+    "wasm",
+    "component",
+    "istio",
+];
 const SUFFIXES: &[&str] =
     &["rbac.allowed", "rbac.denied", "shadow_allowed", "shadow_denied", "downstream_cx_active"];
 const REGEXES: &[&str] = &[r"vhost\..*\.route\..*"];

@@ -4,6 +4,9 @@
 pub(crate) const FILTER: &str = "^(cluster_manager.cds.update_success|cluster_manager.cds.update_rejected|\
     listener_manager.lds.update_success|listener_manager.lds.update_rejected|server.state|listener_manager.workers_started)$";
 
+/// Statistics of listeners that are not the mesh's: Envoy's admin interface, and the two of the bootstrap.
+const OWN: &[&str] = &["listener.admin.", "listener.agent.", "listener.stats."];
+
 /// Why it is not ready yet, or that it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotReady {
@@ -21,12 +24,11 @@ pub(crate) enum NotReady {
 /// Reads the statistics, one `name: value` a line.
 pub(crate) fn ready(stats: &str) -> Result<(), NotReady> {
     let of = |name: &str| {
-        stats
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse::<u64>().ok())
+        stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse::<u64>().ok())
     };
     let count = |name: &str| of(name).unwrap_or(0);
-    let (cds, lds) = (count("cluster_manager.cds.update_success"), count("listener_manager.lds.update_success"));
+    let (cds, lds) =
+        (count("cluster_manager.cds.update_success"), count("listener_manager.lds.update_success"));
     if cds == 0 || lds == 0 {
         return Err(NotReady::Config {
             cds,
@@ -46,16 +48,15 @@ pub(crate) fn ready(stats: &str) -> Result<(), NotReady> {
 }
 
 /// Open connections of clients on listeners of the mesh, by their statistics: not those for health, metrics and administration.
-pub(crate) fn active_connections(stats: &str, own_ports: [u16; 2]) -> u64 {
-    let is_own = |name: &str| {
-        name.starts_with("listener.admin.")
-            || own_ports.iter().any(|port| name.contains(&format!("_{port}.")))
-            || name.contains(".worker_")
-    };
+pub(crate) fn active_connections(stats: &str) -> u64 {
+    // One of each worker besides the whole.
+    let is_own = |name: &str| OWN.iter().any(|own| name.starts_with(own)) || name.contains(".worker_");
     stats
         .lines()
         .filter_map(|line| line.split_once(": "))
-        .filter(|(name, _)| name.ends_with(".downstream_cx_active") && !is_own(name))
+        .filter(|(name, _)| {
+            name.starts_with("listener.") && name.ends_with(".downstream_cx_active") && !is_own(name)
+        })
         .filter_map(|(_, value)| value.trim().parse::<u64>().ok())
         .sum()
 }

@@ -44,7 +44,8 @@ struct Written {
 pub(crate) fn targets(variable: Option<&str>, annotation: Option<&str>) -> Result<Vec<Target>, String> {
     let mut found = Vec::new();
     if let Some(text) = variable.filter(|text| !text.trim().is_empty()) {
-        let written: Written = serde_json::from_str(text).map_err(|error| format!("no such JSON: {error}"))?;
+        let written: Written =
+            serde_json::from_str(text).map_err(|error| format!("no such JSON: {error}"))?;
         if word(&written.scrape) == "true" {
             if written.targets.is_empty() {
                 found.push(target(&word(&written.port), &word(&written.path))?);
@@ -71,7 +72,9 @@ pub(crate) fn targets(variable: Option<&str>, annotation: Option<&str>) -> Resul
 pub(crate) fn limit(header: Option<&str>) -> Duration {
     let seconds = header.and_then(|text| text.trim().parse::<f64>().ok());
     let seconds = seconds.filter(|seconds| seconds.is_finite() && *seconds > 0.0);
-    seconds.map_or(USUAL_TIMEOUT, |seconds| Duration::from_secs_f64(seconds.min(LONGEST_TIMEOUT.as_secs_f64()) * 0.9))
+    seconds.map_or(USUAL_TIMEOUT, |seconds| {
+        Duration::from_secs_f64(seconds.min(LONGEST_TIMEOUT.as_secs_f64()) * 0.9)
+    })
 }
 
 /// `port:path`, or a port.

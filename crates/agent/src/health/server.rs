@@ -3,6 +3,7 @@
 //! Start at [`serve`].
 //! Invariant: whoever reaches the port may look; only this machine may end or drain something.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::future::join_all;
@@ -18,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::merge::merge;
+use super::probe::{self, Probe};
 use super::ready::{FILTER, ready};
 use super::scrape::{MOST_BYTES, Target, limit};
 use crate::HostPort;
@@ -33,6 +35,8 @@ pub(crate) struct Pages {
     pub(crate) admin: Admin,
     pub(crate) metrics: Metrics,
     pub(crate) targets: Vec<Target>,
+    pub(crate) probes: BTreeMap<String, Probe>,
+    pub(crate) app: IpAddr,
     /// How often Envoy was started; 0: not yet.
     pub(crate) starts: watch::Receiver<u64>,
     /// Which of these was seen ready: it stays so, as in Istio. One that is started again must become so again.
@@ -63,6 +67,8 @@ pub(crate) async fn serve(listener: TcpListener, pages: Arc<Pages>) -> std::io::
         .route("/healthz/ready", get(is_ready))
         .route("/metrics", get(metrics))
         .route("/stats/prometheus", get(metrics))
+        .route("/app-health/{container}/{what}", get(app))
+        .route("/app-lifecycle/{container}/{what}", get(app))
         .route("/quitquitquit", post(quit))
         .route("/drain", post(drain))
         .with_state(pages);
@@ -109,7 +115,8 @@ impl Pages {
         let address = HostPort { host: "127.0.0.1".to_owned(), port: target.port };
         // In this form its text can be put after the others'.
         let accept = [(header::ACCEPT, HeaderValue::from_static("text/plain;version=0.0.4"))];
-        let answer = ask(Method::GET, &address, &target.path, accept.into_iter().collect(), limit, MOST_BYTES).await;
+        let answer =
+            ask(Method::GET, &address, &target.path, accept.into_iter().collect(), limit, MOST_BYTES).await;
         let reason = match answer {
             Ok(answer) if answer.status.is_success() => {
                 return Some(String::from_utf8_lossy(&answer.body).into_owned());
@@ -118,7 +125,11 @@ impl Pages {
             Err(error) => error.to_string(),
         };
         self.metrics.not_scraped(Part::App);
-        tracing::debug!(port = target.port, path = target.path, "the workload's metrics cannot be had: {reason}");
+        tracing::debug!(
+            port = target.port,
+            path = target.path,
+            "the workload's metrics cannot be had: {reason}"
+        );
         None
     }
 }
@@ -145,6 +156,17 @@ async fn metrics(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Respons
     let own = pages.metrics.text();
     let parts = [own.as_str(), envoy.as_str()].into_iter().chain(apps.iter().flatten().map(String::as_str));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], merge(parts)).into_response()
+}
+
+/// What injection sends here instead of to the workload.
+async fn app(State(pages): State<Arc<Pages>>, uri: Uri) -> Response {
+    let Some(probe) = pages.probes.get(uri.path()) else {
+        return (StatusCode::NOT_FOUND, "no such probe of the workload\n").into_response();
+    };
+    match probe::client::ask(probe, pages.app).await {
+        Ok(status) => status.into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
 }
 
 async fn quit(State(pages): State<Arc<Pages>>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {

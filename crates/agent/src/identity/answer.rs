@@ -69,7 +69,9 @@ pub enum Wrong {
     #[error("the certificate is not for the key that was sent")]
     Key,
     /// Somebody else's name.
-    #[error("the certificate is for {found}, and this workload is {wanted}; set TRUST_DOMAIN, namespace and service account right")]
+    #[error(
+        "the certificate is for {found}, and this workload is {wanted}; set TRUST_DOMAIN, namespace and service account right"
+    )]
     Name {
         /// What it says.
         found: String,
@@ -138,6 +140,7 @@ pub(crate) fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
 fn facts(der: &CertificateDer<'_>) -> Result<(String, Time), Wrong> {
     let (_, read) = X509Certificate::from_der(der).map_err(|error| Wrong::X509(error.to_string()))?;
     let end = u64::try_from(read.validity().not_after.timestamp()).unwrap_or_default();
-    let serial: String = read.raw_serial().iter().skip_while(|byte| **byte == 0).map(|byte| format!("{byte:02x}")).collect();
+    let serial: String =
+        read.raw_serial().iter().skip_while(|byte| **byte == 0).map(|byte| format!("{byte:02x}")).collect();
     Ok((serial, Time::since_1970(std::time::Duration::from_secs(end))))
 }

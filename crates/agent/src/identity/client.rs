@@ -125,12 +125,22 @@ pub enum AskError {
 ///
 /// # Errors
 /// Says what failed; nothing has changed then.
-pub async fn ask(settings: &Settings, id: &SpiffeId, present: Option<&Credential>) -> Result<Credential, AskError> {
+pub async fn ask(
+    settings: &Settings,
+    id: &SpiffeId,
+    present: Option<&Credential>,
+) -> Result<Credential, AskError> {
     let server = || settings.server.clone();
-    timeout(LIMIT, attempt(settings, id, present)).await.unwrap_or_else(|_| Err(AskError::Slow { server: server() }))
+    timeout(LIMIT, attempt(settings, id, present))
+        .await
+        .unwrap_or_else(|_| Err(AskError::Slow { server: server() }))
 }
 
-async fn attempt(settings: &Settings, id: &SpiffeId, present: Option<&Credential>) -> Result<Credential, AskError> {
+async fn attempt(
+    settings: &Settings,
+    id: &SpiffeId,
+    present: Option<&Credential>,
+) -> Result<Credential, AskError> {
     let token = token(&settings.token).await?;
     if token.is_none() && present.is_none() {
         return Err(AskError::NoProof(settings.token.clone()));
@@ -188,7 +198,8 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 async fn connect(settings: &Settings, tls: (TlsConnector, ServerName<'static>)) -> Result<Channel, AskError> {
     // The scheme only says that tonic is to add no TLS of its own; the connector does.
     let endpoint = Endpoint::try_from(format!("http://{}", settings.server));
-    let endpoint = endpoint.map_err(|_| AskError::Setting(settings.server.to_string(), "server's address"))?;
+    let endpoint =
+        endpoint.map_err(|_| AskError::Setting(settings.server.to_string(), "server's address"))?;
     let HostPort { host, port } = settings.server.clone();
     let connector = tower::service_fn(move |_: http::Uri| {
         let (host, (connector, name)) = (host.clone(), tls.clone());
@@ -227,7 +238,10 @@ async fn tls(
     Ok((TlsConnector::from(Arc::new(config)), name))
 }
 
-fn metadata(settings: &Settings, token: Option<&Secret<String>>) -> Result<tonic::metadata::MetadataMap, AskError> {
+fn metadata(
+    settings: &Settings,
+    token: Option<&Secret<String>>,
+) -> Result<tonic::metadata::MetadataMap, AskError> {
     let mut metadata = tonic::metadata::MetadataMap::new();
     let header = |name: &str, value: &str| {
         let key: MetadataKey<Ascii> = name.to_ascii_lowercase().parse().ok()?;

@@ -107,7 +107,8 @@ impl Renewal {
         self.held = Some(Held { not_after, renew_at: self.grace.renew_at(now, not_after, chance), life });
         self.failures = 0;
         // A certificate that is old when it comes is not asked for again without a pause.
-        self.not_before = (self.grace.renew_at(now, not_after, chance) <= now).then(|| now.after(FIRST_DELAY));
+        self.not_before =
+            (self.grace.renew_at(now, not_after, chance) <= now).then(|| now.after(FIRST_DELAY));
         self.delays = delays(Some(life), self.seed);
     }
 

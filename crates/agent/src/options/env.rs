@@ -41,10 +41,19 @@ impl<'a> Env<'a> {
 
     pub(super) fn ratio(&self, name: &str, usual: f64) -> Result<f64, OptionsError> {
         let ratio: f64 = self.number(name, None, usual)?;
-        if (0.0..=1.0).contains(&ratio) { Ok(ratio) } else { Err(value(name, &ratio.to_string(), &"it is not between 0 and 1")) }
+        if (0.0..=1.0).contains(&ratio) {
+            Ok(ratio)
+        } else {
+            Err(value(name, &ratio.to_string(), &"it is not between 0 and 1"))
+        }
     }
 
-    pub(super) fn duration(&self, name: &str, flag: Option<Duration>, usual: Duration) -> Result<Duration, OptionsError> {
+    pub(super) fn duration(
+        &self,
+        name: &str,
+        flag: Option<Duration>,
+        usual: Duration,
+    ) -> Result<Duration, OptionsError> {
         match (flag, self.text(name)) {
             (Some(given), _) => Ok(given),
             (None, Some(text)) => duration(name, text),
@@ -55,7 +64,10 @@ impl<'a> Env<'a> {
     /// Headers that variables of that prefix name.
     pub(super) fn headers(&self, prefix: &str) -> Vec<(String, String)> {
         let named = self.0.iter().filter_map(|(name, text)| Some((name.strip_prefix(prefix)?, text)));
-        named.filter(|(name, _)| !name.is_empty()).map(|(name, text)| (name.to_ascii_lowercase(), text.clone())).collect()
+        named
+            .filter(|(name, _)| !name.is_empty())
+            .map(|(name, text)| (name.to_ascii_lowercase(), text.clone()))
+            .collect()
     }
 
     /// Labels that are set by hand, where Kubernetes sets none.
@@ -77,7 +89,10 @@ impl<'a> Env<'a> {
             } else if name.starts_with("ISTIO_METAJSON_") && name != STATIC_LABELS {
                 match serde_json::from_str(text) {
                     Ok(Value::Object(fields)) => metadata.extend(fields),
-                    _ => notes.push(Note::Ignored { place: name.clone(), reason: "it is no JSON object".to_owned() }),
+                    _ => notes.push(Note::Ignored {
+                        place: name.clone(),
+                        reason: "it is no JSON object".to_owned(),
+                    }),
                 }
             }
         }
@@ -101,8 +116,11 @@ const UNSUPPORTED: &[(&str, &str, &str)] = &[
     ("ECC_SIGNATURE_ALGORITHM", "ECDSA", "keys are P-256"),
     ("FILE_MOUNTED_CERTS", "false", "the certificate is asked for"),
     ("GRPC_XDS_BOOTSTRAP", "", "no bootstrap for gRPC is written"),
-    ("ISTIO_KUBE_APP_PROBERS", "", "probes of the workload are not answered here; inject without rewriting them"),
-    ("ISTIO_META_DNS_CAPTURE", "false", "no DNS is served here; names are resolved by the pod's own resolver"),
+    (
+        "ISTIO_META_DNS_CAPTURE",
+        "false",
+        "no DNS is served here; names are resolved by the pod's own resolver",
+    ),
     ("OUTPUT_CERTS", "", "certificates are written nowhere"),
     ("PILOT_CERT_PROVIDER", "istiod", "the control plane is verified by the roots' file"),
     ("PKCS8_KEY", "true", "keys are PKCS#8"),
@@ -119,7 +137,10 @@ pub(super) fn unsupported(env: &Env<'_>, notes: &mut Vec<Note>) {
     }
     for name in ["XDS_ROOT_CA", "CA_ROOT_CA"] {
         if env.text(name) == Some("SYSTEM") {
-            notes.push(Note::Unsupported { place: format!("{name}=SYSTEM"), instead: "name the file with the system's roots" });
+            notes.push(Note::Unsupported {
+                place: format!("{name}=SYSTEM"),
+                instead: "name the file with the system's roots",
+            });
         }
     }
 }

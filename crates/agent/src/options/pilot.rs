@@ -29,7 +29,9 @@ pub(super) fn read(words: &[String], notes: &mut Vec<Note>) -> Result<Words, Opt
                 "sidecar" => Kind::Sidecar,
                 "router" => Kind::Router,
                 other => {
-                    return Err(OptionsError::Words(format!("`proxy {other}` is not served; `sidecar` and `router` are")));
+                    return Err(OptionsError::Words(format!(
+                        "`proxy {other}` is not served; `sidecar` and `router` are"
+                    )));
                 }
             });
             continue;
@@ -47,7 +49,10 @@ pub(super) fn read(words: &[String], notes: &mut Vec<Note>) -> Result<Words, Opt
                 // Istio's own flag says 0 for "as is set elsewhere".
                 Ok(0) => {}
                 Ok(count) => read.concurrency = Some(count),
-                Err(_) => notes.push(Note::Ignored { place: "--concurrency".to_owned(), reason: "it is no number".to_owned() }),
+                Err(_) => notes.push(Note::Ignored {
+                    place: "--concurrency".to_owned(),
+                    reason: "it is no number".to_owned(),
+                }),
             },
             _ => notes.push(Note::Unsupported {
                 place: format!("--{name}"),

@@ -41,7 +41,8 @@ impl Default for ProxyConfig {
 }
 
 /// Fields that somebody else acts on: injection, or the control plane by its own settings.
-const ELSEWHERE: &[&str] = &["proxyMetadata", "holdApplicationUntilProxyStarts", "image", "interceptionMode", "tracing", "meshId"];
+const ELSEWHERE: &[&str] =
+    &["proxyMetadata", "holdApplicationUntilProxyStarts", "image", "interceptionMode", "tracing", "meshId"];
 
 impl ProxyConfig {
     /// Lays what is there over each other: mesh, environment, annotations. A field replaces the one before.
@@ -64,9 +65,10 @@ impl ProxyConfig {
         if let Some(text) = annotations.get("proxy.istio.io/config") {
             all.extend(parse("the annotation proxy.istio.io/config", text)?);
         }
-        for (annotation, field) in
-            [("sidecar.istio.io/discoveryAddress", "discoveryAddress"), ("status.sidecar.istio.io/port", "statusPort")]
-        {
+        for (annotation, field) in [
+            ("sidecar.istio.io/discoveryAddress", "discoveryAddress"),
+            ("status.sidecar.istio.io/port", "statusPort"),
+        ] {
             if let Some(text) = annotations.get(annotation) {
                 all.insert(field.to_owned(), text.clone().into());
             }
@@ -95,7 +97,9 @@ impl ProxyConfig {
             "drainDuration" => self.drain_duration = duration()?,
             "terminationDrainDuration" => self.termination_drain_duration = duration()?,
             // An enum may be written as its number.
-            "controlPlaneAuthPolicy" => self.control_plane_auth_policy = if text == "0" { "NONE".to_owned() } else { text },
+            "controlPlaneAuthPolicy" => {
+                self.control_plane_auth_policy = if text == "0" { "NONE".to_owned() } else { text }
+            }
             "serviceCluster" => self.service_cluster = text,
             "concurrency" if given.is_null() => {}
             "concurrency" => self.concurrency = Some(text.parse().map_err(wrong)?),

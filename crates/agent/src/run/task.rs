@@ -21,9 +21,9 @@ use crate::identity::Credential;
 use crate::identity::task::renew_forever;
 use crate::metrics::Metrics;
 use crate::options::{Kind, Note, Options};
+use crate::sds::Secrets;
 use crate::sds::server as sds;
 use crate::sds::watch::Keeper;
-use crate::sds::Secrets;
 
 /// Wishes of streams that wait; each stream waits for its own.
 const WISHES: usize = 64;
@@ -84,7 +84,8 @@ pub async fn run(
         tracing::warn!("{note}");
     }
     let metrics = Metrics::new();
-    let any: IpAddr = if options.is_v6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let any: IpAddr =
+        if options.is_v6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     let (status_socket, status_address) = status::listen(any, options.status_port)
         .await
         .map_err(|reason| Failure::Status { port: options.status_port, reason })?;
@@ -99,6 +100,8 @@ pub async fn run(
         admin: admin.clone(),
         metrics: metrics.clone(),
         targets: options.app_metrics.clone(),
+        probes: options.probes.clone(),
+        app: options.app,
         starts: started,
         seen_ready: AtomicU64::new(0),
         drained: Arc::clone(&drained),
@@ -226,9 +229,11 @@ fn bootstrap(options: &Options, status_port: u16) -> Bootstrap {
 }
 
 async fn create(folder: &std::path::Path) -> Result<(), Failure> {
-    tokio::fs::create_dir_all(folder)
-        .await
-        .map_err(|reason| Failure::File { what: "make", path: folder.to_owned(), reason })
+    tokio::fs::create_dir_all(folder).await.map_err(|reason| Failure::File {
+        what: "make",
+        path: folder.to_owned(),
+        reason,
+    })
 }
 
 /// Lets connections go: Envoy says so to clients, and is waited for.
@@ -246,17 +251,16 @@ async fn drain(options: &Options, admin: &Admin, was_drained: bool) {
     }
     sleep_until(until).await;
     if options.until_no_connections.is_some() {
-        no_connections(options, admin).await;
+        no_connections(admin).await;
     }
 }
 
 /// Waits until no client is connected. The pod's own grace period is the bound: then the kubelet kills.
-async fn no_connections(options: &Options, admin: &Admin) {
-    let own = [options.health_port, options.prometheus_port];
+async fn no_connections(admin: &Admin) {
     let mut look = interval(LOOK);
     loop {
         look.tick().await;
-        match admin.stats("downstream_cx_active$").await.map(|stats| active_connections(&stats, own)) {
+        match admin.stats("downstream_cx_active$").await.map(|stats| active_connections(&stats)) {
             Ok(0) => return,
             Ok(open) => tracing::info!(open, "connections are open; the end waits for them"),
             Err(error) => {

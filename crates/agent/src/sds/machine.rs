@@ -189,7 +189,8 @@ impl Machine {
                 }
                 None => {}
                 Some(name) => {
-                    let Some(served) = secrets.served(name).filter(|served| served.number != wanted.sent) else {
+                    let Some(served) = secrets.served(name).filter(|served| served.number != wanted.sent)
+                    else {
                         continue;
                     };
                     wanted.sent = served.number;

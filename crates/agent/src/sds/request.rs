@@ -63,7 +63,11 @@ impl Request {
     }
 }
 
-fn checked<'a>(type_url: &str, count: usize, mut names: impl Iterator<Item = &'a String>) -> Result<(), Close> {
+fn checked<'a>(
+    type_url: &str,
+    count: usize,
+    mut names: impl Iterator<Item = &'a String>,
+) -> Result<(), Close> {
     // Envoy leaves the type out where the method says it.
     if !type_url.is_empty() && type_url != TYPE {
         return Err(Close::Invalid("only secrets are served here".to_owned()));

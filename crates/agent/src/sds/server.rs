@@ -26,7 +26,7 @@ use tonic::body::Body;
 use tonic::codec::Streaming;
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::transport::Server;
-use tonic::{Status, Response as Answer};
+use tonic::{Response as Answer, Status};
 use tonic_prost::ProstCodec;
 
 use super::machine::{Close, Event, Form, Machine, Response};
@@ -222,7 +222,11 @@ impl Drop for Open {
     }
 }
 
-fn open<S>(shared: &Arc<Shared>, form: Form, requests: S) -> Result<ReceiverStream<Result<Response, Status>>, Status>
+fn open<S>(
+    shared: &Arc<Shared>,
+    form: Form,
+    requests: S,
+) -> Result<ReceiverStream<Result<Response, Status>>, Status>
 where
     S: Stream<Item = Result<Result<Request, Close>, Status>> + Send + 'static,
 {

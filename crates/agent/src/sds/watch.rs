@@ -158,7 +158,9 @@ impl Keeper {
         }
         match watcher.watch(folder, RecursiveMode::NonRecursive) {
             Ok(()) => drop(self.watched.insert(folder.to_owned())),
-            Err(error) => tracing::warn!(folder = %folder.display(), %error, "a folder of certificates cannot be watched"),
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), %error, "a folder of certificates cannot be watched")
+            }
         }
     }
 
@@ -174,7 +176,9 @@ impl Keeper {
         match read(&self.crl).await {
             // Istio's control plane writes an empty file where there are no lists.
             Ok(text) if text.trim().is_empty() => self.lists = None,
-            Ok(text) if is_all::<CertificateRevocationListDer<'_>>(&text) => self.lists = Some(text.to_string()),
+            Ok(text) if is_all::<CertificateRevocationListDer<'_>>(&text) => {
+                self.lists = Some(text.to_string())
+            }
             Ok(_) => tracing::warn!(
                 file = %self.crl.display(),
                 "it holds no revocation lists in PEM; what was read before stays in force"
@@ -234,12 +238,14 @@ fn files(name: &Name) -> Vec<PathBuf> {
 }
 
 async fn pair(chain: &str, key: &str) -> Result<(Zeroizing<String>, Zeroizing<String>), String> {
-    let chain_text = read(Path::new(chain)).await.map_err(|error| format!("{chain} cannot be read: {error}"))?;
+    let chain_text =
+        read(Path::new(chain)).await.map_err(|error| format!("{chain} cannot be read: {error}"))?;
     let key_text = read(Path::new(key)).await.map_err(|error| format!("{key} cannot be read: {error}"))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain_text.as_bytes()).collect();
     let certificates = certificates.ok().filter(|found| !found.is_empty());
     let certificates = certificates.ok_or_else(|| format!("{chain} holds no certificates in PEM"))?;
-    let parsed = PrivateKeyDer::from_pem_slice(key_text.as_bytes()).map_err(|_| format!("{key} holds no key in PEM"))?;
+    let parsed = PrivateKeyDer::from_pem_slice(key_text.as_bytes())
+        .map_err(|_| format!("{key} holds no key in PEM"))?;
     let signing = rustls::crypto::ring::sign::any_supported_type(&parsed)
         .map_err(|_| format!("{key} holds a key of an unknown kind"))?;
     // In the middle of a replacement the two are of different pairs; the notice of the second file follows.

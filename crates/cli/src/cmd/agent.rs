@@ -16,7 +16,8 @@ const STOPS: usize = 2;
 pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
     logging::start(args.log_format);
     // A variable that is no text is none of ours.
-    let env = std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
+    let env = std::env::vars_os()
+        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
     let around = Surroundings { env: env.collect(), ..Surroundings::default() }.with_files();
     let (options, notes) = Options::read(args.flags(), &args.words, &around)?;
     // One thread: beside every workload there is one of these, and it does almost nothing.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
+mod agent;
 mod bootstrap;
 mod crds;
 mod operations;
