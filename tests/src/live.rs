@@ -8,7 +8,7 @@ mod world;
 mod yaml;
 
 pub(crate) use server::program;
-pub use server::{Addresses, Server};
+pub use server::{Addresses, Server, meltemi};
 pub use world::{Form, World};
 pub use yaml::{rule, service, split, workload};
 

@@ -2,31 +2,27 @@
 //!
 //! Knows: the files and variables that an injected pod has, the command line of `meltemi`, TLS from outside. Must not know: how anything
 //! is translated or signed.
-//! Start at [`Mesh`], a mesh without Kubernetes; [`MeshedPod`] is one pod of any mesh; [`Peer`] talks TLS to a pod or to the control plane as
-//! whoever a test likes; [`Signer`] makes certificates that no authority would.
+//! Start at [`Mesh`], a mesh without Kubernetes; [`MeshedPod`] is one pod of any mesh; [`Visitor`] talks TLS to a pod or to the control plane
+//! as whoever a test likes, with certificates of [`crate::identity::forge`], too.
 //! Invariant: a pod has only what a kubelet would give it. What is expected of a certificate is judged by OpenSSL and webpki, never by
 //! the code that made it.
 
-mod control_plane;
 mod mesh;
 mod openssl;
-mod peer;
 mod pod;
 mod process;
-mod signer;
 mod tap;
 mod verify;
+mod visitor;
 mod yaml;
 
-pub use control_plane::{ControlPlane, refused};
 pub use mesh::{Mesh, SERVICE, Settings, TARGET};
 pub use openssl::Openssl;
-pub use peer::{Answered, Peer};
 pub use pod::{MeshedPod, Plan};
 pub use process::{Agent, Pids};
-pub use signer::{Presented, Signer, Wish};
 pub use tap::{Hello, Tap};
-pub use verify::{Use, uri_names, verified};
+pub use verify::{Use, chain, uri_names, verified};
+pub use visitor::{Answered, Visitor};
 pub use yaml::{entry, peer_authentication, service};
 
 use std::time::Duration;

@@ -47,6 +47,28 @@ impl Material {
         Self { certificate, key, chain: Vec::new(), roots: Vec::new(), crl: Vec::new() }
     }
 
+    /// Names it.
+    ///
+    /// # Errors
+    /// When its certificate cannot be read.
+    pub fn id(&self) -> Result<SignerId, Refused> {
+        let certificate = one(bundle::certificates(&self.certificate));
+        certificate.map(|der| SignerId::of(&der)).map_err(|fault| fault.of(Piece::Certificate))
+    }
+
+    /// Whether its certificate and that one (PEM) have the same key and the same name: what one has signed the other has, too.
+    pub fn is_renewed_by(&self, certificate: &[u8]) -> bool {
+        let read = |pem: &[u8]| {
+            let der = one(bundle::certificates(pem)).ok()?;
+            let of = |read: &X509Certificate<'_>| {
+                Ok((read.subject().as_raw().to_vec(), read.public_key().raw.to_vec()))
+            };
+            bundle::with(&der, of).ok()
+        };
+        let before = read(&self.certificate);
+        before.is_some() && before == read(certificate)
+    }
+
     /// The last second of the certificate that signs, if it can be read.
     pub fn not_after(&self) -> Option<Time> {
         let certificate = one(bundle::certificates(&self.certificate)).ok()?;

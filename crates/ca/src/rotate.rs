@@ -240,6 +240,24 @@ impl Rotation {
         }
     }
 
+    /// The state in which `new` is in the place of `old`, at once: only for what is trusted by whoever trusted `old` already, such as a
+    /// new certificate of the same key, or another intermediate of the same root. A later state than this one in any case.
+    #[must_use]
+    pub fn replaced(&self, old: &SignerId, new: &SignerId) -> Self {
+        let swap = |id: &SignerId| if id == old { new.clone() } else { id.clone() };
+        let phase = match &self.phase {
+            Phase::Steady { signer } => Phase::Steady { signer: swap(signer) },
+            Phase::Distributing { old, new } => Phase::Distributing { old: swap(old), new: swap(new) },
+            Phase::Renewing { old, new, until } => {
+                Phase::Renewing { old: swap(old), new: swap(new), until: *until }
+            }
+            Phase::Retiring { old, new } => Phase::Retiring { old: swap(old), new: swap(new) },
+        };
+        let mut next = self.next(phase);
+        next.signed_until = self.signed_until.iter().map(|(id, until)| (swap(id), *until)).collect();
+        next
+    }
+
     /// What is to be done at `now`, given what replicas report.
     pub fn advance(&self, now: Time, world: &World) -> Step {
         match self.waiting(now, world) {

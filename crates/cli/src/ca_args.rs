@@ -6,11 +6,15 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use meltemi_serve::identity::{Lifetimes, Settings};
 
-use crate::args::{TextOrJson, duration};
+use crate::args::{Switch, TextOrJson, duration};
 
 /// Options of `serve`; the variables are those of Istio.
 #[derive(Debug, Args)]
 pub(crate) struct CertificateArgs {
+    /// Sign workloads' certificates for the cluster, by what its Secrets istio-ca-secret or cacerts hold, and tell each namespace the roots.
+    /// Without a cluster --state-dir decides.
+    #[arg(long, value_enum, env = "MELTEMI_CA", default_value = "on")]
+    ca: Switch,
     /// How long a workload's certificate lives where its request says nothing.
     #[arg(long, value_name = "DURATION", env = "DEFAULT_WORKLOAD_CERT_TTL", default_value = "24h", value_parser = duration)]
     workload_cert_ttl: Duration,
@@ -37,6 +41,7 @@ impl CertificateArgs {
         let accounts = self.trusted_node_accounts.iter();
         Ok(Settings {
             state_dir,
+            in_cluster: self.ca == Switch::On,
             lifetimes,
             node_accounts: accounts
                 .map(|account| (account.namespace.clone(), account.name.clone()))
@@ -97,11 +102,30 @@ pub(crate) enum CaCommand {
     Rotate(CaRotateArgs),
 }
 
+/// Whose authority is meant: that of a state folder, else that of a cluster.
+#[derive(Debug, Args)]
+pub(crate) struct CaPlace {
+    /// The state folder of the control plane; without it, that of a cluster is asked.
+    #[arg(long, value_name = "DIR", env = "MELTEMI_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// The cluster of this kubeconfig; without it that of KUBECONFIG or ~/.kube/config.
+    #[arg(long, value_name = "FILE", env = "MELTEMI_KUBECONFIG", conflicts_with = "state_dir")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig, instead of its current one.
+    #[arg(long, value_name = "NAME", env = "MELTEMI_KUBE_CONTEXT", conflicts_with = "state_dir")]
+    pub(crate) context: Option<String>,
+    /// The namespace that the control plane runs in.
+    #[arg(short, long, value_name = "NS", env = "POD_NAMESPACE", default_value = "istio-system")]
+    pub(crate) namespace: String,
+    /// The Service of the control plane, which is asked which replicas are behind.
+    #[arg(long, value_name = "NAME", env = "MELTEMI_SERVICE_NAME", default_value = "meltemi")]
+    pub(crate) service_name: String,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct CaStatusArgs {
-    /// The state folder of the control plane.
-    #[arg(long, value_name = "DIR", env = "MELTEMI_STATE_DIR")]
-    pub(crate) state_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) at: CaPlace,
     /// How the status is printed.
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: TextOrJson,
@@ -109,9 +133,8 @@ pub(crate) struct CaStatusArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CaRotateArgs {
-    /// The state folder of the control plane.
-    #[arg(long, value_name = "DIR", env = "MELTEMI_STATE_DIR")]
-    pub(crate) state_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) at: CaPlace,
     /// Do the next step now, whatever it waits for. It says first who loses connections by that, and does one step each time.
     #[arg(long)]
     pub(crate) force: bool,

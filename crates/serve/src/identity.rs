@@ -12,6 +12,7 @@ mod connection;
 pub mod control;
 pub(crate) mod gate;
 mod keeper;
+pub mod kube;
 mod listen;
 mod metrics;
 mod names;
@@ -51,6 +52,8 @@ use crate::wire::Failure;
 pub struct Settings {
     /// Where signers and the key of tokens are kept, without a cluster.
     pub state_dir: Option<PathBuf>,
+    /// With a cluster and without a state folder: sign for it, with what is kept in its Secrets.
+    pub in_cluster: bool,
     /// How long workloads' certificates live.
     pub lifetimes: Lifetimes,
     /// The accounts (namespace, name) that may ask for the identities of pods on their node (Istio: `CA_TRUSTED_NODE_ACCOUNTS`).
@@ -65,6 +68,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             state_dir: None,
+            in_cluster: true,
             lifetimes: Lifetimes::default(),
             node_accounts: Vec::new(),
             custom_hosts: Vec::new(),
@@ -83,6 +87,8 @@ pub(crate) struct Identity {
     pub(crate) tls: watch::Receiver<Option<Arc<rustls::ServerConfig>>>,
     pub(crate) domains: watch::Receiver<Arc<meltemi_ca::entitlement::Rules>>,
     pub(crate) metrics: IdentityMetrics,
+    /// What this replica goes by, for its page.
+    pub(crate) shown: kube::Shown,
 }
 
 impl Identity {
@@ -100,6 +106,8 @@ pub(crate) struct Given<'a> {
     pub(crate) ready: watch::Receiver<bool>,
     /// Becomes true when this replica is to stop.
     pub(crate) drained: watch::Receiver<bool>,
+    /// The cluster, where there is one.
+    pub(crate) cluster: Option<kube::Around>,
 }
 
 /// Starts the authority, if there is a place to keep it; its tasks are put among `tasks`.
@@ -116,7 +124,8 @@ pub(crate) async fn start(
     let clock: Arc<dyn Clock> = Arc::new(Wall);
     // The epoch that this replica answers by, for those who report it.
     let (epoch_sender, epoch) = watch::channel(0);
-    let Some(parts) = parts::choose(&given, &epoch, &clock).await? else { return Ok(None) };
+    let around = given.cluster.as_ref().map(|around| (around, kube::metrics(registry)));
+    let Some(parts) = parts::choose(&given, &epoch, &clock, around.as_ref()).await? else { return Ok(None) };
     let Parts { keep, tokens, replicas, pods, state } = parts;
 
     let keeper = Keeper::start(
@@ -138,6 +147,10 @@ pub(crate) async fn start(
         let roots = keeper.roots();
         state.serve(roots, Arc::clone(&keeper), given.domains.clone(), given.drained.clone(), tasks)?;
     }
+    if let Some((around, metrics)) = &around {
+        kube::tell_roots(around, metrics, keeper.authority(), given.drained.clone(), tasks);
+    }
+    let shown = kube::Shown::new(keeper.standing(), given.domains.clone());
     let tls = serving::start(
         serving::Task {
             keeper: Arc::clone(&keeper),
@@ -163,5 +176,5 @@ pub(crate) async fn start(
             limits: settings.limits,
         },
     );
-    Ok(Some(Identity { authenticator, certificates, tls, domains: given.domains, metrics }))
+    Ok(Some(Identity { authenticator, certificates, tls, domains: given.domains, metrics, shown }))
 }

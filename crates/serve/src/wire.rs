@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::FutureExt;
 use meltemi_catalog::Generation;
@@ -12,7 +13,7 @@ use meltemi_views::Options;
 use meltemi_xds::{DiscoveryServer, Settings};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::Config;
 use crate::findings::Findings;
@@ -117,6 +118,8 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     let (ready, is_ready) = watch::channel(false);
     let (generation_sender, generation) = watch::channel(Generation(0));
     let (waiting_sender, waiting) = watch::channel(0);
+    let (mesh_sender, published_mesh) = watch::channel(Arc::default());
+    let (namespace_sender, namespaces) = watch::channel(Arc::default());
     let (connect_sender, connects) = mpsc::channel(WAITING_CONNECTS);
     let (report_sender, reports) = mpsc::channel(WAITING_REPORTS);
     let departures = Arc::new(Departures::default());
@@ -148,39 +151,51 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
             let cluster = Cluster::connect(access).await?;
             let kube_metrics = kube::Metrics::default();
             kube_metrics.register(&mut registry);
-            Some((
-                KubeSource::start(
-                    &cluster,
-                    config.own.namespace.as_str(),
-                    &config.own.settings(),
-                    &kube_metrics,
-                ),
-                cluster,
-            ))
+            let source = KubeSource::start(
+                &cluster,
+                config.own.namespace.as_str(),
+                &config.own.settings(),
+                &kube_metrics,
+            );
+            Some((source, (cluster, kube_metrics)))
         }
         None => None,
     };
     let (domains, rules) = Domains::new(config.identity.node_accounts.clone());
     let mut tasks = JoinSet::new();
-    let given = identity::Given {
-        config: &config,
-        domains: rules,
-        ready: is_ready.clone(),
-        drained: drained.clone(),
-    };
-    let identity = identity::start(given, &mut registry, &mut tasks).await?;
-    let secure = match &identity {
-        Some(_) => Some(listen::bind(Listener::SecureXds, config.secure_xds).await?),
-        None => None,
-    };
-    tell_source(&config, cluster.as_ref().map(|(_, cluster)| cluster));
-
     let stopped = |drained: &watch::Receiver<bool>| {
         let mut drained = drained.clone();
         async move {
             let _ = drained.wait_for(|drained| *drained).await;
         }
     };
+    let signs = config.identity.in_cluster && config.identity.state_dir.is_none();
+    let leads = cluster
+        .as_ref()
+        .filter(|_| config.status || signs)
+        .map(|(_, (cluster, _))| elect(&config, cluster, &mut tasks, stopped(&drained)));
+    let around = cluster.as_ref().zip(leads.as_ref()).filter(|_| signs);
+    let given = identity::Given {
+        config: &config,
+        domains: rules,
+        ready: is_ready.clone(),
+        drained: drained.clone(),
+        cluster: around.map(|((_, (cluster, metrics)), leads)| identity::kube::Around {
+            cluster: cluster.clone(),
+            metrics: metrics.clone(),
+            leads: leads.clone(),
+            namespaces,
+            propagation: Arc::clone(&propagation),
+            mesh: published_mesh,
+        }),
+    };
+    let identity = identity::start(given, &mut registry, &mut tasks).await?;
+    let secure = match &identity {
+        Some(_) => Some(listen::bind(Listener::SecureXds, config.secure_xds).await?),
+        None => None,
+    };
+    tell_source(&config, cluster.as_ref().map(|(_, (cluster, _))| cluster));
+
     let shown = Arc::new(Shown {
         ready: is_ready,
         waiting: cluster.as_ref().map(|(source, _)| source.waiting()),
@@ -188,6 +203,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         streams: Arc::clone(&streams),
         registry,
         propagation: Arc::clone(&propagation),
+        identity: identity.as_ref().map(|identity| identity.shown.clone()),
     });
     // Before the configuration is read: a probe of a large mesh's start hears that it is not ready, instead of nothing.
     for (listener, socket, router) in [
@@ -210,8 +226,8 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         Some(FolderSource::start(&config.folders, &config.namespace, config.mesh_config.as_deref()).await?)
     };
     let (source, cluster) = cluster.unzip();
-    let ledger = cluster.filter(|_| config.status).map(|cluster| {
-        tell_objects(&config, &cluster, &propagation, status_metrics, &mut tasks, || stopped(&drained))
+    let ledger = cluster.zip(leads).filter(|_| config.status).map(|((cluster, _), leads)| {
+        tell_objects(&config, &cluster, leads, &propagation, status_metrics, &mut tasks, stopped(&drained))
     });
     let writer = mesh::spawn(mesh::Mesh {
         options: Options { holds: config.holds, virtual_hosts: config.virtual_hosts, ..Options::default() },
@@ -230,6 +246,8 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         metrics,
         book,
         ledger,
+        namespaces: namespace_sender,
+        mesh: (signs && !config.identity.node_accounts.is_empty()).then_some(mesh_sender),
     });
 
     let gate = identity.as_ref().map(identity::Identity::gate).unwrap_or_default();
@@ -261,16 +279,13 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     Ok(Running { xds, secure_xds, http, monitoring, streams, propagation, generation, waiting, drain, tasks })
 }
 
-/// Starts what writes the objects' status, on the replica that is elected to.
-fn tell_objects<Stop: Future<Output = ()> + Send + 'static>(
+/// Stands for election as the one replica that writes; until when this one is elected.
+fn elect(
     config: &Config,
     cluster: &Cluster,
-    propagation: &Arc<Propagation>,
-    metrics: StatusMetrics,
     tasks: &mut JoinSet<Result<(), Failure>>,
-    stop: impl Fn() -> Stop,
-) -> Arc<Ledger> {
-    let ledger = Arc::new(Ledger::of_revision(&config.own.revision));
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> watch::Receiver<Option<Instant>> {
     let identity = match &config.own.pod {
         Some(pod) => pod.to_string(),
         None => format!("meltemi-{}-{:08x}", std::process::id(), fastrand::u32(..)),
@@ -281,7 +296,29 @@ fn tell_objects<Stop: Future<Output = ()> + Send + 'static>(
         lease: LEASE.to_owned(),
         identity,
     };
-    let (leads, election) = leader::spawn(candidate, stop());
+    let (leads, election) = leader::spawn(candidate, stop);
+    watched("election", election, tasks);
+    leads
+}
+
+/// What ends a task is told.
+fn watched(name: &'static str, task: JoinHandle<()>, tasks: &mut JoinSet<Result<(), Failure>>) {
+    tasks.spawn(
+        task.map(move |ended| ended.map_err(|error| Failure::Task { name, reason: error.to_string() })),
+    );
+}
+
+/// Starts what writes the objects' status, on the replica that is elected to.
+fn tell_objects(
+    config: &Config,
+    cluster: &Cluster,
+    leads: watch::Receiver<Option<Instant>>,
+    propagation: &Arc<Propagation>,
+    metrics: StatusMetrics,
+    tasks: &mut JoinSet<Result<(), Failure>>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Arc<Ledger> {
+    let ledger = Arc::new(Ledger::of_revision(&config.own.revision));
     let writer = status::Writer {
         client: cluster.client(),
         ledger: Arc::clone(&ledger),
@@ -289,12 +326,7 @@ fn tell_objects<Stop: Future<Output = ()> + Send + 'static>(
         leads,
         metrics,
     };
-    let writer = status::spawn(writer, stop());
-    for (name, task) in [("election", election), ("status writer", writer)] {
-        tasks.spawn(
-            task.map(move |ended| ended.map_err(|error| Failure::Task { name, reason: error.to_string() })),
-        );
-    }
+    watched("status writer", status::spawn(writer, stop), tasks);
     ledger
 }
 

@@ -3,15 +3,15 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use meltemi_testkit::netns::{Network, Pod};
 use tempfile::TempDir;
 
-use super::control_plane::ControlPlane;
 use super::pod::{MeshedPod, Plan};
-use super::signer::Signer;
 use super::until;
-use crate::live::{Addresses, Server, free_port};
+use crate::identity::{Client, Holder, Peer, forge};
+use crate::live::{Addresses, Server};
+use rcgen::{Issuer, KeyPair};
 
 /// The address of a service, which no machine has: only a sidecar can take the connection.
 pub const SERVICE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)), 80);
@@ -26,7 +26,6 @@ const ROOTS: &str = "root-cert.pem";
 pub struct Mesh {
     server: Option<Server>,
     addresses: Addresses,
-    secure: SocketAddr,
     settings: Settings,
     folder: TempDir,
     state: TempDir,
@@ -48,10 +47,11 @@ impl Mesh {
     pub fn new(settings: Settings) -> Result<Self> {
         let network = Network::new()?;
         let address = network.address().into();
+        let mut addresses = Addresses::free(address)?;
+        addresses.secure.set_ip(address);
         Ok(Self {
             server: None,
-            addresses: Addresses::free(address)?,
-            secure: SocketAddr::new(address, free_port()?),
+            addresses,
             settings,
             folder: tempfile::Builder::new().prefix("meltemi-mesh-").tempdir()?,
             state: tempfile::Builder::new().prefix("meltemi-state-").tempdir()?,
@@ -81,8 +81,8 @@ impl Mesh {
     /// When it does not get ready; with its log.
     pub async fn restart(&mut self) -> Result<()> {
         let path = |folder: &TempDir| folder.path().display().to_string();
-        let (folder, state, secure) = (path(&self.folder), path(&self.state), self.secure.to_string());
-        let mut arguments = vec!["--config", &folder, "--state-dir", &state, "--secure-xds-address", &secure];
+        let (folder, state) = (path(&self.folder), path(&self.state));
+        let mut arguments = vec!["--config", &folder, "--state-dir", &state];
         let life = self.settings.life.map(|life| format!("{}s", life.as_secs()));
         if let Some(life) = &life {
             arguments.extend(["--workload-cert-ttl", life, "--max-workload-cert-ttl", life]);
@@ -131,31 +131,25 @@ impl Mesh {
     /// What signs now, taken from the state folder: for certificates that the authority itself would never make.
     ///
     /// # Errors
-    /// When there is not exactly one.
-    pub fn signer(&self) -> Result<Signer> {
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(self.state.path())? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if let Some(id) = name.strip_suffix("-key.pem").filter(|id| *id != "token") {
-                found.push(id.to_owned());
-            }
-        }
-        let [id] = &found[..] else { bail!("not one signer in the state folder: {found:?}") };
-        let read = |kind: &str| std::fs::read_to_string(self.state.path().join(format!("{id}-{kind}.pem")));
-        Signer::of(&read("cert")?, &read("key")?)
+    /// While what signs is being changed.
+    pub fn stolen(&self) -> Result<Issuer<'static, KeyPair>> {
+        forge::stolen(self.state.path())
     }
 
     /// Where pods find the control plane.
     pub fn secure(&self) -> SocketAddr {
-        self.secure
+        self.addresses.secure
     }
 
-    /// A way to the control plane's TLS port for a test.
+    /// A certificate of the control plane for that account (`namespace/name`), by a token of it.
     ///
     /// # Errors
-    /// When there are no roots.
-    pub fn control_plane(&self) -> Result<ControlPlane> {
-        Ok(ControlPlane::new(self.secure, &self.secure.ip().to_string(), &self.roots()?))
+    /// When it is refused.
+    pub async fn certificate(&self, account: &str) -> Result<Holder> {
+        let token = format!("Bearer {}", self.token(account, Duration::from_secs(3600)).await?);
+        let name = self.secure().ip().to_string();
+        let client = Client::connect(self.secure(), &self.roots()?, &name, None).await?;
+        Ok(client.hold(Peer { authorization: Some(&token) }, 0).await?)
     }
 
     /// A pod that no mesh knows.
@@ -173,7 +167,7 @@ impl Mesh {
     pub async fn join(&self, pod: Pod, name: &str, account: &str, labels: &[(&str, &str)]) -> Result<MeshedPod> {
         // Long enough for a first certificate; after it, the certificate is what the agent shows.
         let token = self.token(&format!("default/{account}"), Duration::from_secs(3600)).await?;
-        let (control_plane, roots) = (self.secure.to_string(), self.roots()?);
+        let (control_plane, roots) = (self.secure().to_string(), self.roots()?);
         let plan = Plan {
             name,
             namespace: "default",

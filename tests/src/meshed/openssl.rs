@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::LIMIT;
-use super::signer::Presented;
+use crate::identity::Holder;
 
 /// OpenSSL with a folder of its own.
 pub struct Openssl {
@@ -59,7 +59,7 @@ impl Openssl {
         &self,
         pod: &Pod,
         address: SocketAddr,
-        shown: &Presented,
+        shown: &Holder,
         roots: &str,
         name: &str,
     ) -> Result<String> {
@@ -67,8 +67,8 @@ impl Openssl {
         command.args(["s_client", "-connect", &address.to_string(), "-servername", name, "-alpn", "istio,http/1.1"]);
         command.args(["-verify_return_error", "-no-CApath", "-no-CAstore", "-CAfile"]);
         command.arg(self.file("roots.pem", roots)?);
-        command.arg("-cert").arg(self.file("shown.pem", &shown.chain_pem)?);
-        command.arg("-key").arg(self.file("shown-key.pem", &shown.key_pem)?);
+        command.arg("-cert").arg(self.file("shown.pem", &shown.chain)?);
+        command.arg("-key").arg(self.file("shown-key.pem", &shown.key.serialize_pem())?);
         run(command).await
     }
 

@@ -16,13 +16,20 @@ pub enum Use {
     Client,
 }
 
+/// Certificates from PEM.
+///
+/// # Errors
+/// When it is none.
+pub fn chain(pem: &str) -> Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().context("certificates in PEM")
+}
+
 /// Fails unless the first certificate of `chain` verifies to one of `roots` (PEM) now, for that use.
 ///
 /// # Errors
 /// What webpki says.
 pub fn verified(chain: &[CertificateDer<'_>], roots: &str, usage: Use) -> Result<()> {
-    let roots: Vec<CertificateDer<'_>> =
-        CertificateDer::pem_slice_iter(roots.as_bytes()).collect::<Result<_, _>>().context("roots in PEM")?;
+    let roots = self::chain(roots)?;
     let anchors: Vec<_> = roots.iter().map(anchor_from_trusted_cert).collect::<Result<_, _>>().context("roots")?;
     let (leaf, between) = chain.split_first().context("an empty chain")?;
     let usage = match usage {

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use meltemi_testkit::http::Connect;
-use meltemi_tests::meshed::{MeshedPod, Peer, SERVICE, Use, Wish, until, verified};
+use meltemi_tests::identity::forge::{self, Leaf};
+use meltemi_tests::meshed::{LIMIT, MeshedPod, SERVICE, Use, Visitor, until, verified};
 use serde_json::Value;
 
 use crate::world::{APP, BRIEF, CLIENT, SNI, World};
@@ -31,7 +32,7 @@ pub(crate) async fn renewed(world: &mut World) -> Result<()> {
     renewed_since(&world.client, &client).await?;
     renewed_since(&world.server, &server).await?;
     // With the new ones, too.
-    world.app.wait_for(world.app.total() + 20, meltemi_tests::meshed::LIMIT).await?;
+    world.app.wait_for(world.app.total() + 20, LIMIT).await?;
     load.stop().await.expect_all(200)?;
     ensure!((world.client.pids()?, world.server.pids()?) == pids, "something was started anew");
     Ok(())
@@ -93,7 +94,7 @@ async fn both_renew(world: &World) -> Result<()> {
 /// `meltemi ca rotate` to its end. By itself it waits until all that was signed has ended by any clock, which takes minutes; the operator
 /// of this mesh sees that everybody has renewed, and says so.
 pub(crate) async fn rotated(world: &mut World) -> Result<()> {
-    let (old, old_roots) = (world.mesh.signer()?, world.mesh.roots()?);
+    let (old, old_roots) = (world.mesh.stolen()?, world.mesh.roots()?);
     let old_trust = world.server.trusts().await?;
     ensure!(old_trust.len() == 1, "{old_trust:?}");
     let load = world.client.load(SERVICE, APP).start();
@@ -129,19 +130,19 @@ pub(crate) async fn rotated(world: &mut World) -> Result<()> {
         })
         .await?;
     }
-    world.app.wait_for(world.app.total() + 20, meltemi_tests::meshed::LIMIT).await?;
+    world.app.wait_for(world.app.total() + 20, LIMIT).await?;
     load.stop().await.expect_all(200)?;
 
     // Nobody trusts the old one; the new one is what the servers show.
-    let shown = old.sign(Wish { name: CLIENT, expired: false })?;
-    let peer = Peer::nobody(SNI).showing(&shown);
+    let shown = forge::signed(&old, &Leaf { names: &[CLIENT], hours: 1 })?;
+    let visitor = Visitor::nobody(SNI).showing(&shown);
     for (place, answered) in [
-        ("the workload", world.knock(peer).await?),
-        ("the control plane", peer.begin(&Connect::default(), world.mesh.secure()).await?),
+        ("the workload", world.knock(visitor).await?),
+        ("the control plane", visitor.begin(&Connect::default(), world.mesh.secure()).await?),
     ] {
         ensure!(answered.refusal().is_some_and(|why| why.contains("UnknownCA")), "{place}: {answered:?}");
     }
-    let chain = Peer::nobody(SNI).showing(&shown).chain(&world.strange(), world.inbound(), &["istio"]).await?;
+    let chain = Visitor::nobody(SNI).showing(&shown).chain(&world.strange(), world.inbound(), &["istio"]).await?;
     verified(&chain, &roots, Use::Server)?;
     ensure!(verified(&chain, &old_roots, Use::Server).is_err(), "the server's certificate is by the old root");
     world.call().await.map(drop)

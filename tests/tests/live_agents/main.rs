@@ -5,10 +5,9 @@
 //! two worlds: `calm`, whose certificates live for a day, and `brief`, whose certificates live for seconds.
 //! Start at [`world::World`]. A test leaves its world as it found it; after one that failed the next gets a new one.
 
-mod foreign;
 mod brief;
+mod foreign;
 mod policy;
-mod spoof;
 mod wire;
 mod world;
 
@@ -31,17 +30,15 @@ type Test = for<'a> fn(&'a mut World) -> std::pin::Pin<Box<dyn Future<Output = R
 fn main() -> Result<()> {
     let missing = available().err();
     if let Some(missing) = &missing {
-        eprintln!("\nNOT RUN: the tests of live_identity. {missing:#}\n");
+        eprintln!("\nNOT RUN: the tests of live_agents. {missing:#}\n");
     }
-    let tests: [(&str, Life, Test); 11] = [
+    let tests: [(&str, Life, Test); 9] = [
         ("sidecars_talk_by_mutual_tls_with_their_own_names", Life::Calm, |world| Box::pin(wire::seen(world))),
         ("a_servers_certificate_satisfies_openssl_and_webpki", Life::Calm, |world| Box::pin(wire::judged(world))),
         ("a_subset_is_asked_for_by_its_server_name", Life::Calm, |world| Box::pin(wire::server_name(world))),
         ("plaintext_is_taken_as_the_policy_says", Life::Calm, |world| Box::pin(policy::plaintext(world))),
         ("a_migration_to_strict_and_back_loses_no_request", Life::Calm, |world| Box::pin(policy::migration(world))),
         ("a_certificate_that_is_not_of_this_mesh_is_refused", Life::Calm, |world| Box::pin(foreign::refused(world))),
-        ("nobody_is_somebody_by_node_metadata", Life::Calm, |world| Box::pin(spoof::metadata(world))),
-        ("a_token_is_worth_nothing_after_its_life", Life::Calm, |world| Box::pin(spoof::replayed(world))),
         ("certificates_of_seconds_are_renewed_under_load", Life::Brief, |world| Box::pin(brief::renewed(world))),
         ("half_a_life_without_a_control_plane_loses_no_request", Life::Brief, |world| Box::pin(brief::outage(world))),
         ("the_root_is_changed_under_load", Life::Brief, |world| Box::pin(brief::rotated(world))),

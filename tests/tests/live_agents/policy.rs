@@ -1,14 +1,14 @@
 //! What a PeerAuthentication does to connections.
 
 use anyhow::{Result, ensure};
-use meltemi_tests::meshed::{Peer, SERVICE, until};
+use meltemi_tests::meshed::{SERVICE, Visitor, until};
 
 use crate::world::{APP, SNI, World};
 
 /// Plaintext of a pod without a sidecar: answered, refused, answered; and the mesh's own requests go on.
 pub(crate) async fn plaintext(world: &mut World) -> Result<()> {
     world.until_plaintext(true).await?;
-    let own = world.certificate("client").await?;
+    let own = world.mesh.certificate("default/client").await?;
 
     world.mode("STRICT").await?;
     world.until_plaintext(false).await?;
@@ -17,7 +17,7 @@ pub(crate) async fn plaintext(world: &mut World) -> Result<()> {
         let seen = world.call().await?;
         ensure!(seen["headers"]["x-forwarded-client-cert"].is_string(), "no TLS under STRICT: {seen}");
     }
-    let answered = world.knock(Peer::nobody(SNI).showing(&own)).await?;
+    let answered = world.knock(Visitor::nobody(SNI).showing(&own)).await?;
     ensure!(answered.is_status(200), "{answered:?}");
 
     // Without mutual TLS at the server, the mesh's own clients use none.

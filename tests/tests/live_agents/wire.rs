@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use meltemi_tests::live::{rule, split};
-use meltemi_tests::meshed::{Openssl, Peer, SERVICE, Use, uri_names, verified};
+use meltemi_tests::meshed::{Openssl, SERVICE, Use, Visitor, chain, uri_names, verified};
 use serde_json::Value;
 
 use crate::world::{APP, CLIENT, SERVER, SNI, TAPPED, World};
@@ -38,15 +38,16 @@ pub(crate) async fn seen(world: &mut World) -> Result<()> {
 
 /// A client of another make is served if it has a certificate of the mesh; the server's certificate satisfies others' verifiers.
 pub(crate) async fn judged(world: &mut World) -> Result<()> {
-    let (roots, own) = (world.mesh.roots()?, world.certificate("client").await?);
-    let nobody = Peer::nobody(SNI);
+    let (roots, own) = (world.mesh.roots()?, world.mesh.certificate("default/client").await?);
+    let nobody = Visitor::nobody(SNI);
 
-    let chain = nobody.showing(&own).chain(&world.strange(), world.inbound(), &["istio"]).await?;
-    verified(&chain, &roots, Use::Server)?;
-    let leaf = chain.first().context("no certificate")?;
+    let theirs = nobody.showing(&own).chain(&world.strange(), world.inbound(), &["istio"]).await?;
+    verified(&theirs, &roots, Use::Server)?;
+    let leaf = theirs.first().context("no certificate")?;
     ensure!(uri_names(leaf)? == [SERVER], "{:?}", uri_names(leaf)?);
-    verified(&own.chain, &roots, Use::Client)?;
-    ensure!(uri_names(own.chain.first().context("no certificate")?)? == [CLIENT]);
+    let ours = chain(&own.chain)?;
+    verified(&ours, &roots, Use::Client)?;
+    ensure!(uri_names(ours.first().context("no certificate")?)? == [CLIENT]);
 
     let answered = world.knock(nobody.showing(&own)).await?;
     ensure!(answered.is_status(200), "{answered:?}");
@@ -55,9 +56,9 @@ pub(crate) async fn judged(world: &mut World) -> Result<()> {
 
     let openssl = Openssl::new()?;
     for purpose in ["sslserver", "sslclient"] {
-        openssl.verify(&own.chain_pem, &roots, purpose).await?;
+        openssl.verify(&own.chain, &roots, purpose).await?;
     }
-    let said = openssl.extensions(&own.chain_pem, "subjectAltName,keyUsage,extendedKeyUsage,basicConstraints").await?;
+    let said = openssl.extensions(&own.chain, "subjectAltName,keyUsage,extendedKeyUsage,basicConstraints").await?;
     for words in [
         "Subject Alternative Name: critical",
         &format!("URI:{CLIENT}"),

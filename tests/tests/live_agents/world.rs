@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use meltemi_testkit::http::{App, Connect};
 use meltemi_testkit::netns::Pod;
 use meltemi_tests::meshed::{
-    Answered, Mesh, MeshedPod, Peer, Presented, SERVICE, Settings, TARGET, Tap, entry, peer_authentication, service, until,
+    Answered, Mesh, MeshedPod, SERVICE, Settings, TARGET, Tap, Visitor, entry, peer_authentication, service, until,
 };
 
 /// How long certificates live.
@@ -118,15 +118,9 @@ impl World {
         Ok(answer.json())
     }
 
-    /// Asks the control plane for a certificate of that account in namespace `default`, with a token of it.
-    pub(crate) async fn certificate(&self, account: &str) -> Result<Presented> {
-        let token = self.mesh.token(&format!("default/{account}"), Duration::from_secs(3600)).await?;
-        self.mesh.control_plane()?.certificate(Some(&token), None, 0).await
-    }
-
     /// What the server's pod answers to a stranger's TLS.
-    pub(crate) async fn knock(&self, peer: Peer<'_>) -> Result<Answered> {
-        peer.get(&self.strange(), self.inbound(), APP).await
+    pub(crate) async fn knock(&self, visitor: Visitor<'_>) -> Result<Answered> {
+        visitor.get(&self.strange(), self.inbound(), APP).await
     }
 
     /// Waits until the server's pod answers a stranger without TLS, or does not, by the app's own count.

@@ -1,11 +1,16 @@
-//! `meltemi ca`: what signs, and its change; asked of the control plane that uses a state folder.
+//! `meltemi ca`: what signs, and its change; asked of the control plane that uses a state folder, or by way of a cluster's Secret.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use meltemi_serve::identity::control::{Status, Wait, client};
+use meltemi_serve::Access;
+use meltemi_serve::identity::control::{Preview, Status, Wait, client};
+use meltemi_serve::identity::kube::operator::{Failed, Operator};
+use tokio::runtime::Runtime;
 
 use crate::args::{TextOrJson, YamlOrJson};
-use crate::ca_args::{CaCommand, CaRotateArgs, CaStatusArgs};
+use crate::ca_args::{CaCommand, CaPlace, CaRotateArgs, CaStatusArgs};
 use crate::render;
 
 pub(crate) fn run(command: &CaCommand) -> anyhow::Result<ExitCode> {
@@ -16,7 +21,7 @@ pub(crate) fn run(command: &CaCommand) -> anyhow::Result<ExitCode> {
 }
 
 fn status(args: &CaStatusArgs) -> anyhow::Result<ExitCode> {
-    let status = client::status(&args.state_dir)?;
+    let status = Place::of(&args.at)?.status()?;
     match args.output {
         TextOrJson::Json => render::value(&status, YamlOrJson::Json)?,
         TextOrJson::Text => show(&status)?,
@@ -28,17 +33,78 @@ fn rotate(args: &CaRotateArgs) -> anyhow::Result<ExitCode> {
     if args.force {
         return force(args);
     }
-    client::rotate(&args.state_dir, args.timeout, tell)?;
+    Place::of(&args.at)?.rotate(args.timeout)?;
     say("the change is done");
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where the authority is asked.
+enum Place {
+    Folder(PathBuf),
+    Cluster(Box<Operator>, Runtime),
+}
+
+impl Place {
+    fn of(args: &CaPlace) -> anyhow::Result<Self> {
+        if let Some(folder) = &args.state_dir {
+            return Ok(Self::Folder(folder.clone()));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let access = Access::Kubeconfig { file: args.kubeconfig.clone(), context: args.context.clone() };
+        let connecting = Operator::connect(&access, &args.namespace, &args.service_name);
+        let operator = runtime.block_on(connecting).map_err(|error| match error {
+            Failed::Cluster(error) => anyhow::anyhow!(
+                "{error} (or name the folder of a control plane without a cluster with --state-dir DIR)"
+            ),
+            error => error.into(),
+        })?;
+        Ok(Self::Cluster(Box::new(operator), runtime))
+    }
+
+    fn status(&self) -> anyhow::Result<Status> {
+        Ok(match self {
+            Self::Folder(folder) => client::status(folder)?,
+            Self::Cluster(operator, runtime) => runtime.block_on(operator.status())?,
+        })
+    }
+
+    fn begin(&self) -> anyhow::Result<Status> {
+        Ok(match self {
+            Self::Folder(folder) => client::begin(folder)?,
+            Self::Cluster(operator, runtime) => runtime.block_on(operator.begin())?,
+        })
+    }
+
+    fn preview(&self) -> anyhow::Result<Preview> {
+        Ok(match self {
+            Self::Folder(folder) => client::preview(folder)?,
+            Self::Cluster(operator, runtime) => runtime.block_on(operator.preview())?,
+        })
+    }
+
+    fn force(&self, preview: &Preview) -> anyhow::Result<Status> {
+        Ok(match self {
+            Self::Folder(folder) => client::force(folder, preview)?,
+            Self::Cluster(operator, runtime) => runtime.block_on(operator.force(preview))?,
+        })
+    }
+
+    fn rotate(&self, timeout: Option<Duration>) -> anyhow::Result<()> {
+        match self {
+            Self::Folder(folder) => client::rotate(folder, timeout, tell)?,
+            Self::Cluster(operator, runtime) => runtime.block_on(operator.rotate(timeout, tell))?,
+        }
+        Ok(())
+    }
+}
+
 /// One step, after it is said who loses by it.
 fn force(args: &CaRotateArgs) -> anyhow::Result<ExitCode> {
-    if client::status(&args.state_dir)?.phase == "steady" {
-        tell(&client::begin(&args.state_dir)?);
+    let place = Place::of(&args.at)?;
+    if place.status()?.phase == "steady" {
+        tell(&place.begin()?);
     }
-    let preview = client::preview(&args.state_dir)?;
+    let preview = place.preview()?;
     match &preview.waiting {
         Some(waiting) => say(&format!("{}: not waiting for {waiting}", preview.phase)),
         None => say(&format!("{}: nothing is waited for", preview.phase)),
@@ -46,7 +112,7 @@ fn force(args: &CaRotateArgs) -> anyhow::Result<ExitCode> {
     if let Some(waiting) = &preview.waiting {
         say(breaks(waiting));
     }
-    tell(&client::force(&args.state_dir, &preview)?);
+    tell(&place.force(&preview)?);
     Ok(ExitCode::SUCCESS)
 }
 

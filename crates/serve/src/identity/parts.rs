@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::Given;
 use super::clock::Clock;
+use super::kube::{self, Around, KubeIdentityMetrics};
 use super::state::State;
 use crate::wire::Failure;
 
@@ -44,8 +45,12 @@ pub(crate) async fn choose(
     given: &Given<'_>,
     epoch: &watch::Receiver<u64>,
     clock: &Arc<dyn Clock>,
+    around: Option<&(&Around, KubeIdentityMetrics)>,
 ) -> Result<Option<Parts>, Failure> {
     let Some(folder) = &given.config.identity.state_dir else {
+        if let Some((around, metrics)) = around {
+            return Ok(Some(kube::parts(around, &given.config.own, given.domains.clone(), epoch, metrics)));
+        }
         tracing::info!(
             "no certificate authority, and nothing listens at --secure-xds-address: give --state-dir DIR, where its keys are kept"
         );

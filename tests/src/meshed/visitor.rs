@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use meltemi_testkit::http::Connect;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error as TlsError, SignatureScheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -17,20 +17,21 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::signer::Presented;
 use super::LIMIT;
+use super::verify::chain;
+use crate::identity::Holder;
 
 /// HTTP/2's preface and an empty SETTINGS frame: what a gRPC client says first.
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// The client.
 #[derive(Clone, Copy)]
-pub struct Peer<'a> {
-    shows: Option<&'a Presented>,
+pub struct Visitor<'a> {
+    shows: Option<&'a Holder>,
     name: &'a str,
 }
 
-/// What a peer met.
+/// What a visitor met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answered {
     /// The first bytes of an answer, as text.
@@ -54,7 +55,7 @@ impl Answered {
     }
 }
 
-impl<'a> Peer<'a> {
+impl<'a> Visitor<'a> {
     /// One without a certificate, that asks for a server of that name (SNI).
     pub fn nobody(name: &'a str) -> Self {
         Self { shows: None, name }
@@ -62,7 +63,7 @@ impl<'a> Peer<'a> {
 
     /// One that shows this certificate.
     #[must_use]
-    pub fn showing(self, certificate: &'a Presented) -> Self {
+    pub fn showing(self, certificate: &'a Holder) -> Self {
         Self { shows: Some(certificate), ..self }
     }
 
@@ -78,7 +79,7 @@ impl<'a> Peer<'a> {
     /// Begins to speak HTTP/2, as a client of gRPC does.
     ///
     /// # Errors
-    /// As [`Peer::get`].
+    /// As [`Visitor::get`].
     pub async fn begin(&self, connect: &Connect, address: SocketAddr) -> Result<Answered> {
         self.say(connect, address, &["h2"], HTTP2).await
     }
@@ -128,7 +129,7 @@ impl<'a> Peer<'a> {
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
 
-    fn config(&self, protocols: &[&str]) -> Result<ClientConfig, TlsError> {
+    fn config(&self, protocols: &[&str]) -> Result<ClientConfig> {
         let provider = Arc::new(ring::default_provider());
         let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?
@@ -136,7 +137,10 @@ impl<'a> Peer<'a> {
             .with_custom_certificate_verifier(Arc::new(Anybody(provider)));
         let mut config = match self.shows {
             None => config.with_no_client_auth(),
-            Some(shown) => config.with_client_auth_cert(shown.chain.clone(), shown.key())?,
+            Some(shown) => {
+                let key = PrivateKeyDer::Pkcs8(shown.key.serialize_der().into());
+                config.with_client_auth_cert(chain(&shown.chain)?, key)?
+            },
         };
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         Ok(config)
@@ -145,7 +149,7 @@ impl<'a> Peer<'a> {
 
 /// Takes every certificate, whose key the other side must have all the same.
 #[derive(Debug)]
-pub(super) struct Anybody(pub(super) Arc<CryptoProvider>);
+struct Anybody(Arc<CryptoProvider>);
 
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(
