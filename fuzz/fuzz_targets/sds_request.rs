@@ -46,12 +46,16 @@ fn read(form: Form, bytes: &[u8]) -> Option<Request> {
 
 fn change(secrets: &mut Secrets, step: u8) {
     let content = (step / 8).to_string();
-    match step % 4 {
-        0 => drop(secrets.put_pair(Name::Default, &content, "key")),
-        1 => drop(secrets.put_roots(Name::RootCa, &content, (step & 64 != 0).then_some("lists"))),
-        2 => drop(secrets.put_roots(Name::FileRoot("/r".to_owned()), &content, None)),
-        _ => secrets.forget(&Name::FileRoot("/r".to_owned())),
-    }
+    let file = || Name::FileRoot("/r".to_owned());
+    let _changed = match step % 4 {
+        0 => secrets.put_pair(Name::Default, &content, "key"),
+        1 => secrets.put_roots(Name::RootCa, &content, (step & 64 != 0).then_some("lists")),
+        2 => secrets.put_roots(file(), &content, None),
+        _ => {
+            secrets.forget(&file());
+            true
+        }
+    };
 }
 
 fn check(response: &Response) {

@@ -9,9 +9,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::agent_args::AgentArgs;
 use crate::ca_args::{CaCommand, CertificateArgs, TokenArgs};
 use crate::cmd::KindName;
-use crate::cmd::crds;
+use crate::cmd::{crds, explain};
 use crate::logging::LogFormat;
-use crate::proxy_args::ProxyArgs;
+use crate::proxy_args::{InterceptionArg, ProxyArgs, ProxyId, label, proxy_id};
 use meltemi_agent::HostPort;
 
 /// A control plane for Envoy service meshes that speaks Istio.
@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Validate(ValidateArgs),
     /// Print the Envoy configuration that a proxy would get.
     Translate(TranslateArgs),
+    /// Say what becomes of a request, rule by rule: who takes it, why, by whose identity, and what the client sees.
+    Explain(Box<ExplainArgs>),
     /// Print a bootstrap with which Envoy connects as that proxy.
     Bootstrap(BootstrapArgs),
     /// Run beside Envoy: its certificate, its configuration, its life.
@@ -182,6 +184,58 @@ pub(crate) struct TranslateArgs {
     /// How the configuration is printed.
     #[arg(short, long, value_enum, default_value = "yaml")]
     pub(crate) output: YamlOrJson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// A folder of YAML; repeat it for more.
+    #[arg(long, required_unless_present = "server", value_name = "DIR")]
+    pub(crate) config: Vec<PathBuf>,
+    /// A running control plane's monitoring address, instead of a folder. Not supported yet.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "config", value_parser = HostPort::parse)]
+    pub(crate) server: Option<HostPort>,
+    /// A file with mesh settings.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mesh_config: Option<PathBuf>,
+    /// The namespace of objects that name none.
+    #[arg(long, value_name = "NS", default_value = "default")]
+    pub(crate) namespace: String,
+    /// Who sends the request, as NAME.NAMESPACE: a Pod or a WorkloadEntry, or any other name for a plain sidecar in that namespace.
+    #[arg(long, value_name = "NAME.NS", value_parser = proxy_id)]
+    pub(crate) from: ProxyId,
+    /// A label of the sender's workload, over those that it is known to have; repeat it for more.
+    #[arg(long = "label", value_name = "K=V", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// The sender's sidecar has no certificate: it stands beside no agent.
+    #[arg(long)]
+    pub(crate) without_certificate: bool,
+    /// How traffic reaches the sender's proxy.
+    #[arg(long, value_enum, default_value = "redirect", ignore_case = true)]
+    pub(crate) interception: InterceptionArg,
+    /// The request's method: GET.
+    #[arg(value_name = "METHOD", value_parser = explain::method)]
+    pub(crate) method: String,
+    /// What is asked for, as the sender writes it: http://reviews:9080/reviews. With https:// or tcp:// only the connection is followed.
+    #[arg(value_name = "URL", value_parser = explain::Url::parse)]
+    pub(crate) url: explain::Url,
+    /// A header of the request, as curl takes it; repeat it for more.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = explain::header)]
+    pub(crate) headers: Vec<(String, String)>,
+    /// A page to read, or the same as JSON.
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: TextOrJson,
+    /// Whether the page has colours.
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+}
+
+/// When a page has colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    Always,
+    Never,
 }
 
 #[derive(Debug, Args)]

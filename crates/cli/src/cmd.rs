@@ -4,6 +4,7 @@ mod agent;
 mod bootstrap;
 mod ca;
 pub(crate) mod crds;
+pub(crate) mod explain;
 mod proxy_status;
 mod serve;
 mod token;
@@ -23,6 +24,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(*args),
         Command::Validate(args) => validate::run(&args),
         Command::Translate(args) => translate::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Bootstrap(args) => bootstrap::run(&args),
         Command::ProxyStatus(args) => proxy_status::run(&args),
         Command::Crds(args) => crds::run(&args),

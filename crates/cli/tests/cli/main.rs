@@ -5,6 +5,7 @@
 mod agent;
 mod bootstrap;
 mod crds;
+mod explain;
 mod operations;
 mod program;
 mod proxy_status;
