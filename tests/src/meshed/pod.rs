@@ -22,6 +22,7 @@ const HEALTH: u16 = 15021;
 
 const TOKEN: &str = "var/run/secrets/tokens/istio-token";
 const ROOTS: &str = "var/run/secrets/istio/root-cert.pem";
+const REVOKED: &str = "var/run/secrets/istio/crl/ca-crl.pem";
 const LABELS: &str = "etc/istio/pod/labels";
 const ANNOTATIONS: &str = "etc/istio/pod/annotations";
 
@@ -139,6 +140,17 @@ impl MeshedPod {
     /// When they cannot be written.
     pub fn deliver_roots(&self, roots: &str) -> Result<()> {
         deliver(self.folder.path(), ROOTS, roots)
+    }
+
+    /// Puts a list of what was revoked (PEM) in the place of the old one, or takes it away.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    pub fn deliver_revoked(&self, list: Option<&str>) -> Result<()> {
+        match list {
+            Some(list) => deliver(self.folder.path(), REVOKED, list),
+            None => std::fs::remove_file(self.folder.path().join(REVOKED)).context("removing the list"),
+        }
     }
 
     /// A GET of `/` from its app.

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use meltemi_testkit::http::Connect;
 use meltemi_tests::identity::forge::{self, Leaf};
-use meltemi_tests::meshed::Visitor;
+use meltemi_tests::meshed::{Visitor, until};
 
 use crate::world::{CLIENT, SNI, World};
 
@@ -39,4 +39,32 @@ pub(crate) async fn refused(world: &mut World) -> Result<()> {
     }
     world.mode("PERMISSIVE").await?;
     world.until_plaintext(true).await
+}
+
+/// The pod is told of it by a file, as from the ConfigMap `istio-ca-crl`; and nobody else is refused for that.
+pub(crate) async fn revoked(world: &mut World) -> Result<()> {
+    let root = world.mesh.stolen()?;
+    let leaf = Leaf { names: &[CLIENT], hours: 1 };
+    let (lost, kept) = (forge::signed(&root, &leaf)?, forge::signed(&root, &leaf)?);
+    let visitor = Visitor::nobody(SNI);
+    ensure!(world.knock(visitor.showing(&lost)).await?.is_status(200), "a good certificate is refused");
+
+    world.server.deliver_revoked(Some(&forge::revoked(&root, &lost)?))?;
+    until("the revoked certificate is refused", async || {
+        let answered = world.knock(visitor.showing(&lost)).await?;
+        ensure!(answered.refusal().is_some_and(|why| why.contains("CertificateRevoked")), "{answered:?}");
+        Ok(())
+    })
+    .await?;
+    let answered = world.knock(visitor.showing(&kept)).await?;
+    ensure!(answered.is_status(200), "another one is refused, too: {answered:?}");
+    world.call().await?;
+
+    world.server.deliver_revoked(None)?;
+    until("without the list it is taken again", async || {
+        let answered = world.knock(visitor.showing(&lost)).await?;
+        ensure!(answered.is_status(200), "{answered:?}");
+        Ok(())
+    })
+    .await
 }
