@@ -55,8 +55,7 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T>) -> Re
     };
     match timeout(LIMIT, asking).await {
         Ok(found) => Ok(found),
-        Err(elapsed) => {
-            Err(last.unwrap_or_else(|| elapsed.into())).with_context(|| format!("not so after {LIMIT:?}: {what}"))
-        }
+        Err(elapsed) => Err(last.unwrap_or_else(|| elapsed.into()))
+            .with_context(|| format!("not so after {LIMIT:?}: {what}")),
     }
 }

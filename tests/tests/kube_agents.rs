@@ -26,7 +26,9 @@ const SAMPLE: u64 = 1_000;
 
 fn main() {
     let cases: &[Case] =
-        &[("a_canary_between_workloads_of_a_cluster_is_under_strict_mutual_tls", Needs::Root, || run(canary()))];
+        &[("a_canary_between_workloads_of_a_cluster_is_under_strict_mutual_tls", Needs::Root, || {
+            run(canary())
+        })];
     run_all(cases);
 }
 
@@ -60,7 +62,8 @@ impl Shop {
     async fn roots(&self) -> Result<String> {
         let line = self.server.says(&["what signs", "signer="]).await?;
         until(&format!("the roots in {}: {line}", self.namespace), async || {
-            let found = self.home.cluster().get("v1", "ConfigMap", &self.namespace, "istio-ca-root-cert").await?;
+            let found =
+                self.home.cluster().get("v1", "ConfigMap", &self.namespace, "istio-ca-root-cert").await?;
             let found = found.context("no such ConfigMap")?;
             found.data["data"]["root-cert.pem"].as_str().map(str::to_owned).context("no roots in it")
         })
@@ -71,7 +74,8 @@ impl Shop {
     async fn add(&mut self, pod: Pod, name: &str, account: &str, labels: &[(&str, &str)]) -> Result<()> {
         let cluster = self.home.cluster();
         let labels = [labels, &[("security.istio.io/tlsMode", "istio")]].concat();
-        let record = PodRecord::new(&self.namespace, name, pod.address()).account(account).port("http", TARGET);
+        let record =
+            PodRecord::new(&self.namespace, name, pod.address()).account(account).port("http", TARGET);
         let record = labels.iter().fold(record, |record, (key, value)| record.label(key, value));
         cluster.run_pod(&record).await?;
         let token = cluster.token(&self.namespace, account, &["istio-ca"], Some(name)).await?;
@@ -112,7 +116,8 @@ async fn canary() -> Result<()> {
     let namespace = shop.namespace.clone();
     for account in ["client", "one", "two"] {
         let metadata = json!({"name": account, "namespace": namespace});
-        shop.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}).to_string()).await?;
+        shop.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}).to_string())
+            .await?;
     }
     shop.apply(&service(&namespace, APP, PORT, TARGET)).await?;
     let [client, one, two] = ["client", "v1", "v2"].map(|name| shop.network.pod(name));
@@ -131,7 +136,8 @@ async fn canary() -> Result<()> {
     shop.in_force("destinationrule/reviews").await?;
     for app in [&v1, &v2] {
         until("a stranger's plaintext is refused", async || {
-            let answer = Request::get("/").host(APP).send_through(&shop.stranger.connector(), app.address()).await;
+            let answer =
+                Request::get("/").host(APP).send_through(&shop.stranger.connector(), app.address()).await;
             ensure!(answer.is_err(), "{answer:?}");
             Ok(())
         })

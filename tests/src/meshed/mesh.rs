@@ -87,7 +87,8 @@ impl Mesh {
         if let Some(life) = &life {
             arguments.extend(["--workload-cert-ttl", life, "--max-workload-cert-ttl", life]);
         }
-        let server = self.server.insert(Server::launch(&arguments, self.addresses).await?.when_ready().await?);
+        let server =
+            self.server.insert(Server::launch(&arguments, self.addresses).await?.when_ready().await?);
         // What signs is there a moment after the mesh is, and what is trusted is published with it.
         let roots = self.state.path().join(ROOTS);
         until("the roots are published", async || Ok(drop(std::fs::metadata(&roots)?)))
@@ -136,6 +137,16 @@ impl Mesh {
         forge::stolen(self.state.path())
     }
 
+    /// The signer of that name, from the state folder, and its certificate (PEM).
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn signer(&self, id: &str) -> Result<(Issuer<'static, KeyPair>, String)> {
+        let read = |kind: &str| std::fs::read_to_string(self.state.path().join(format!("{id}-{kind}.pem")));
+        let certificate = read("cert").with_context(|| format!("the signer {id}"))?;
+        Ok((Issuer::from_ca_cert_pem(&certificate, KeyPair::from_pem(&read("key")?)?)?, certificate))
+    }
+
     /// Where pods find the control plane.
     pub fn secure(&self) -> SocketAddr {
         self.addresses.secure
@@ -164,7 +175,13 @@ impl Mesh {
     ///
     /// # Errors
     /// When the machine refuses it.
-    pub async fn join(&self, pod: Pod, name: &str, account: &str, labels: &[(&str, &str)]) -> Result<MeshedPod> {
+    pub async fn join(
+        &self,
+        pod: Pod,
+        name: &str,
+        account: &str,
+        labels: &[(&str, &str)],
+    ) -> Result<MeshedPod> {
         // Long enough for a first certificate; after it, the certificate is what the agent shows.
         let token = self.token(&format!("default/{account}"), Duration::from_secs(3600)).await?;
         let (control_plane, roots) = (self.secure().to_string(), self.roots()?);

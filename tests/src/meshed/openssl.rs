@@ -64,7 +64,15 @@ impl Openssl {
         name: &str,
     ) -> Result<String> {
         let mut command = pod.command("openssl");
-        command.args(["s_client", "-connect", &address.to_string(), "-servername", name, "-alpn", "istio,http/1.1"]);
+        command.args([
+            "s_client",
+            "-connect",
+            &address.to_string(),
+            "-servername",
+            name,
+            "-alpn",
+            "istio,http/1.1",
+        ]);
         command.args(["-verify_return_error", "-no-CApath", "-no-CAstore", "-CAfile"]);
         command.arg(self.file("roots.pem", roots)?);
         command.arg("-cert").arg(self.file("shown.pem", &shown.chain)?);
@@ -81,7 +89,8 @@ impl Openssl {
 
 async fn run(mut command: Command) -> Result<String> {
     command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = timeout(LIMIT, command.output()).await.context("openssl does not end")?.context("openssl")?;
+    let output =
+        timeout(LIMIT, command.output()).await.context("openssl does not end")?.context("openssl")?;
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     if !output.status.success() {
         bail!("openssl: {text}");

@@ -20,6 +20,9 @@ const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHO
 /// Where a pod says whether it is ready (Istio's).
 const HEALTH: u16 = 15021;
 
+/// The part of a short life that is left when a certificate is renewed.
+const LEFT: f64 = 0.85;
+
 const TOKEN: &str = "var/run/secrets/tokens/istio-token";
 const ROOTS: &str = "var/run/secrets/istio/root-cert.pem";
 const REVOKED: &str = "var/run/secrets/istio/crl/ca-crl.pem";
@@ -194,28 +197,15 @@ impl MeshedPod {
         let names = own(&certs)?["subject_alt_names"].as_array().into_iter().flatten();
         Ok(names.filter_map(|name| name["uri"].as_str()).map(str::to_owned).collect())
     }
-
-    /// The serial numbers of the roots by which its Envoy verifies its peers; each once, sorted.
-    ///
-    /// # Errors
-    /// When Envoy does not answer.
-    pub async fn trusts(&self) -> Result<Vec<String>> {
-        let certs = self.admin.certs().await?;
-        let all = certs["certificates"].as_array().into_iter().flatten();
-        let roots = all.flat_map(|certificate| certificate["ca_cert"].as_array().into_iter().flatten());
-        let mut serials: Vec<String> =
-            roots.filter_map(|root| root["serial_number"].as_str()).map(str::to_owned).collect();
-        serials.sort();
-        serials.dedup();
-        Ok(serials)
-    }
 }
 
-/// The one certificate that Envoy shows, however many contexts use it.
+/// The one certificate that Envoy shows, however many contexts use it. While it is replaced there are two.
 fn own(certs: &Value) -> Result<&Value> {
     let all = certs["certificates"].as_array().into_iter().flatten();
-    let mut own: Vec<&Value> =
-        all.flat_map(|certificate| certificate["cert_chain"].as_array().into_iter().flatten().take(1)).collect();
+    let mut own: Vec<&Value> = all
+        .flat_map(|certificate| certificate["cert_chain"].as_array().into_iter().flatten().take(1))
+        .collect();
+    own.sort_by_key(|certificate| certificate["serial_number"].as_str());
     own.dedup_by_key(|certificate| &certificate["serial_number"]);
     match own[..] {
         [one] => Ok(one),
@@ -243,7 +233,7 @@ fn variables(pod: &Pod, plan: &Plan<'_>) -> Result<Vec<(String, String)>> {
     if let Some(life) = plan.life {
         variables.push(("SECRET_TTL", format!("{}s", life.as_secs())));
         // Renewed when so much of it is left: a busy machine has the rest of a short life to do it in.
-        variables.push(("SECRET_GRACE_PERIOD_RATIO", "0.75".to_owned()));
+        variables.push(("SECRET_GRACE_PERIOD_RATIO", LEFT.to_string()));
     }
     Ok(variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }

@@ -57,7 +57,9 @@ impl Agent {
         let all = processes()?;
         let child = |parent: u32, name: &str| {
             let found = all.iter().find(|process| process.parent == parent && process.name == name);
-            found.map(|process| process.id).with_context(|| format!("no `{name}` runs beneath {parent}: {}", self.log()))
+            found
+                .map(|process| process.id)
+                .with_context(|| format!("no `{name}` runs beneath {parent}: {}", self.log()))
         };
         let agent = child(root, "meltemi")?;
         Ok(Pids { agent, envoy: child(agent, "envoy")? })

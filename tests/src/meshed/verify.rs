@@ -30,7 +30,8 @@ pub fn chain(pem: &str) -> Result<Vec<CertificateDer<'static>>> {
 /// What webpki says.
 pub fn verified(chain: &[CertificateDer<'_>], roots: &str, usage: Use) -> Result<()> {
     let roots = self::chain(roots)?;
-    let anchors: Vec<_> = roots.iter().map(anchor_from_trusted_cert).collect::<Result<_, _>>().context("roots")?;
+    let anchors: Vec<_> =
+        roots.iter().map(anchor_from_trusted_cert).collect::<Result<_, _>>().context("roots")?;
     let (leaf, between) = chain.split_first().context("an empty chain")?;
     let usage = match usage {
         Use::Server => KeyUsage::server_auth(),

@@ -109,10 +109,17 @@ impl<'a> Visitor<'a> {
         let stream = connect.to(address).await?;
         let talk = async {
             let mut stream = self.shake(stream, protocols).await?;
-            stream.write_all(words).await?;
-            stream.flush().await?;
             let mut answer = vec![0; 4096];
-            let length = stream.read(&mut answer).await?;
+            // Whoever is refused may be so before it has spoken: the alert that says why is there to be read all the same.
+            let said = async {
+                stream.write_all(words).await?;
+                stream.flush().await
+            };
+            let said = said.await;
+            let length = match (stream.read(&mut answer).await, said) {
+                (Ok(0), Err(error)) | (Err(error), _) => return Err(error),
+                (Ok(length), _) => length,
+            };
             answer.truncate(length);
             std::io::Result::Ok(answer)
         };
@@ -140,7 +147,7 @@ impl<'a> Visitor<'a> {
             Some(shown) => {
                 let key = PrivateKeyDer::Pkcs8(shown.key.serialize_der().into());
                 config.with_client_auth_cert(chain(&shown.chain)?, key)?
-            },
+            }
         };
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         Ok(config)

@@ -26,15 +26,26 @@ pub(crate) async fn refused(world: &mut World) -> Result<()> {
     for (what, signer, leaf, alerts) in [
         ("of a foreign root", &foreign, Leaf { names: &client, hours: 1 }, &["UnknownCA"][..]),
         ("that expired", &own, Leaf { names: &client, hours: -1 }, &["CertificateExpired"]),
-        ("of another trust domain", &own, Leaf { names: &other, hours: 1 }, &["CertificateUnknown", "BadCertificate", "AccessDenied"]),
+        (
+            "of another trust domain",
+            &own,
+            Leaf { names: &other, hours: 1 },
+            &["CertificateUnknown", "BadCertificate", "AccessDenied"],
+        ),
     ] {
         let shown = forge::signed(signer, &leaf)?;
         let visitor = Visitor::nobody(SNI).showing(&shown);
-        for (place, answered) in
-            [("the workload", world.knock(visitor).await?), ("the control plane", visitor.begin(&here, secure).await?)]
-        {
-            let reason = answered.refusal().with_context(|| format!("{place} takes a certificate {what}: {answered:?}"))?;
-            ensure!(alerts.iter().any(|alert| reason.contains(alert)), "{place} refuses a certificate {what} by {reason}");
+        for (place, answered) in [
+            ("the workload", world.knock(visitor).await?),
+            ("the control plane", visitor.begin(&here, secure).await?),
+        ] {
+            let reason = answered
+                .refusal()
+                .with_context(|| format!("{place} takes a certificate {what}: {answered:?}"))?;
+            ensure!(
+                alerts.iter().any(|alert| reason.contains(alert)),
+                "{place} refuses a certificate {what} by {reason}"
+            );
         }
     }
     world.mode("PERMISSIVE").await?;

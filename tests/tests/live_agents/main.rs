@@ -34,14 +34,24 @@ fn main() -> Result<()> {
     }
     let tests: [(&str, Life, Test); 10] = [
         ("sidecars_talk_by_mutual_tls_with_their_own_names", Life::Calm, |world| Box::pin(wire::seen(world))),
-        ("a_servers_certificate_satisfies_openssl_and_webpki", Life::Calm, |world| Box::pin(wire::judged(world))),
+        ("a_servers_certificate_satisfies_openssl_and_webpki", Life::Calm, |world| {
+            Box::pin(wire::judged(world))
+        }),
         ("a_subset_is_asked_for_by_its_server_name", Life::Calm, |world| Box::pin(wire::server_name(world))),
         ("plaintext_is_taken_as_the_policy_says", Life::Calm, |world| Box::pin(policy::plaintext(world))),
-        ("a_migration_to_strict_and_back_loses_no_request", Life::Calm, |world| Box::pin(policy::migration(world))),
-        ("a_certificate_that_is_not_of_this_mesh_is_refused", Life::Calm, |world| Box::pin(foreign::refused(world))),
+        ("a_migration_to_strict_and_back_loses_no_request", Life::Calm, |world| {
+            Box::pin(policy::migration(world))
+        }),
+        ("a_certificate_that_is_not_of_this_mesh_is_refused", Life::Calm, |world| {
+            Box::pin(foreign::refused(world))
+        }),
         ("a_revoked_certificate_is_refused", Life::Calm, |world| Box::pin(foreign::revoked(world))),
-        ("certificates_of_seconds_are_renewed_under_load", Life::Brief, |world| Box::pin(brief::renewed(world))),
-        ("half_a_life_without_a_control_plane_loses_no_request", Life::Brief, |world| Box::pin(brief::outage(world))),
+        ("certificates_of_seconds_are_renewed_under_load", Life::Brief, |world| {
+            Box::pin(brief::renewed(world))
+        }),
+        ("half_a_life_without_a_control_plane_loses_no_request", Life::Brief, |world| {
+            Box::pin(brief::outage(world))
+        }),
         ("the_root_is_changed_under_load", Life::Brief, |world| Box::pin(brief::rotated(world))),
     ];
     let shared = Arc::new(Shared::new()?);

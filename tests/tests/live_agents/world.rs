@@ -7,7 +7,8 @@ use anyhow::{Context, Result, ensure};
 use meltemi_testkit::http::{App, Connect};
 use meltemi_testkit::netns::Pod;
 use meltemi_tests::meshed::{
-    Answered, Mesh, MeshedPod, SERVICE, Settings, TARGET, Tap, Visitor, entry, peer_authentication, service, until,
+    Answered, Mesh, MeshedPod, SERVICE, Settings, TARGET, Tap, Visitor, entry, peer_authentication, service,
+    until,
 };
 
 /// How long certificates live.
@@ -19,8 +20,8 @@ pub(crate) enum Life {
     Brief,
 }
 
-/// A life of which a test sees several. Agents renew after a quarter of it, so that a busy machine has the rest to do it in.
-pub(crate) const BRIEF: Duration = Duration::from_secs(40);
+/// A life of which a test sees several. Agents renew after a seventh of it, so that a busy machine has the rest to do it in.
+pub(crate) const BRIEF: Duration = Duration::from_secs(60);
 
 /// The name of the service, and what its host is called in the requests of a client.
 pub(crate) const APP: &str = "myapp";
@@ -106,6 +107,11 @@ impl World {
         self.stranger.connector()
     }
 
+    /// The other pod's: the client's.
+    pub(crate) fn client_inbound(&self) -> SocketAddr {
+        SocketAddr::new(self.client.pod().address().into(), TARGET)
+    }
+
     /// Saves a mode for the whole namespace, and waits until both sidecars have it.
     pub(crate) async fn mode(&self, mode: &str) -> Result<()> {
         self.mesh.save(POLICY, &peer_authentication("default", mode), 2).await
@@ -114,7 +120,12 @@ impl World {
     /// Fails unless a request from the client's pod to the service is answered by the app.
     pub(crate) async fn call(&self) -> Result<serde_json::Value> {
         let answer = self.client.get(SERVICE, APP).await?;
-        ensure!(answer.status == 200 && answer.version() == Some("v1"), "{} {}", answer.status, answer.text());
+        ensure!(
+            answer.status == 200 && answer.version() == Some("v1"),
+            "{} {}",
+            answer.status,
+            answer.text()
+        );
         Ok(answer.json())
     }
 
@@ -137,7 +148,10 @@ impl World {
         let path = "/plaintext";
         let before = self.app.count(|seen| seen.path == path);
         let request = meltemi_testkit::http::Request::get(path).host(APP);
-        let answered = request.send_through(&self.strange(), self.inbound()).await.is_ok_and(|answer| answer.status == 200);
+        let answered = request
+            .send_through(&self.strange(), self.inbound())
+            .await
+            .is_ok_and(|answer| answer.status == 200);
         let reached = self.app.count(|seen| seen.path == path) > before;
         ensure!(answered == reached, "answered: {answered}, reached: {reached}");
         Ok(answered)
