@@ -164,10 +164,10 @@ impl MeshedPod {
         Request::get("/").host(host).send_through(&self.pod.connector(), address).await
     }
 
-    /// Requests from its app, one after the other by each of two workers.
+    /// Requests from its app, one after the other.
     pub fn load(&self, address: SocketAddr, host: &str) -> Load {
         let request = Request::get("/").host(host);
-        Load::new(address, request).through(self.pod.connector()).workers(2).pace(Duration::from_millis(10))
+        Load::new(address, request).through(self.pod.connector()).pace(Duration::from_millis(10))
     }
 
     /// The sum of its Envoy's statistics that match.

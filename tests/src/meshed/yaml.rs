@@ -2,15 +2,15 @@
 
 use std::net::SocketAddr;
 
-/// A Service `name` in namespace `default`, at that address of its own, that leads to `target` of what has the label `app: name`.
-pub fn service(name: &str, address: SocketAddr, target: u16) -> String {
+/// A Service `name` in namespace `default`, at that address of its own, that leads to `target` of what has the label `app`.
+pub fn service(name: &str, address: SocketAddr, app: &str, target: u16) -> String {
     format!(
         "apiVersion: v1
 kind: Service
 metadata: {{name: {name}, namespace: default}}
 spec:
   clusterIP: {}
-  selector: {{app: {name}}}
+  selector: {{app: {app}}}
   ports: [{{name: http, port: {}, targetPort: {target}}}]
 ",
         address.ip(),

@@ -6,10 +6,14 @@ use anyhow::{Context, Result, ensure};
 use meltemi_testkit::http::Connect;
 use meltemi_tests::identity::Holder;
 use meltemi_tests::identity::forge::{self, Leaf};
-use meltemi_tests::meshed::{LIMIT, MeshedPod, SERVICE, Use, Visitor, until, verified};
+use meltemi_tests::meshed::{MeshedPod, Use, Visitor, until, verified};
 use serde_json::Value;
 
+use crate::wire::HANDSHAKES;
 use crate::world::{APP, BRIEF, CLIENT, SNI, World};
+
+/// Connections that the client's sidecar made to the service to which one is kept.
+const CONNECTIONS: &str = r"^cluster\.outbound\|80\|\|steady\..*upstream_cx_total$";
 
 /// Waits until the pod's Envoy shows another certificate than that.
 async fn renewed_since(pod: &MeshedPod, serial: &str) -> Result<String> {
@@ -29,16 +33,22 @@ async fn serials(world: &World) -> Result<[String; 2]> {
     .await
 }
 
-/// Both sidecars show one new certificate after the other, and connections go on.
+/// Both sidecars show one new certificate after the other; new connections succeed with it, and the old ones go on.
 pub(crate) async fn renewed(world: &mut World) -> Result<()> {
-    let (load, pids) =
-        (world.client.load(SERVICE, APP).start(), (world.client.pids()?, world.server.pids()?));
+    let (handshakes, pids) =
+        (world.server.sum(HANDSHAKES).await?, (world.client.pids()?, world.server.pids()?));
+    let loads = world.load();
+    loads.more(20).await?;
+    let connections = world.client.sum(CONNECTIONS).await?;
+    ensure!(connections > 0, "no connection is kept");
     let [client, server] = serials(world).await?;
     renewed_since(&world.client, &client).await?;
     renewed_since(&world.server, &server).await?;
-    // With the new ones, too.
-    world.app.wait_for(world.app.total() + 20, LIMIT).await?;
-    load.stop().await.expect_all(200)?;
+    loads.more(20).await?;
+    ensure!(world.client.sum(CONNECTIONS).await? == connections, "a kept connection was cut");
+    let each = loads.end().await?;
+    let handshakes = world.server.sum(HANDSHAKES).await? - handshakes;
+    ensure!(handshakes >= each, "{handshakes} handshakes for {each} requests");
     ensure!((world.client.pids()?, world.server.pids()?) == pids, "something was started anew");
     Ok(())
 }
@@ -50,7 +60,7 @@ pub(crate) async fn outage(world: &mut World) -> Result<()> {
     renewed_since(&world.client, &client).await?;
     renewed_since(&world.server, &server).await?;
     let pids = (world.client.pids()?, world.server.pids()?);
-    let load = world.client.load(SERVICE, APP).start();
+    let loads = world.load();
     let before = serials(world).await?;
     world.mesh.kill().await?;
     let killed = Instant::now();
@@ -59,13 +69,13 @@ pub(crate) async fn outage(world: &mut World) -> Result<()> {
         Ok(())
     })
     .await?;
-    // New connections, too: a handshake needs a certificate that is in force.
-    world.call().await?;
+    loads.more(20).await?;
     world.mesh.restart().await?;
     let [client, server] = &before;
     renewed_since(&world.client, client).await?;
     renewed_since(&world.server, server).await?;
-    load.stop().await.expect_all(200)?;
+    loads.more(20).await?;
+    loads.end().await?;
     ensure!((world.client.pids()?, world.server.pids()?) == pids, "something was started anew");
     for pod in [&world.client, &world.server] {
         ensure!(pod.agent().log().contains("no new certificate"), "nobody tried to renew meanwhile");
@@ -124,7 +134,7 @@ fn deliver(world: &World, roots: &str) -> Result<()> {
 /// of this mesh sees that everybody has renewed, and says so.
 pub(crate) async fn rotated(world: &mut World) -> Result<()> {
     let (old, old_roots) = (world.mesh.stolen()?, world.mesh.roots()?);
-    let load = world.client.load(SERVICE, APP).start();
+    let loads = world.load();
 
     // It is left, as its help says: the change goes on by itself.
     drop(world.mesh.command(&["ca", "rotate", "--timeout", "1s"]).await);
@@ -166,6 +176,6 @@ pub(crate) async fn rotated(world: &mut World) -> Result<()> {
         verified(&theirs, &old_roots, Use::Server).is_err(),
         "the server's certificate is by the old root"
     );
-    world.app.wait_for(world.app.total() + 20, LIMIT).await?;
-    load.stop().await.expect_all(200)
+    loads.more(20).await?;
+    loads.end().await.map(drop)
 }

@@ -1,9 +1,9 @@
 //! What a PeerAuthentication does to connections.
 
 use anyhow::{Result, ensure};
-use meltemi_tests::meshed::{SERVICE, Visitor, until};
+use meltemi_tests::meshed::{Visitor, until};
 
-use crate::world::{APP, SNI, World};
+use crate::world::{SNI, World};
 
 /// Plaintext of a pod without a sidecar: answered, refused, answered; and the mesh's own requests go on.
 pub(crate) async fn plaintext(world: &mut World) -> Result<()> {
@@ -42,12 +42,14 @@ pub(crate) async fn plaintext(world: &mut World) -> Result<()> {
 
 /// Under load, twice there and back; each state is reached before the next begins.
 pub(crate) async fn migration(world: &mut World) -> Result<()> {
-    let load = world.client.load(SERVICE, APP).start();
+    let loads = world.load();
     for _ in 0..2 {
         world.mode("STRICT").await?;
         world.until_plaintext(false).await?;
+        loads.more(20).await?;
         world.mode("PERMISSIVE").await?;
         world.until_plaintext(true).await?;
+        loads.more(20).await?;
     }
-    load.stop().await.expect_all(200)
+    loads.end().await.map(drop)
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::world::{APP, CLIENT, SERVER, SNI, TAPPED, World};
 
 /// Handshakes that a pod's inbound side completed.
-const HANDSHAKES: &str = r"^listener\..*15006.*\.ssl\.handshake$";
+pub(crate) const HANDSHAKES: &str = r"^listener\..*15006.*\.ssl\.handshake$";
 
 /// What the inbound side says of the client's certificate, as the app sees it.
 fn forwarded(seen: &Value) -> Result<&str> {

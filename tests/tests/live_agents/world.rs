@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use meltemi_testkit::http::{App, Connect};
+use meltemi_testkit::http::{App, Connect, Running};
 use meltemi_testkit::netns::Pod;
+use meltemi_tests::live::rule;
 use meltemi_tests::meshed::{
     Answered, Mesh, MeshedPod, SERVICE, Settings, TARGET, Tap, Visitor, entry, peer_authentication, service,
     until,
@@ -32,12 +33,44 @@ pub(crate) const SNI: &str = "outbound_.80_._.myapp.default.svc.cluster.local";
 pub(crate) const CLIENT: &str = "spiffe://cluster.local/ns/default/sa/client";
 pub(crate) const SERVER: &str = "spiffe://cluster.local/ns/default/sa/server";
 
+/// Another service of the same pod, to which a connection is kept, and its address.
+pub(crate) const STEADY: (&str, SocketAddr) =
+    ("steady", SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 96, 0, 12)), 80));
+
 /// The service whose only pod is a [`Tap`], and its address.
 pub(crate) const TAPPED: (&str, SocketAddr) =
     ("tapped", SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 96, 0, 11)), 80));
 
 /// The file with the policy of the namespace.
 const POLICY: &str = "policy.yaml";
+
+/// Loads of both kinds.
+pub(crate) struct Loads([Running; 2]);
+
+impl Loads {
+    /// Waits until so many more requests of each kind were answered.
+    pub(crate) async fn more(&self, count: u64) -> Result<()> {
+        for load in &self.0 {
+            let before = load.tally().total();
+            until("more requests", async || {
+                let now = load.tally().total();
+                ensure!(now >= before + count, "{now} requests, {before} before");
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Ends them, and fails unless every request was answered with 200; how many had a handshake each.
+    pub(crate) async fn end(self) -> Result<u64> {
+        let [each, kept] = self.0;
+        let (each, kept) = (each.stop().await, kept.stop().await);
+        each.expect_all(200).context("with a handshake each")?;
+        kept.expect_all(200).context("on one connection")?;
+        Ok(each.total())
+    }
+}
 
 /// The world. The pods end before the network.
 pub(crate) struct World {
@@ -61,9 +94,12 @@ impl World {
         let tap = Tap::start(&stranger, TARGET).await?;
         let (tapped, tapped_at) = TAPPED;
         for (file, yaml) in [
-            ("service.yaml", service(APP, SERVICE, TARGET)),
+            ("service.yaml", service(APP, SERVICE, APP, TARGET)),
+            // Each request is a handshake.
+            ("rule.yaml", rule(APP, &[], "{connectionPool: {http: {maxRequestsPerConnection: 1}}}")),
+            ("steady.yaml", service(STEADY.0, STEADY.1, APP, TARGET)),
             ("server.yaml", entry("server", APP, "v1", "server", app.address())),
-            ("tapped.yaml", service(tapped, tapped_at, TARGET)),
+            ("tapped.yaml", service(tapped, tapped_at, tapped, TARGET)),
             ("tap.yaml", entry("tap", tapped, "v2", "tap", tap.address())),
             (POLICY, peer_authentication("default", "PERMISSIVE")),
         ] {
@@ -127,6 +163,12 @@ impl World {
             answer.text()
         );
         Ok(answer.json())
+    }
+
+    /// Requests from the client's pod to the server's: with a handshake each, and on one connection.
+    pub(crate) fn load(&self) -> Loads {
+        let (steady, steady_at) = STEADY;
+        Loads([self.client.load(SERVICE, APP).start(), self.client.load(steady_at, steady).start()])
     }
 
     /// What the server's pod answers to a stranger's TLS.
