@@ -63,7 +63,13 @@ pub(crate) struct Workloads {
 }
 
 impl Workloads {
-    pub(crate) fn start(plane: &Plane, csr: &str, proof: Proof, requests: Option<u64>, nice: u8) -> Result<Self> {
+    pub(crate) fn start(
+        plane: &Plane,
+        csr: &str,
+        proof: Proof,
+        requests: Option<u64>,
+        nice: u8,
+    ) -> Result<Self> {
         let mut command = Command::new("nice");
         command.args(["-n", &nice.to_string()]).arg(std::env::current_exe()?).arg("storm");
         command.arg(plane.server.addresses().secure.to_string()).arg(plane.state.path()).arg(csr);
