@@ -7,6 +7,7 @@ mod server;
 mod world;
 mod yaml;
 
+pub(crate) use server::program;
 pub use server::{Addresses, Server, meltemi};
 pub use world::{Form, World};
 pub use yaml::{rule, service, split, workload};

@@ -170,11 +170,11 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         }
     };
     let signs = config.identity.in_cluster && config.identity.state_dir.is_none();
-    let leads = cluster
-        .as_ref()
-        .filter(|_| config.status || signs)
-        .map(|(_, (cluster, _))| elect(&config, cluster, &mut tasks, stopped(&drained)));
-    let around = cluster.as_ref().zip(leads.as_ref()).filter(|_| signs);
+    // Apart from who writes status: a replica may do one and not the other.
+    let leads = cluster.as_ref().filter(|_| signs).map(|(_, (cluster, _))| {
+        elect(&config, cluster, ROOTS_LEASE, "the roots", &mut tasks, stopped(&drained))
+    });
+    let around = cluster.as_ref().zip(leads.as_ref());
     let given = identity::Given {
         config: &config,
         domains: rules,
@@ -226,7 +226,8 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         Some(FolderSource::start(&config.folders, &config.namespace, config.mesh_config.as_deref()).await?)
     };
     let (source, cluster) = cluster.unzip();
-    let ledger = cluster.zip(leads).filter(|_| config.status).map(|((cluster, _), leads)| {
+    let ledger = cluster.filter(|_| config.status).map(|(cluster, _)| {
+        let leads = elect(&config, &cluster, LEASE, "status", &mut tasks, stopped(&drained));
         tell_objects(&config, &cluster, leads, &propagation, status_metrics, &mut tasks, stopped(&drained))
     });
     let writer = mesh::spawn(mesh::Mesh {
@@ -279,10 +280,12 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     Ok(Running { xds, secure_xds, http, monitoring, streams, propagation, generation, waiting, drain, tasks })
 }
 
-/// Stands for election as the one replica that writes; until when this one is elected.
+/// Stands for election as the one replica that writes that; until when this one is elected.
 fn elect(
     config: &Config,
     cluster: &Cluster,
+    lease: &str,
+    writes: &'static str,
     tasks: &mut JoinSet<Result<(), Failure>>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> watch::Receiver<Option<Instant>> {
@@ -293,7 +296,8 @@ fn elect(
     let candidate = Candidate {
         client: cluster.client(),
         namespace: config.own.namespace.to_string(),
-        lease: LEASE.to_owned(),
+        lease: lease.to_owned(),
+        writes,
         identity,
     };
     let (leads, election) = leader::spawn(candidate, stop);
@@ -332,6 +336,9 @@ fn tell_objects(
 
 /// One for all revisions of a namespace: who writes the same conditions must be one.
 const LEASE: &str = "meltemi-leader";
+
+/// One for all revisions of a namespace, too: their signers are the same.
+const ROOTS_LEASE: &str = "meltemi-ca-leader";
 
 /// Says what was chosen: an operator who expects the other one reads it here first.
 fn tell_source(config: &Config, cluster: Option<&Cluster>) {

@@ -6,8 +6,9 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason,
+    RevokedCertParams, SanType, SerialNumber,
 };
 use ring::signature::Ed25519KeyPair;
 use serde_json::{Value, json};
@@ -68,6 +69,31 @@ pub fn signed(issuer: &Issuer<'static, KeyPair>, leaf: &Leaf<'_>) -> Result<Hold
     let key = KeyPair::generate()?;
     let chain = params(leaf)?.signed_by(&key, issuer)?.pem();
     Ok(Holder { key, chain })
+}
+
+/// A list of that root's (PEM) that revokes that certificate.
+///
+/// # Errors
+/// When none can be made.
+pub fn revoked(issuer: &Issuer<'static, KeyPair>, holder: &Holder) -> Result<String> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(holder.chain.as_bytes())?;
+    let serial_number = SerialNumber::from_slice(pem.parse_x509()?.raw_serial());
+    let now = OffsetDateTime::now_utc();
+    let lost = RevokedCertParams {
+        serial_number,
+        revocation_time: now - Duration::hours(1),
+        reason_code: Some(RevocationReason::KeyCompromise),
+        invalidity_date: None,
+    };
+    let list = CertificateRevocationListParams {
+        this_update: now - Duration::hours(1),
+        next_update: now + Duration::hours(24),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: vec![lost],
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    Ok(list.signed_by(issuer)?.pem()?)
 }
 
 /// A certificate by itself.

@@ -79,8 +79,7 @@ impl Authority {
     pub async fn launch(&self) -> Result<Server> {
         let (config, state) = (self.folder.path().join("config"), self.state());
         let (config, state) = (config.display().to_string(), state.display().to_string());
-        let mut arguments =
-            vec!["--config", &config, "--state-dir", &state, "--secure-xds-address", "127.0.0.1:0"];
+        let mut arguments = vec!["--config", &config, "--state-dir", &state];
         arguments.extend(self.options.iter().map(String::as_str));
         Server::launch(&arguments, Addresses::free(Ipv4Addr::LOCALHOST.into())?).await
     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use hyper_util::rt::TokioIo;
+use meltemi_proto::google::protobuf::value::Kind;
+use meltemi_proto::google::protobuf::{Struct, Value};
 use meltemi_proto::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::pem::PemObject;
@@ -137,6 +139,18 @@ impl Asker {
     /// # Errors
     /// The server's.
     pub async fn ask(&mut self, token: Option<&str>) -> Result<Certificate, Status> {
+        self.ask_for(token, None).await
+    }
+
+    /// The same, for the identity of somebody else, as a node's proxy does.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn ask_for(
+        &mut self,
+        token: Option<&str>,
+        identity: Option<&str>,
+    ) -> Result<Certificate, Status> {
         let failed = |error: &dyn std::fmt::Display| Status::aborted(format!("in the test: {error}"));
         let key = KeyPair::generate().map_err(|error| failed(&error))?;
         // What is in it besides the key does not count.
@@ -144,7 +158,7 @@ impl Asker {
             .and_then(|params| params.serialize_request(&key))
             .and_then(|csr| csr.pem())
             .map_err(|error| failed(&error))?;
-        let chain = self.answer(&csr, token).await?;
+        let chain = self.answer_for(&csr, token, identity).await?;
         Ok(Certificate { chain, key: key.serialize_pem() })
     }
 
@@ -153,9 +167,25 @@ impl Asker {
     /// # Errors
     /// The server's.
     pub async fn answer(&mut self, csr: &str, token: Option<&str>) -> Result<Vec<String>, Status> {
+        self.answer_for(csr, token, None).await
+    }
+
+    async fn answer_for(
+        &mut self,
+        csr: &str,
+        token: Option<&str>,
+        identity: Option<&str>,
+    ) -> Result<Vec<String>, Status> {
         let failed = |error: &dyn std::fmt::Display| Status::aborted(format!("in the test: {error}"));
-        let request = IstioCertificateRequest { csr: csr.to_owned(), ..IstioCertificateRequest::default() };
-        let mut request = Request::new(request);
+        let metadata = identity.map(|identity| {
+            let value = Value { kind: Some(Kind::StringValue(identity.to_owned())) };
+            Struct { fields: [("ImpersonatedIdentity".to_owned(), value)].into() }
+        });
+        let mut request = Request::new(IstioCertificateRequest {
+            csr: csr.to_owned(),
+            metadata,
+            ..IstioCertificateRequest::default()
+        });
         request.set_timeout(LIMIT);
         if let Some(token) = token {
             let value = MetadataValue::try_from(format!("Bearer {token}")).map_err(|error| failed(&error))?;

@@ -60,7 +60,7 @@ impl Addresses {
 }
 
 /// The program: `MELTEMI_BIN`, else built now with this workspace's cargo.
-async fn program() -> Result<&'static Path> {
+pub(crate) async fn program() -> Result<&'static Path> {
     static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
     let build = || async {
         if let Some(path) = std::env::var_os("MELTEMI_BIN").filter(|path| !path.is_empty()) {

@@ -19,8 +19,12 @@ fn main() {
             run(tokens::granted())
         }),
         ("whoever_proves_nothing_gets_nothing", Needs::Kubernetes, || run(tokens::refused())),
+        ("a_node_s_proxy_gets_the_certificates_of_its_node_alone", Needs::Kubernetes, || {
+            run(tokens::spoken_for())
+        }),
         ("the_roots_are_in_each_namespace_and_come_back", Needs::Kubernetes, || run(roots::kept())),
         ("namespaces_that_do_not_count_get_no_roots", Needs::Kubernetes, || run(roots::selected())),
+        ("roots_of_another_control_plane_are_left_as_they_are", Needs::Kubernetes, || run(roots::of_istio())),
         ("a_root_of_istios_is_taken_and_its_renewal_is_noticed", Needs::Kubernetes, || {
             run(signers::of_istio())
         }),

@@ -4,7 +4,8 @@ use anyhow::{Context, Result, ensure};
 use meltemi_tests::kubernetes::Home;
 use serde_json::json;
 
-use crate::stage::{config_map, roots_of, roots_that, until};
+use crate::openssl::Folder;
+use crate::stage::{config_map, has, roots_of, roots_that, until};
 
 pub(crate) async fn kept() -> Result<()> {
     let home = Home::shared().await?;
@@ -77,4 +78,32 @@ pub(crate) async fn selected() -> Result<()> {
     cluster.kubectl(&["label", "namespace", &outside, "mesh=yes-please"]).await?;
     roots_that(cluster, &outside, "it has them once it is selected", |text| text == roots).await?;
     Ok(())
+}
+
+pub(crate) async fn of_istio() -> Result<()> {
+    let home = Home::shared().await?;
+    let cluster = home.cluster();
+    let (istios, ours) = (cluster.namespace("istios").await?, cluster.namespace("ours").await?);
+    let theirs = Folder::new()?.root("theirs").await?;
+    let literal = format!("--from-literal=root-cert.pem={theirs}");
+    let make = ["create", "configmap", "istio-ca-root-cert", "-n", &istios, &literal];
+    cluster.kubectl(&[&make[..], &["--field-manager=pilot-discovery"]].concat()).await?;
+    let label = ["label", "configmap", "istio-ca-root-cert", "-n", &istios, "istio.io/config=true"];
+    cluster.kubectl(&[&label[..], &["--field-manager=pilot-discovery"]].concat()).await?;
+
+    let server = home.replica().await?;
+    let roots = roots_of(&home, &server, &ours).await?;
+    until("the operator is told", async || {
+        let told =
+            server.log().contains(&format!("{istios}/istio-ca-root-cert is Istio's and has other roots"));
+        Ok(told.then_some(()))
+    })
+    .await?;
+    let found = config_map(cluster, &istios).await?.context("it is there")?;
+    let text = found["data"]["root-cert.pem"].as_str().context("a text")?;
+    ensure!(has(text, &theirs) && !has(text, &roots), "Istio's agents have lost their control plane: {text}");
+
+    // Where Istio is gone.
+    cluster.kubectl(&["delete", "configmap", "istio-ca-root-cert", "-n", &istios]).await?;
+    roots_that(cluster, &istios, "the roots are there", |text| text == roots).await.map(drop)
 }

@@ -128,10 +128,16 @@ pub(crate) async fn certificate(
     }
 }
 
+/// A service account.
+pub(crate) async fn account_of(cluster: &Cluster, namespace: &str, account: &str) -> Result<()> {
+    let metadata = json!({"name": account, "namespace": namespace});
+    let object = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata});
+    cluster.apply(&object.to_string()).await
+}
+
 /// A service account, and a pod that runs as it.
 pub(crate) async fn workload(cluster: &Cluster, namespace: &str, account: &str, last: u8) -> Result<String> {
-    let object = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": namespace}});
-    cluster.apply(&object.to_string()).await?;
+    account_of(cluster, namespace, account).await?;
     let pod = format!("{account}-1");
     cluster.run_pod(&Pod::new(namespace, &pod, [10, 8, 7, last]).account(account)).await?;
     Ok(pod)

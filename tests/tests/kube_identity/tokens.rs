@@ -4,11 +4,11 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::Api;
 use kube::api::PostParams;
-use meltemi_testkit::kube::Cluster;
-use meltemi_tests::kubernetes::Home;
+use meltemi_testkit::kube::{Cluster, Pod};
+use meltemi_tests::kubernetes::{Asker, Home};
 use tonic::Code;
 
-use crate::stage::{ask, certificate, count, roots_of, token, until, workload};
+use crate::stage::{account_of, ask, certificate, count, name, passes, roots_of, token, until, workload};
 
 pub(crate) async fn granted() -> Result<()> {
     let home = Home::shared().await?;
@@ -85,5 +85,44 @@ pub(crate) async fn refused() -> Result<()> {
         }
     }
     certificate(&home, &server, &roots, None, Some(&good)).await?;
+    Ok(())
+}
+
+pub(crate) async fn spoken_for() -> Result<()> {
+    let home = Home::shared().await?;
+    let cluster = home.cluster();
+    let shop = cluster.namespace("shop").await?;
+    for (account, last, node) in [("ztunnel", 51, "east"), ("cart", 52, "east"), ("bank", 53, "west")] {
+        cluster.node(node, &[]).await?;
+        account_of(cluster, &shop, account).await?;
+        let pod = Pod::new(&shop, &format!("{account}-1"), [10, 8, 7, last]).account(account).on(node);
+        cluster.run_pod(&pod).await?;
+    }
+    let listed = format!("{shop}/ztunnel");
+    let server =
+        home.launch(home.kubeconfig(), &["--trusted-node-accounts", &listed]).await?.when_ready().await?;
+    let roots = roots_of(&home, &server, &shop).await?;
+    let token = cluster.token(&shop, "ztunnel", &["istio-ca"], Some("ztunnel-1")).await?;
+    let id = |account: &str| format!("spiffe://cluster.local/ns/{shop}/sa/{account}");
+    let mut asker = Asker::connect(server.addresses().secure, &name(&home), &roots, None).await?;
+    let found = until("the certificate of a pod of its node", async || {
+        match asker.ask_for(Some(&token), Some(&id("cart"))).await {
+            Err(status) if passes(&status) => Ok(None),
+            answer => Ok(Some(answer?)),
+        }
+    })
+    .await
+    .with_context(|| server.log())?;
+    ensure!(found.verified_by(&roots)? == id("cart"), "another name");
+    let own = cluster.token(&shop, "cart", &["istio-ca"], Some("cart-1")).await?;
+    for (what, token, wanted) in [
+        ("of a pod of another node", &token, id("bank")),
+        ("of another trust domain", &token, format!("spiffe://other/ns/{shop}/sa/cart")),
+        ("that one who is not listed asks for", &own, id("ztunnel")),
+    ] {
+        let answer = asker.ask_for(Some(token), Some(&wanted)).await;
+        let status = answer.err().with_context(|| format!("a certificate {what}"))?;
+        ensure!(status.code() == Code::Unauthenticated, "{what}: {status}");
+    }
     Ok(())
 }

@@ -149,11 +149,16 @@ impl Keeper {
         }
     }
 
-    /// Watches the folder: a file may come later, and Kubernetes replaces a link beside it.
+    /// Watches the folder: a file may come later, and Kubernetes replaces a link beside it. Where the folder is to come, too, the nearest one
+    /// that is there tells of it.
     fn watch(&mut self, file: &Path) {
-        let (Some(watcher), Some(folder)) = (&mut self.watcher, file.parent()) else { return };
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        if self.watched.contains(folder) || !folder.is_dir() {
+        let Some(watcher) = &mut self.watcher else { return };
+        let mut above = file
+            .ancestors()
+            .skip(1)
+            .map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+        let Some(folder) = above.find(|folder| folder.is_dir()) else { return };
+        if self.watched.contains(folder) {
             return;
         }
         match watcher.watch(folder, RecursiveMode::NonRecursive) {
@@ -165,6 +170,11 @@ impl Keeper {
     }
 
     async fn read_all(&mut self) {
+        // A folder may be there now that was not. Before anything is read: what changes after that is a notice of its own.
+        let wanted: Vec<PathBuf> = self.files.keys().flat_map(files).chain([self.crl.clone()]).collect();
+        for file in wanted {
+            self.watch(&file);
+        }
         self.read_lists().await;
         let names: Vec<Name> = self.files.keys().cloned().collect();
         for name in names {

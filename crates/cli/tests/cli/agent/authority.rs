@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, stream};
 use meltemi_ca::entitlement::{Caller, NoPods, Proof, Rules};
 use meltemi_ca::limits::Limits;
-use meltemi_ca::server::{Authenticate, CertificateServer, Peer, Reserve, Settings, Unknown};
+use meltemi_ca::server::{Authenticate, CertificateServer, NoObserver, Peer, Reserve, Settings, Unknown};
 use meltemi_ca::{Authority as Signer, Lifetimes, Material, ROOT_LIFE, Time};
 use meltemi_names::SpiffeId;
 use rcgen::{CertificateParams, Issuer, KeyPair};
@@ -122,8 +122,10 @@ impl Authority {
         let signer = Signer::load(&material, Time::from(started))?;
         let (signers, latest) = watch::channel(Some(Arc::new(signer)));
         let asked = Arc::<Mutex<Vec<Ask>>>::default();
+        let (whose, rules) = watch::channel(Arc::new(Rules::new("cluster.local", [], [])));
         let settings = Settings {
-            rules: Rules::new("cluster.local", [], []),
+            rules,
+            observe: Arc::new(NoObserver),
             lifetimes: Lifetimes::default(),
             limits: Limits::default(),
         };
@@ -140,7 +142,7 @@ impl Authority {
         let (refuse, refused) = watch::channel(0);
         let server = Server::builder().tls_config(tls)?.add_service(service);
         let task = tokio::spawn(async move {
-            let _signers = signers;
+            let _told = (signers, whose);
             server.serve_with_incoming(incoming(listener, is_away, refuse)).await.unwrap();
         });
         Ok(Self {

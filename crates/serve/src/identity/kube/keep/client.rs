@@ -178,7 +178,8 @@ impl SecretKeep {
     ) -> Result<Option<Kept>, KeepError> {
         let wishes = found.metadata.annotations.clone().unwrap_or_default();
         let kept = self.understood(found)?;
-        let is_plugged = matches!(plugged, Ok(Some(_)));
+        // Also what is spoilt, or cannot be read now, is the operator's choice of what signs.
+        let is_plugged = !matches!(plugged, Ok(None));
         if !is_plugged || !matches!(kept.rotation.phase(), Phase::Steady { .. }) {
             let trust_domain = self.domains.borrow().trust_domain().to_owned();
             let granted = wish::granted(&wishes, &kept, &trust_domain, now());
@@ -261,7 +262,8 @@ impl SecretKeep {
         if remembered.trouble == text {
             return;
         }
-        self.metrics.plugged_in_refused(text.is_some());
+        // An API server that is away says nothing of what is plugged in.
+        self.metrics.plugged_in_refused(matches!(error, Some(KeepError::Refused(_))));
         match &text {
             Some(text) => tracing::warn!(target: "ca", "{text}; what signed before stays in force"),
             None => tracing::info!(target: "ca", "what is plugged in can be used again"),

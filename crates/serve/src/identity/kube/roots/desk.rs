@@ -50,6 +50,8 @@ pub(super) enum Outcome {
     Written,
     /// Not now: the namespace is going, or may not be written to.
     Refused,
+    /// Another control plane's, which has other roots: its workloads would lose it.
+    Foreign,
     /// The API server is away, or too busy.
     Failed,
 }
@@ -179,6 +181,15 @@ impl Desk {
         }
     }
 
+    /// Whether what is in a namespace, by whomever it was written, is of this mesh: it shares a root with ours, or has none.
+    pub(super) fn is_of_this_mesh(&self, namespace: &str) -> bool {
+        let (Some(present), Some(wanted)) = (self.present.get(namespace), &self.wanted) else { return true };
+        // Of revocation lists nothing is known; they follow the roots.
+        self.map != ROOTS
+            || is_without(present)
+            || blocks(present).any(|root| blocks(wanted).any(|own| own == root))
+    }
+
     /// A namespace to write now, and the text; to be followed by [`Desk::on_done`].
     pub(super) fn next(&mut self, now: Instant) -> Option<(String, Arc<str>)> {
         let wanted = self.wanted.clone()?;
@@ -218,6 +229,19 @@ impl Desk {
         self.due.remove(namespace);
         self.look_at(namespace, now);
     }
+}
+
+/// The Base64 of each PEM block, in one piece.
+fn blocks(pem: &str) -> impl Iterator<Item = String> {
+    let bodies = pem.split("-----BEGIN CERTIFICATE-----").skip(1);
+    bodies.map(|block| {
+        let body = block.split("-----END").next().unwrap_or_default();
+        body.split_whitespace().collect()
+    })
+}
+
+fn is_without(pem: &str) -> bool {
+    blocks(pem).next().is_none()
 }
 
 #[cfg(test)]

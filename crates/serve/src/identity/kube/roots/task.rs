@@ -30,6 +30,9 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Who owns the key and the label, to the API server: what others write besides stays theirs.
 const MANAGER: &str = "meltemi";
 
+/// Who owns them where Istio's control plane wrote them: client-go takes the name of the program.
+const ISTIOS: &str = "pilot-discovery";
+
 /// What the writer works with.
 pub(crate) struct Writer {
     pub(crate) cluster: Cluster,
@@ -137,10 +140,13 @@ impl Office {
                     None => return,
                 },
                 Some((namespace, text, outcome)) = self.under_way.next() => {
-                    if outcome == Outcome::Written {
-                        self.writer.metrics.wrote();
-                    } else {
-                        self.writer.metrics.failed();
+                    match outcome {
+                        Outcome::Written => self.writer.metrics.wrote(),
+                        Outcome::Foreign => {
+                            self.writer.metrics.failed();
+                            self.complain_of_istios(&namespace);
+                        }
+                        Outcome::Refused | Outcome::Failed => self.writer.metrics.failed(),
                     }
                     self.desk.on_done(&namespace, text, &outcome, now());
                 }
@@ -152,10 +158,22 @@ impl Office {
     fn begin(&mut self, namespace: String, text: Arc<str>) {
         let api: Api<Written> = Api::namespaced(self.writer.cluster.client(), &namespace);
         let map = self.map;
+        let is_ours = self.desk.is_of_this_mesh(&namespace);
         self.under_way.push(Box::pin(async move {
-            let outcome = write(&api, map, &namespace, &text).await;
+            let outcome = write(&api, map, &namespace, &text, is_ours).await;
             (namespace, text, outcome)
         }));
+    }
+
+    fn complain_of_istios(&mut self, namespace: &str) {
+        if self.told.len() < 100 && self.told.insert(format!("istio's {namespace}")) {
+            tracing::error!(
+                target: "ca",
+                "ConfigMap {namespace}/{} is Istio's and has other roots: it is left as it is, and agents in that namespace do not know this \
+                 control plane. Give both one root (docs/migrate-from-istio.md), or say --ca off; where Istio is gone delete the ConfigMap",
+                self.map.name
+            );
+        }
     }
 
     fn complain(&mut self, trouble: &str) {
@@ -165,17 +183,29 @@ impl Office {
     }
 }
 
-/// Applies the key and the label, and nothing else; makes the ConfigMap where there is none.
-async fn write(api: &Api<Written>, map: Map, namespace: &str, text: &str) -> Outcome {
+/// Applies the key and the label, and nothing else; makes the ConfigMap where there is none. One with other roots is taken from people
+/// and their tools, and not from Istio's control plane: its workloads live by it.
+async fn write(api: &Api<Written>, map: Map, namespace: &str, text: &str, is_ours: bool) -> Outcome {
     let wanted = Patch::Apply(json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": map.name, "labels": {LABEL.0: LABEL.1}},
         "data": {map.key: text},
     }));
-    let parameters = PatchParams::apply(MANAGER).force();
-    let asked = api.patch(map.name, &parameters, &wanted);
+    let gently = PatchParams::apply(MANAGER);
+    let asked = async {
+        if is_ours {
+            return api.patch(map.name, &gently.force(), &wanted).await;
+        }
+        match api.patch(map.name, &gently, &wanted).await {
+            Err(kube::Error::Api(status)) if status.code == 409 && !is_istios(&status) => {
+                api.patch(map.name, &gently.force(), &wanted).await
+            }
+            answer => answer,
+        }
+    };
     match timeout(ANSWER, asked).await {
         Ok(Ok(_)) => Outcome::Written,
+        Ok(Err(kube::Error::Api(status))) if is_istios(&status) => Outcome::Foreign,
         // The namespace is going or gone, or it is not for us: that is nobody's mistake.
         Ok(Err(kube::Error::Api(status))) if matches!(status.code, 403 | 404 | 409) => {
             tracing::debug!(target: "ca", namespace, "ConfigMap {} is not written: {}", map.name, status.message);
@@ -190,6 +220,13 @@ async fn write(api: &Api<Written>, map: Map, namespace: &str, text: &str) -> Out
             Outcome::Failed
         }
     }
+}
+
+/// Whether it is refused because the key is another control plane's, by the name that Istio's writes under.
+fn is_istios(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let mut conflicts = causes.filter(|cause| cause.reason == "FieldManagerConflict");
+    conflicts.any(|cause| cause.message.contains(ISTIOS))
 }
 
 fn now() -> Instant {

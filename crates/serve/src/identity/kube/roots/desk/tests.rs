@@ -147,3 +147,20 @@ fn without_revocation_lists_none_are_written_but_where_there_were_some() {
     desk.want("lists\n".into(), now);
     assert_eq!(written(&mut desk, now), ["a", "b"]);
 }
+
+#[test]
+fn a_config_map_is_of_this_mesh_if_it_shares_a_root_or_has_none() {
+    let now = Instant::now();
+    let root = |body: &str| format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+    let mut desk = desk(now);
+    desk.want((root("one\nmore") + &root("two")).into(), now);
+    let mut is = |text: &str| {
+        desk.on_told(Told::Is("a".to_owned(), map(text)), now);
+        desk.is_of_this_mesh("a")
+    };
+    assert!(is("nothing"));
+    assert!(is(&root("onemore")));
+    assert!(is(&(root("three") + &root("two"))));
+    assert!(!is(&root("three")));
+    assert!(desk.is_of_this_mesh("b"));
+}
