@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 
 use clap::{Args, ValueEnum};
+use meltemi_model::endpoints::CLUSTER_ID;
+use meltemi_telemetry::Workload;
 use serde_json::{Value, json};
 
 /// Which proxy.
@@ -66,6 +68,7 @@ impl ProxyArgs {
             "metadata": {
                 "NAME": name,
                 "NAMESPACE": namespace,
+                "WORKLOAD_NAME": name,
                 "INSTANCE_IPS": self.ip.to_string(),
                 "LABELS": labels,
                 "INTERCEPTION_MODE": match self.interception {
@@ -74,5 +77,12 @@ impl ProxyArgs {
                 },
             },
         })
+    }
+
+    /// The workload as metrics know it.
+    pub(crate) fn packed(&self) -> String {
+        let label =
+            |key: &str| self.labels.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+        Workload::labelled(&self.id.name, &self.id.namespace, CLUSTER_ID, label).packed()
     }
 }

@@ -66,6 +66,8 @@ pub struct Proxy {
     pub namespace: Namespace,
     /// The pod's name: the id without its namespace.
     pub name: Arc<str>,
+    /// Of which Deployment it is, by metadata (`WORKLOAD_NAME`); empty if it does not say. A known pod's wins.
+    pub workload: Arc<str>,
     /// Labels by metadata; a known pod's labels win.
     pub labels: Labels,
     /// `INSTANCE_IPS`, else the second part of the node id.
@@ -85,11 +87,16 @@ pub struct Proxy {
     /// Logs every request on standard output where the mesh's settings ask for no log (metadata `MELTEMI_ACCESS_LOG` = "true", which
     /// `meltemi bootstrap` writes, so that a person who tries a proxy sees what it does).
     pub access_log: bool,
+    /// Counts requests and connections: an Envoy with its stats access logger, by its own list of extensions.
+    pub metrics: bool,
     /// Which build of which client it is, as `envoy/1.40.0`; the name alone where it does not say.
     pub build: Arc<str>,
     /// Takes virtual hosts as resources of their own: an Envoy on a delta stream.
     pub takes_virtual_hosts: bool,
 }
+
+/// The extension by which an Envoy counts traffic; older ones lack it.
+pub const STATS_LOGGER: &str = "envoy.access_loggers.stats";
 
 /// Why a node cannot be served. The text goes to the proxy and to the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -150,6 +157,7 @@ impl Proxy {
             kind,
             namespace: namespace.into(),
             name: name.into(),
+            workload: metadata.text("WORKLOAD_NAME").unwrap_or_default().into(),
             labels,
             addresses,
             named_ports: metadata.text("POD_PORTS").map(named_ports).unwrap_or_default(),
@@ -163,6 +171,7 @@ impl Proxy {
             locality,
             http10: metadata.text("HTTP10") == Some("1"),
             access_log: metadata.text("MELTEMI_ACCESS_LOG") == Some("true"),
+            metrics: node.extensions.iter().any(|extension| extension.name == STATS_LOGGER),
             build: build(node).into(),
             takes_virtual_hosts: delta && node.user_agent_name == "envoy",
         })

@@ -212,7 +212,8 @@ mod tests {
     #[test]
     fn labels_of_a_workload_go_before_its_canonical_names() {
         let of = |packed: &str| {
-            let labels = labels(&format!("envoy_istio_request_bytes_sum{{istio_destination=\"{packed}\"}} 1"));
+            let labels =
+                labels(&format!("envoy_istio_request_bytes_sum{{istio_destination=\"{packed}\"}} 1"));
             let of = labels.into_iter().filter(|label| {
                 ["destination_app", "destination_version", "destination_canonical"]
                     .iter()

@@ -97,9 +97,7 @@ pub fn rules() -> Vec<Rule> {
     rules.push(rule(&[NAME], http, "request_protocol", "http"));
     // Envoy says a gRPC status of gRPC requests only.
     rules.push(rule(&[NAME, crate::tag::GRPC_STATUS], &format!("{http};.+"), "request_protocol", "grpc"));
-    rules.extend(
-        LABELS.iter().map(|&label| rule(&[NAME, label], &format!("{any};"), label, "unknown")),
-    );
+    rules.extend(LABELS.iter().map(|&label| rule(&[NAME, label], &format!("{any};"), label, "unknown")));
     rules
 }
 

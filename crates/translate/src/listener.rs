@@ -10,6 +10,7 @@ mod chain;
 mod http_manager;
 pub mod inbound;
 mod listener_filter;
+mod metrics;
 mod outbound;
 mod plan;
 mod policy;
@@ -31,6 +32,7 @@ pub use self::plan::{Backend, HttpChain, OutboundListener, ShadowedBy};
 pub use self::policy::ConnectionPolicy;
 
 use self::plan::{OutboundPlan, ViewerOf};
+use self::settings::SettingsOfListeners;
 use crate::cluster::ClusterKey;
 use crate::key::{Made, Members, ResourceKey};
 
@@ -49,6 +51,8 @@ pub struct ListenersKey {
     pub http10: bool,
     /// As in [`crate::key::OutboundKey`].
     pub access_log: bool,
+    /// As in [`crate::key::OutboundKey`].
+    pub metrics: bool,
 }
 
 impl Question for ListenersKey {
@@ -78,12 +82,17 @@ impl Question for ListenersKey {
         }
         let outbound = listeners
             .into_iter()
-            .map(|listener| OutboundListener { access_log: self.access_log, ..listener })
+            .map(|listener| OutboundListener {
+                access_log: self.access_log,
+                metrics: self.metrics,
+                ..listener
+            })
             .map(|listener| policy::applied(read, self, listener));
         let redirected = ListenerKey::VirtualOutbound {
             family: self.family,
             interception: self.interception,
             access_log: self.access_log,
+            metrics: self.metrics,
         };
         let all = outbound.map(ListenerKey::Outbound).chain((!bound).then_some(redirected));
         all.map(ResourceKey::Listener).collect()
@@ -103,6 +112,8 @@ pub enum ListenerKey {
         interception: Interception,
         /// As in [`crate::key::OutboundKey`].
         access_log: bool,
+        /// As in [`crate::key::OutboundKey`].
+        metrics: bool,
     },
     /// Takes what iptables redirects to the workload, `virtualInbound`.
     VirtualInbound(InboundKey),
@@ -116,8 +127,9 @@ impl Question for ListenerKey {
     fn answer(&self, read: &Read<'_>) -> Made {
         Some(match self {
             Self::Outbound(listener) => listener.make(read),
-            Self::VirtualOutbound { family, interception, access_log } => {
-                outbound::virtual_outbound(read, *family, *interception, *access_log)
+            Self::VirtualOutbound { family, interception, access_log, metrics } => {
+                let settings = SettingsOfListeners { access_log: *access_log, metrics: *metrics };
+                outbound::virtual_outbound(read, *family, *interception, settings)
             }
             Self::VirtualInbound(key) => inbound::virtual_inbound(read, key),
         })
@@ -137,6 +149,10 @@ pub struct InboundKey {
     pub family: IpFamily,
     /// As in [`crate::key::OutboundKey`].
     pub access_log: bool,
+    /// As in [`crate::key::OutboundKey`].
+    pub metrics: bool,
+    /// The workload as metrics know it, packed; empty where nothing is counted.
+    pub workload: Arc<str>,
 }
 
 /// The inbound listener and clusters.

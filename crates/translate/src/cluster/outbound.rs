@@ -68,13 +68,14 @@ pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee:
     pool::apply(&mut cluster, policy.connection_pool.as_ref(), settings);
     cluster.typed_extension_protocol_options =
         protocol::options(protocol, policy.connection_pool.as_ref(), settings.h2_upgrade_policy);
-    cluster.metadata = metadata::istio(
+    let metadata = metadata::istio(
         rule.and_then(|rule| rule.first())
             .map(metadata::config)
             .into_iter()
             .chain(subset.map(|subset| ("subset", metadata::text(&**subset))))
             .chain([metadata::services(&shape.host, service)]),
     );
+    cluster.metadata = metadata::with_service(metadata, metadata::packed_service(&shape.host, service));
     let origin = rule.into_iter().flat_map(|rule| rule.iter()).cloned().chain([service.clone()]).collect();
     Some(encode::whole(TypeUrl::Cluster, name, &cluster, needs, origin))
 }

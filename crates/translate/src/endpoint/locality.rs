@@ -147,8 +147,7 @@ fn encoded(endpoint: &Endpoint, port: Port) -> LbEndpoint {
 /// (Istio: pilot/pkg/networking/util/util.go).
 fn workload(backend: &Backend) -> Option<Metadata> {
     let namespace = backend.namespace.as_ref().map_or("", |namespace| namespace.as_str());
-    let revision =
-        Some(backend.canonical_revision()).filter(|&revision| revision != "latest").unwrap_or_default();
-    let parts = [&backend.workload, namespace, backend.canonical_name(), revision, CLUSTER_ID];
-    metadata::istio([("workload", metadata::text(parts.join(";")))])
+    let label = |key: &str| backend.labels.value(key);
+    let workload = meltemi_telemetry::Workload::labelled(&backend.workload, namespace, CLUSTER_ID, label);
+    metadata::istio([("workload", metadata::text(workload.packed()))])
 }

@@ -25,10 +25,12 @@ use super::bind::{Bind, Treatment};
 use super::chain::{bind, chain, listener, to_port};
 use super::http_manager::HttpManager;
 use super::listener_filter::{except, http_inspector, original_dst, tls_inspector};
+use super::metrics::Side;
 use super::outbound::transparent;
-use super::settings::{ListenerSettings, SettingsOfListeners};
+use super::settings::{ListenerSettings, Logs, SettingsOfListeners};
 use super::tcp::to_cluster;
 use crate::encode::whole;
+use crate::metadata;
 use crate::resource_names::{BLACK_HOLE, INBOUND_PASSTHROUGH, inbound_cluster};
 use crate::wrap::u32_value;
 
@@ -36,14 +38,14 @@ use crate::wrap::u32_value;
 const MODE: Mode = Mode::Disable;
 
 pub(super) fn virtual_inbound(read: &Read<'_>, key: &InboundKey) -> Arc<Resource> {
-    let settings = read.ask(SettingsOfListeners { access_log: key.access_log });
+    let settings = read.ask(SettingsOfListeners { access_log: key.access_log, metrics: key.metrics });
     let name = "virtualInbound";
-    let to_itself = to_cluster(BLACK_HOLE, &settings.access_log);
     let passthrough = Target::passthrough();
+    let to_itself = to_cluster(BLACK_HOLE, &passthrough.logs(key, &settings, false));
     let targets: Vec<Target> = key.ports.iter().map(|port| Target::of(read, port)).collect();
     let mut chains = vec![chain("virtualInbound-blackhole", Some(to_port(settings.inbound_port)), to_itself)];
-    chains.extend(passthrough.chains(&settings));
-    chains.extend(targets.iter().flat_map(|target| target.chains(&settings)));
+    chains.extend(passthrough.chains(key, &settings));
+    chains.extend(targets.iter().flat_map(|target| target.chains(key, &settings)));
     let without = |inspected: fn(&ChainRow) -> bool| {
         let bare = targets.iter().filter(move |target| !target.rows().iter().any(inspected));
         bare.filter_map(|target| target.port)
@@ -82,6 +84,8 @@ struct Target {
     service_port: u16,
     /// What spans are called: `<host>:<port>/*`.
     operation: Option<String>,
+    /// What metrics call the service, packed; empty if it is not known.
+    metrics_service: String,
 }
 
 impl Target {
@@ -92,6 +96,7 @@ impl Target {
             protocol: Protocol::Auto,
             service_port: 0,
             operation: None,
+            metrics_service: meltemi_telemetry::service("", INBOUND_PASSTHROUGH, ""),
         }
     }
 
@@ -103,6 +108,11 @@ impl Target {
             protocol: port.protocol,
             service_port: port.port.number(),
             operation: service.as_ref().as_ref().map(|service| format!("{}:{}/*", service.host, port.port)),
+            metrics_service: service
+                .as_ref()
+                .as_ref()
+                .map(|service| metadata::packed_service(&service.host, &port.service))
+                .unwrap_or_default(),
         }
     }
 
@@ -110,12 +120,17 @@ impl Target {
         rows(MODE, Treatment::of(self.protocol))
     }
 
-    fn chains(&self, settings: &ListenerSettings) -> impl Iterator<Item = FilterChain> {
+    fn logs(&self, key: &InboundKey, settings: &ListenerSettings, mutual_tls: bool) -> Logs {
+        let service = &self.metrics_service;
+        settings.inbound(Side::Destination { workload: &key.workload, service, mutual_tls })
+    }
+
+    fn chains(&self, key: &InboundKey, settings: &ListenerSettings) -> impl Iterator<Item = FilterChain> {
         // A chain that needs a certificate is left out: such connections are refused, never taken as plaintext.
         let served = self.rows().iter().filter(|row| !row.mutual_tls);
         served.map(|row| {
-            let filter =
-                if row.http { self.http(settings) } else { to_cluster(&self.cluster, &settings.access_log) };
+            let logs = self.logs(key, settings, row.mutual_tls);
+            let filter = if row.http { self.http(&logs) } else { to_cluster(&self.cluster, &logs) };
             let matching = FilterChainMatch {
                 application_protocols: row
                     .application_protocols
@@ -134,16 +149,13 @@ impl Target {
         })
     }
 
-    fn http(&self, settings: &ListenerSettings) -> Filter {
+    fn http(&self, logs: &Logs) -> Filter {
         let stat_prefix = match self.port {
             Some(port) => format!("inbound_0.0.0.0_{port}"),
             None => self.cluster.clone(),
         };
-        let manager = HttpManager {
-            stat_prefix: &stat_prefix,
-            grpc_web: self.protocol == Protocol::GrpcWeb,
-            access_log: &settings.access_log,
-        };
+        let manager =
+            HttpManager { stat_prefix: &stat_prefix, grpc_web: self.protocol == Protocol::GrpcWeb, logs };
         manager.inbound(self.routes(), self.protocol.is_http2())
     }
 
