@@ -196,8 +196,7 @@ async fn asked() -> Result<()> {
     in_step(&prometheus, &mesh).await?;
     let first = [mesh.v1.total(), mesh.v2.total()];
     let first_failed = [seen(&mesh.v1, "500"), seen(&mesh.v2, "500")];
-    let begun = std::time::SystemTime::now();
-    let since = begun.duration_since(std::time::UNIX_EPOCH)?.as_secs_f64();
+    let since = now()?;
     prometheus.until("min(timestamp(up))", |scraped| scraped > since).await?;
 
     mesh.load().requests(400).run().await.expect_all(200)?;
@@ -207,11 +206,17 @@ async fn asked() -> Result<()> {
     let longest = slowest.percentile(1.0);
     in_step(&prometheus, &mesh).await?;
 
+    let end = now()?;
     exact(&prometheus, &mesh).await?;
     same_by_both_ways(&prometheus).await?;
 
-    // From just before the load on.
-    let window = format!("{}s", begun.elapsed()?.as_secs());
+    // From before the load to its end: a scrape lies between `since` and the load, and one between the load and `end`.
+    let window = format!("{:.0}ms", (end - since) * 1_000.0);
+    let number = async |query: String| -> Result<Option<f64>> {
+        let samples = prometheus.query_at(&query, end).await?;
+        ensure!(samples.len() <= 1, "{query}: {samples:?}");
+        Ok(samples.first().map(|(_, value)| *value))
+    };
     let share = |version: usize| {
         let app = [&mesh.v1, &mesh.v2][version];
         let failed = seen(app, "500") - first_failed[version];
@@ -222,14 +227,12 @@ async fn asked() -> Result<()> {
         let of_v2 = format!(
             "job=\"{job}\",reporter=\"source\",destination_service=\"myapp.default.svc.cluster.local\",destination_version=\"v2\""
         );
-        let errors = prometheus
-            .number(&format!(
+        let errors = number(format!(
                 "sum(rate(istio_requests_total{{{of_v2},response_code=~\"5.*\"}}[{window}])) / sum(rate(istio_requests_total{{{of_v2}}}[{window}]))"
             ))
             .await?;
         is_near(errors, share(1), "errors of v2")?;
-        let p99 = prometheus
-            .number(&format!(
+        let p99 = number(format!(
                 "histogram_quantile(0.99, sum by (le) (rate(istio_request_duration_milliseconds_bucket{{{of_v2}}}[{window}])))"
             ))
             .await?;
@@ -239,14 +242,12 @@ async fn asked() -> Result<()> {
             let of_it = format!(
                 "job=\"{job}\",reporter=\"destination\",destination_workload_namespace=\"default\",destination_workload=~\"{workload}\""
             );
-            let success = prometheus
-                .number(&format!(
+            let success = number(format!(
                     "sum(rate(istio_requests_total{{{of_it},response_code!~\"5.*\"}}[{window}])) / sum(rate(istio_requests_total{{{of_it}}}[{window}])) * 100"
                 ))
                 .await?;
             is_near(success, 100.0 * (1.0 - share(index)), "request-success-rate")?;
-            let duration = prometheus
-                .number(&format!(
+            let duration = number(format!(
                     "histogram_quantile(0.99, sum(rate(istio_request_duration_milliseconds_bucket{{{of_it}}}[{window}])) by (le))"
                 ))
                 .await?;
@@ -256,6 +257,11 @@ async fn asked() -> Result<()> {
     connections(&prometheus, &mesh).await?;
     dashboards::answer(&prometheus).await?;
     mesh.end().await
+}
+
+/// Seconds since 1970.
+fn now() -> Result<f64> {
+    Ok(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs_f64())
 }
 
 /// Waits until Prometheus has seen all that the apps have, on both sides and by both ways, with how long it took.

@@ -81,8 +81,24 @@ impl Prometheus {
     /// # Errors
     /// When Prometheus refuses the query, or answers no series.
     pub async fn query(&self, query: &str) -> Result<Vec<Sample>> {
-        let body: String =
-            form_urlencoded::Serializer::new(String::new()).append_pair("query", query).finish();
+        self.ask(query, None).await
+    }
+
+    /// What a query answered at a time: in seconds since 1970.
+    ///
+    /// # Errors
+    /// As [`Prometheus::query`].
+    pub async fn query_at(&self, query: &str, time: f64) -> Result<Vec<Sample>> {
+        self.ask(query, Some(time)).await
+    }
+
+    async fn ask(&self, query: &str, time: Option<f64>) -> Result<Vec<Sample>> {
+        let mut body = form_urlencoded::Serializer::new(String::new());
+        body.append_pair("query", query);
+        if let Some(time) = time {
+            body.append_pair("time", &format!("{time:.3}"));
+        }
+        let body: String = body.finish();
         let request = Request::new("POST", "/api/v1/query")
             .header("content-type", "application/x-www-form-urlencoded")
             .body(body);
