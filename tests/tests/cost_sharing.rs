@@ -37,3 +37,23 @@ fn equal_resources_of_many_namespaces_and_both_spellings_exist_once() {
     let (resources, pointers) = counted(&engine, &proxies);
     assert_eq!(pointers, resources, "after a change, too");
 }
+
+#[test]
+fn what_counts_traffic_tells_no_two_callers_apart() {
+    let mut engine = engine(Options::default(), &large(10));
+    let one = engine.connect(proxy("a-1.shop", &[("app", "a"), ("version", "v1")], "REDIRECT", true));
+    let other = engine.connect(proxy("b-1.shop", &[("app", "b"), ("version", "v2")], "REDIRECT", true));
+    let listener = |proxy: ProxyId, name: &str| {
+        let view = engine.view(proxy);
+        let live = view.find(TypeUrl::Listener, name)?;
+        let text = String::from_utf8_lossy(&live.resource.body().to_vec()).into_owned();
+        assert!(text.contains("istio_requests_total") || name == "virtualOutbound", "{name} does not count");
+        Some(Arc::as_ptr(&live.resource).addr())
+    };
+    for name in ["0.0.0.0_80", "virtualOutbound"] {
+        assert!(listener(one, name).is_some(), "{name}");
+        assert_eq!(listener(one, name), listener(other, name), "{name}");
+    }
+    // Who is called is part of the inbound listener.
+    assert_ne!(listener(one, "virtualInbound"), listener(other, "virtualInbound"));
+}

@@ -17,5 +17,17 @@ pub const TCP_SENT: &str = "istio_tcp_sent_bytes_total";
 /// Bytes received from clients, added when a connection ends; a counter.
 pub const TCP_RECEIVED: &str = "istio_tcp_received_bytes_total";
 
+/// All of them: name, kind, what is counted. For docs/metrics.md.
+pub const ALL: [(&str, &str, &str); 8] = [
+    (REQUESTS, "counter", "requests"),
+    (DURATION, "histogram", "how long requests took, to the last byte of the response"),
+    (REQUEST_BYTES, "histogram", "sizes of requests, with headers"),
+    (RESPONSE_BYTES, "histogram", "sizes of responses, with headers"),
+    (TCP_OPENED, "counter", "connections that reached their endpoint, or ended without"),
+    (TCP_CLOSED, "counter", "connections that ended"),
+    (TCP_SENT, "counter", "bytes sent to clients, added when a connection ends"),
+    (TCP_RECEIVED, "counter", "bytes received from clients, added when a connection ends"),
+];
+
 /// What Envoy writes before the name of each of its own metrics.
 pub const ENVOY_PREFIX: &str = "envoy_";

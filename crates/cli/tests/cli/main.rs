@@ -4,6 +4,7 @@
 
 mod bootstrap;
 mod crds;
+mod metrics_page;
 mod operations;
 mod program;
 mod proxy_status;
