@@ -59,10 +59,9 @@ pub fn to_json(type_url: &str, bytes: &[u8]) -> Result<Value, JsonError> {
 fn sort_maps(json: &mut Value, descriptor: &MessageDescriptor) {
     let Value::Object(fields) = json else { return };
     let opened = fields.get("@type").and_then(Value::as_str).and_then(|name| name.rsplit('/').next());
-    if let Some(opened) = opened.and_then(|name| pool().get_message_by_name(name)) {
-        if opened != *descriptor {
-            return sort_maps(json, &opened);
-        }
+    let opened = opened.and_then(|name| pool().get_message_by_name(name));
+    if let Some(opened) = opened.filter(|opened| opened != descriptor) {
+        return sort_maps(json, &opened);
     }
     for (name, value) in fields {
         let Some(field) = descriptor.get_field_by_name(name) else { continue };

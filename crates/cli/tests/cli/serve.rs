@@ -1,7 +1,6 @@
 //! `meltemi serve` as an operator and a platform see it: addresses, probes, findings, logs, signals.
 
 use std::net::TcpListener;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use meltemi_names::TypeUrl;
