@@ -188,11 +188,12 @@ async fn asked() -> Result<()> {
     let door = Door::open(sidecars.into()).await?;
     let prometheus = Prometheus::start(&config(door.address, mesh.server.addresses().monitoring)?).await?;
 
-    // A series that begins beside its first scrape begins with what it has then, for Prometheus: so each one is there first.
+    // A series that begins beside its first scrape begins with what it has then, for Prometheus: so each one is there first. With
+    // enough in it that no rate is cut where the series would be at zero: that is done for each series apart, and bends a quotient.
     let failing = || Request::get("/").header("x-app-status", "500");
     let slow = || Request::get("/").header("x-app-delay-ms", "400");
-    mesh.load().requests(60).run().await.expect_all(200)?;
-    mesh.load_of(failing()).requests(60).run().await.expect_all(500)?;
+    mesh.load().requests(300).run().await.expect_all(200)?;
+    mesh.load_of(failing()).requests(120).run().await.expect_all(500)?;
     in_step(&prometheus, &mesh).await?;
     let first = [mesh.v1.total(), mesh.v2.total()];
     let first_failed = [seen(&mesh.v1, "500"), seen(&mesh.v2, "500")];
@@ -347,7 +348,7 @@ async fn same_by_both_ways(prometheus: &Prometheus) -> Result<()> {
     bail!("{} series differ, as {:?}", differing.len(), differing.first())
 }
 
-/// Rates are estimates: a twentieth is what their extrapolation to the window's ends may make of a quotient.
+/// A rate is extrapolated to the window's ends, by the same factor for series that are scraped together: that leaves the quotient.
 fn is_near(found: Option<f64>, expected: f64, what: &str) -> Result<()> {
     let found = found.with_context(|| format!("{what}: no answer"))?;
     ensure!(
