@@ -33,6 +33,10 @@ What a release is judged by, here the errors and the slowest 1 % of version v2 o
 
 Envoy puts durations into its histograms every 5 s, and counts at once: scraped faster, counts are ahead.
 
+What it costs in Envoy 1.40, measured on two busy cores, small requests over one worker, five pairs: 36 us of CPU for each request without it, 46 us with it
+(medians; an access log to a file: 37 us). A filter chain grows by 2 kB; a thousand TCP services, each with a listener of its own, made Envoy 26 MB larger. HTTP
+services of one port share one listener.
+
 ## Of the control plane
 
 At `:15014/metrics`, in OpenMetrics; [operations.md](operations.md#alerts) has alerts. Those that count by a label appear with the first of what they
