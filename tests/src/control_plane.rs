@@ -150,6 +150,11 @@ impl ControlPlane {
         self.running.xds
     }
 
+    /// Where proxies and workloads connect with TLS, if there is an authority.
+    pub fn secure_xds(&self) -> Option<std::net::SocketAddr> {
+        self.running.secure_xds
+    }
+
     /// Where pages are.
     pub fn monitoring(&self) -> std::net::SocketAddr {
         self.running.monitoring

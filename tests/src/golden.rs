@@ -55,6 +55,8 @@ struct ProxyFile {
     interception: String,
     /// Its addresses, by comma.
     ip: String,
+    /// It has the mesh's certificates.
+    certificates: bool,
 }
 
 impl Default for ProxyFile {
@@ -64,6 +66,7 @@ impl Default for ProxyFile {
             labels: [("app".to_owned(), "client".to_owned())].into(),
             interception: "REDIRECT".to_owned(),
             ip: "10.9.9.9".to_owned(),
+            certificates: false,
         }
     }
 }
@@ -149,8 +152,10 @@ impl Case {
         let labels: Vec<(&str, &str)> =
             self.proxy.labels.iter().map(|(label, value)| (label.as_str(), value.as_str())).collect();
         let ProxyFile { id, interception, ip, .. } = &self.proxy;
+        let proxy = crate::mesh::proxy_at(ip, id, &labels, interception, false);
+        let proxy = if self.proxy.certificates { crate::mesh::with_certificates(&proxy) } else { proxy };
         // Whole route configurations, as a state-of-the-world client has them: that is how people read them.
-        let client = engine.connect(crate::mesh::proxy_at(ip, id, &labels, interception, false));
+        let client = engine.connect(proxy);
         let view = engine.view(client);
 
         let semantic = engine.findings().into_iter().map(|finding| {

@@ -5,6 +5,7 @@
 //! [`Shop`] an app with real requests through a real Envoy.
 //! Invariant: Meltemi has exactly the rights that the chart gives it, unless a test takes some away.
 
+mod certificates;
 mod client;
 mod door;
 mod home;
@@ -13,6 +14,7 @@ mod shop;
 mod state;
 mod yaml;
 
+pub use certificates::{Asker, Certificate, certificate};
 pub use client::Client;
 pub use door::Door;
 pub use home::{Home, define};

@@ -9,7 +9,8 @@ mod server;
 mod world;
 mod yaml;
 
-pub use server::{Addresses, Server};
+pub(crate) use server::program;
+pub use server::{Addresses, Server, meltemi};
 pub use world::{Form, World};
 pub use yaml::{rule, service, split, workload};
 
@@ -69,7 +70,7 @@ pub async fn eventually(ask: impl AsyncFn() -> Result<()>) -> Result<()> {
     last
 }
 
-fn ticks() -> Interval {
+pub(crate) fn ticks() -> Interval {
     let mut ticks = interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks

@@ -64,6 +64,16 @@ pub fn proxy_at(ip: &str, id: &str, labels: &[(&str, &str)], interception: &str,
     Arc::new(Proxy::parse(&node, delta).expect("a well-formed node"))
 }
 
+/// A sidecar on a delta stream that has the mesh's certificates.
+pub fn secured(id: &str, labels: &[(&str, &str)]) -> Arc<Proxy> {
+    with_certificates(&sidecar(id, labels))
+}
+
+/// The same proxy, with the mesh's certificates.
+pub fn with_certificates(proxy: &Proxy) -> Arc<Proxy> {
+    Arc::new(Proxy { has_certificates: true, ..proxy.clone() })
+}
+
 /// `count` services in namespace `shop`, each with two workloads, a rule with two subsets and a route 90/10 between them.
 pub fn large(count: usize) -> String {
     (0..count).map(|index| format!("{}{}", service(index), route(index, 10))).collect()

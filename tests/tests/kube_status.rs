@@ -379,7 +379,8 @@ async fn found_by_service() -> Result<()> {
 async fn off() -> Result<()> {
     let home = Home::shared().await?;
     let (kube, shop) = (home.cluster(), shop(home.cluster()).await?);
-    let server = home.launch(home.kubeconfig(), &["--status", "off"]).await?.when_ready().await?;
+    let server =
+        home.launch(home.kubeconfig(), &["--status", "off", "--ca", "off"]).await?.when_ready().await?;
     kube.apply(&weights(&shop, 90)).await?;
     let mut client = Client::start(server.addresses().xds, Node::sidecar("client", &shop), Form::Delta);
     client.until("the route", |held| virtual_host(held, "9080", "reviews").is_some()).await?;

@@ -18,33 +18,32 @@ use meltemi_testkit::netns::available;
 use meltemi_tests::live::eventually;
 use meltemi_tests::live::pods::{Mesh, TARGET};
 use meltemi_tests::live::prometheus::{Door, Prometheus, program};
+use meltemi_tests::not_run;
 
 /// A service that is called without anyone knowing what it speaks.
 const RAW: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 96, 0, 11)), 9000);
 
 type Test = fn() -> Result<()>;
 
-#[allow(clippy::print_stderr, reason = "the output of a test program is for its reader")]
 fn main() {
-    let missing = available().err();
-    if let Some(missing) = &missing {
-        eprintln!("\nNOT RUN: the tests of live_metrics. {missing:#}\n");
-    }
-    let prometheus = program().is_some();
-    if missing.is_none() && !prometheus {
-        eprintln!(
-            "\nNOT RUN: what is asked of Prometheus. There is none: install `prometheus`, or set PROMETHEUS_BIN\n"
-        );
-    }
+    let network = available().err().map(|missing| format!("{missing:#}"));
+    let prometheus = match program() {
+        Some(_) => None,
+        None => Some("there is no Prometheus: install `prometheus`, or set PROMETHEUS_BIN".to_owned()),
+    };
     let tests: [(&str, Test, bool); 2] = [
-        ("both_sides_count_what_the_apps_counted", || run(counted()), true),
-        ("prometheus_answers_what_a_release_is_judged_by", || run(asked()), prometheus),
+        ("both_sides_count_what_the_apps_counted", || run(counted()), network.is_some()),
+        (
+            "prometheus_answers_what_a_release_is_judged_by",
+            || run(asked()),
+            network.is_some() || prometheus.is_some(),
+        ),
     ];
-    let trials = tests.map(|(name, test, possible)| {
+    let trials = tests.map(|(name, test, ignored)| {
         Trial::test(name, move || test().map_err(|error| format!("{error:?}").into()))
-            .with_ignored_flag(missing.is_some() || !possible)
+            .with_ignored_flag(ignored)
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit();
+    not_run::run(&Arguments::from_args(), trials.into(), network.or(prometheus).as_deref()).exit();
 }
 
 fn run(test: impl Future<Output = Result<()>>) -> Result<()> {

@@ -10,18 +10,15 @@ use meltemi_testkit::envoy::Envoy;
 use meltemi_testkit::netns::available;
 use meltemi_tests::live::pods::{Mesh, SERVICE};
 use meltemi_tests::live::split;
+use meltemi_tests::not_run;
 
 /// Requests on which a share is judged: 30 % ± 6.5 (4.5 standard deviations).
 const SAMPLE: u64 = 1_000;
 
 type Test = fn() -> Result<()>;
 
-#[allow(clippy::print_stderr, reason = "the output of a test program is for its reader")]
 fn main() {
-    let missing = available().err();
-    if let Some(missing) = &missing {
-        eprintln!("\nNOT RUN: the tests of live_pods. {missing:#}\n");
-    }
+    let missing = available().err().map(|missing| format!("{missing:#}"));
     let tests: [(&str, Test); 3] = [
         ("a_canary_passes_the_sidecars_of_both_sides", || run(canary())),
         ("an_unknown_destination_is_passed_through_as_the_mesh_says", || run(unknown())),
@@ -31,7 +28,7 @@ fn main() {
         Trial::test(name, move || test().map_err(|error| format!("{error:?}").into()))
             .with_ignored_flag(missing.is_some())
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit();
+    not_run::run(&Arguments::from_args(), trials.into(), missing.as_deref()).exit();
 }
 
 fn run(test: impl Future<Output = Result<()>>) -> Result<()> {

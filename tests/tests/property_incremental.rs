@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use meltemi_model::Event;
 use meltemi_names::{ObjectKey, TypeUrl};
-use meltemi_tests::mesh::{proxy, sidecar, upserts};
+use meltemi_tests::mesh::{proxy, secured, sidecar, upserts, with_certificates};
 use meltemi_tests::served::{Served, served};
 use meltemi_views::{Engine, Options};
 use proptest::prelude::*;
@@ -38,10 +38,11 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
             )
         }
         1 => format!(
-            "{{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {{name: w{name}-{}, namespace: {namespace}}}, spec: {{address: 10.1.{name}.{}, labels: {{app: a{name}, version: v{}}}}}}}",
+            "{{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {{name: w{name}-{}, namespace: {namespace}}}, spec: {{address: 10.1.{name}.{}, labels: {{app: a{name}, version: v{}}}{}}}}}",
             variant % 2,
             variant + 1,
-            variant % 3
+            variant % 3,
+            ["", ", serviceAccount: vm"][variant / 2 % 2]
         ),
         2 => {
             let policy = [
@@ -99,11 +100,13 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
             )
         }
         5 => format!(
-            "{{apiVersion: v1, kind: Pod, metadata: {{name: p{name}, namespace: {namespace}, labels: {{app: a{name}, version: v{}, noise: n{variant}}}}}, spec: {{nodeName: node{}, containers: []}}, status: {{phase: Running, podIP: 10.2.{name}.{}, podIPs: [{{ip: 10.2.{name}.{}}}]}}}}",
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: p{name}, namespace: {namespace}, labels: {{app: a{name}, version: v{}, noise: n{variant}{injected}}}}}, spec: {{serviceAccountName: sa{}, nodeName: node{}, containers: []}}, status: {{phase: Running, podIP: 10.2.{name}.{}, podIPs: [{{ip: 10.2.{name}.{}}}]}}}}",
             variant % 3,
             variant % 2,
+            variant % 2,
             variant + 1,
-            variant + 1
+            variant + 1,
+            injected = ["", ", security.istio.io/tlsMode: istio"][variant % 2]
         ),
         6 => format!(
             "{{apiVersion: v1, kind: Node, metadata: {{name: node{}, labels: {{topology.kubernetes.io/region: r{variant}}}}}}}",
@@ -116,15 +119,31 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 variant % 2
             )
         }
+        8 => {
+            let scope = [
+                String::new(),
+                format!("selector: {{matchLabels: {{app: a{name}}}}}, "),
+                format!("selector: {{matchLabels: {{app: a{name}, version: v1}}}}, portLevelMtls: {{8080: {{mode: DISABLE}}}}, "),
+            ][variant % 3]
+                .clone();
+            let mode = ["UNSET", "DISABLE", "PERMISSIVE", "STRICT"][variant / 2 % 4];
+            let at = if variant.is_multiple_of(6) { "istio-system" } else { namespace };
+            let created = ["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"][variant % 2];
+            format!(
+                "{{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {{name: p{name}, namespace: {at}, creationTimestamp: '{created}'}}, spec: {{{scope}mtls: {{mode: {mode}}}}}}}"
+            )
+        }
         _ => {
             let mesh = [
                 "",
+                "enableAutoMtls: false",
+                "trustDomainAliases: [old.example]",
                 "accessLogFile: /dev/stdout",
                 "outboundTrafficPolicy: {mode: REGISTRY_ONLY}",
                 "defaultDestinationRuleExportTo: ['.']",
                 "discoverySelectors: [{matchLabels: {env: e1}}]",
                 "discoverySelectors: [{matchExpressions: [{key: env, operator: NotIn, values: [e0]}]}]",
-            ][variant % 6];
+            ][variant % 8];
             format!(
                 "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: istio, namespace: istio-system}}, data: {{mesh: \"{mesh}\"}}}}"
             )
@@ -136,6 +155,8 @@ fn proxies(engine: &mut Engine) -> Vec<meltemi_views::ProxyId> {
     [
         sidecar("client-1.shop", &[("app", "client")]),
         sidecar("client-2.web", &[("role", "tester"), ("app", "a1")]),
+        secured("client-6.shop", &[("app", "a0"), ("version", "v1")]),
+        with_certificates(&proxy("client-7.web", &[("app", "a1")], "NONE", true)),
         proxy("client-3.shop", &[("app", "a0")], "REDIRECT", false),
         proxy("client-4.other", &[], "NONE", true),
         sidecar("client-5.shop", &[("istio-locality", "r1")]),
@@ -171,7 +192,7 @@ proptest! {
     #[test]
     fn incremental_equals_scratch(
         steps in proptest::collection::vec(
-            proptest::collection::vec((0_usize..9, 0_usize..3, 0_usize..12, 0_u8..4), 1..5),
+            proptest::collection::vec((0_usize..10, 0_usize..3, 0_usize..12, 0_u8..4), 1..5),
             1..12,
         ),
     ) {
@@ -206,7 +227,7 @@ proptest! {
 
     #[test]
     fn every_reference_of_a_served_resource_is_served(
-        objects in proptest::collection::vec((0_usize..9, 0_usize..3, 0_usize..12), 1..25),
+        objects in proptest::collection::vec((0_usize..10, 0_usize..3, 0_usize..12), 1..25),
     ) {
         let mut engine = Engine::new(OFF);
         let ids = proxies(&mut engine);

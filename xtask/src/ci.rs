@@ -2,6 +2,7 @@
 //!
 //! To add a step, add a line to [`STEPS`] (and a subcommand in `main.rs`, so that it runs alone).
 
+use std::fs;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -185,9 +186,37 @@ pub(crate) fn test(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     } else {
         command.args(arguments);
     }
-    process::run(&mut command, INSTALL_RUST)
+    let list = workspace.root().join("target/not-run");
+    let _ = fs::create_dir_all(workspace.root().join("target")).and_then(|()| fs::remove_file(&list));
+    // As `meltemi_tests::not_run` has it.
+    let outcome = process::run(command.env("MELTEMI_NOT_RUN", &list), INSTALL_RUST);
+    eprintln!("{}", not_run(&fs::read_to_string(&list).unwrap_or_default()));
+    outcome
+}
+
+/// The total of the tests that did not run, which none of cargo's totals counts as passed, and why; one line of `list` for each program,
+/// `COUNT PROGRAM: REASON`.
+fn not_run(list: &str) -> String {
+    let count =
+        |line: &str| line.split_once(' ').and_then(|(count, _)| count.parse::<usize>().ok()).unwrap_or(0);
+    let total: usize = list.lines().map(count).sum();
+    list.lines().fold(format!("NOT RUN in total: {total}"), |told, line| told + "\n  " + line)
 }
 
 fn cargo(workspace: &Workspace, arguments: &[&str]) -> Result<()> {
     process::run(workspace.cargo().args(arguments), INSTALL_RUST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::not_run;
+
+    #[test]
+    fn what_did_not_run_is_one_total_with_its_reasons() {
+        assert_eq!(not_run(""), "NOT RUN in total: 0");
+        assert_eq!(
+            not_run("3 live_pods: needs root\n2 istio_agent: no agent\n"),
+            "NOT RUN in total: 5\n  3 live_pods: needs root\n  2 istio_agent: no agent"
+        );
+    }
 }

@@ -16,9 +16,17 @@ use crate::process;
 use crate::workspace::Workspace;
 
 /// As in fuzz/Cargo.toml, with the longest input that is tried, in bytes: some objects, a dozen requests, a node as Istio's agent
-/// sends it, a request for a certificate with a key of RSA-4096. Longer ones find little and run slowly.
-const TARGETS: &[(&str, usize)] =
-    &[("resource_yaml", 8192), ("discovery_request", 4096), ("node_metadata", 4096), ("csr", 2048)];
+/// sends it, a request for a certificate with a key of RSA-4096, a token, some certificates, some requests for secrets. Longer ones find
+/// little and run slowly.
+const TARGETS: &[(&str, usize)] = &[
+    ("resource_yaml", 8192),
+    ("discovery_request", 4096),
+    ("node_metadata", 4096),
+    ("csr", 2048),
+    ("bearer_token", 1024),
+    ("pem_bundle", 4096),
+    ("sds_request", 2048),
+];
 
 /// What `cargo fuzz` gives the compiler, less its sanitizers (these need nightly, and look for what safe Rust does not have).
 const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

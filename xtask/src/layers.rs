@@ -31,7 +31,8 @@ const TABLE: &[(&str, &[&[&str]])] = &[
     ("xds", &[LEAVES]),
     ("ca", &[LEAVES]),
     ("serve", &[LEAVES, PRODUCT]),
-    ("agent", &[LEAVES, PRODUCT]),
+    // Beside every workload: it talks to a control plane over the wire, and links none of it.
+    ("agent", &[&["names", "proto"]]),
     ("cli", &[LEAVES, PRODUCT, &["serve", "agent"]]),
     ("testkit", &[LEAVES, PRODUCT, &["serve", "agent", "cli"]]),
     ("tests", &[LEAVES, PRODUCT, &["serve", "agent", "cli", "testkit"]]),
@@ -42,12 +43,12 @@ const TABLE: &[(&str, &[&[&str]])] = &[
     // Measures from outside; the server that its own tests run against is linked by no measurement.
     ("benches", &[LEAVES, &["xds"]]),
     // In process and without sockets: what reads a stranger's bytes, and what is made of them.
-    ("fuzz", &[LEAVES, &["api", "ca", "model", "views", "xds"]]),
+    ("fuzz", &[LEAVES, &["agent", "api", "ca", "model", "views", "xds"]]),
 ];
 
 /// What a crate may use in its own tests besides. The binary's tests run the binary, which only its own package can name
 /// (`CARGO_BIN_EXE_meltemi`), and talk to it with the kit.
-const IN_TESTS: &[(&str, &[&str])] = &[("cli", &["testkit"])];
+const IN_TESTS: &[(&str, &[&str])] = &[("cli", &["testkit"]), ("agent", &["ca"])];
 
 /// Compares the table with the manifests.
 ///

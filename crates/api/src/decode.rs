@@ -179,6 +179,20 @@ struct Root<S> {
     status: Unread,
 }
 
+/// A kind whose spec may be left out.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(dead_code, reason = "fields that are known and not read")]
+struct RootOfPolicy {
+    api_version: Unread,
+    kind: Unread,
+    metadata: Metadata,
+    #[serde(default)]
+    spec: crate::PeerAuthentication,
+    #[serde(default)]
+    status: Unread,
+}
+
 /// A kind of which the metadata is all.
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -231,6 +245,11 @@ fn read_spec(
         Kind::VirtualService => of_spec!(VirtualService),
         Kind::DestinationRule => of_spec!(DestinationRule),
         Kind::WorkloadEntry => of_spec!(WorkloadEntry),
+        Kind::PeerAuthentication => {
+            // Without a spec it is the default of its namespace.
+            let read: RootOfPolicy = reader::read(value, &root, notices)?;
+            Ok((read.metadata, Spec::PeerAuthentication(read.spec)))
+        }
         Kind::Service => of_spec!(Service),
         Kind::Pod => {
             let read: pod::Written = reader::read(value, &root, notices)?;
@@ -282,7 +301,7 @@ fn config_map(
     let Some(text) = data.get("mesh") else { return ConfigMap::default() };
     let (mesh, found) = read_mesh_config(text, &FieldPath::of(&["data", "mesh"]));
     findings.extend(found);
-    ConfigMap { mesh: mesh.unwrap_or_default() }
+    ConfigMap { mesh: mesh.unwrap_or_default().into() }
 }
 
 /// The name of the ConfigMap that holds the mesh's settings (Istio: pilot/pkg/bootstrap/mesh.go).

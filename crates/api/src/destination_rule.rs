@@ -10,8 +10,8 @@ use meltemi_names::{Host, Port, Selector};
 pub use load_balancer::{ConsistentHash, HashAlgorithm, HashCookie, HashKey, LoadBalancer, SimpleLb, Warmup};
 pub use pool::{ConnectionPool, H2UpgradePolicy, HttpPool, OutlierDetection, TcpKeepalive, TcpPool};
 
-use crate::markers::{Unread, not_yet};
-use crate::value::ExportTo;
+use crate::markers::not_yet;
+use crate::value::{ExportTo, non_empty};
 
 /// Policies for the traffic to a host.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
@@ -106,28 +106,34 @@ pub struct PortPolicy {
     pub tls: Option<ClientTls>,
 }
 
-/// How the client speaks TLS. Only [`TlsMode::Disable`] has an effect yet.
+/// How the client speaks TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClientTls {
     /// Whether, and with which certificates.
     pub mode: TlsMode,
-    #[doc(hidden)]
-    pub client_certificate: Unread,
-    #[doc(hidden)]
-    pub private_key: Unread,
-    #[doc(hidden)]
-    pub ca_certificates: Unread,
-    #[doc(hidden)]
-    pub credential_name: Unread,
-    #[doc(hidden)]
-    pub subject_alt_names: Unread,
-    #[doc(hidden)]
-    pub sni: Unread,
-    #[doc(hidden)]
-    pub insecure_skip_verify: Unread,
-    #[doc(hidden)]
-    pub ca_crl: Unread,
+    /// The file of the client's certificate chain, at the proxy.
+    #[serde(deserialize_with = "non_empty")]
+    pub client_certificate: Option<String>,
+    /// The file of its key, at the proxy.
+    #[serde(deserialize_with = "non_empty")]
+    pub private_key: Option<String>,
+    /// The file of the certificates that the server's is verified by, at the proxy; none: those of the system.
+    #[serde(deserialize_with = "non_empty")]
+    pub ca_certificates: Option<String>,
+    /// A Secret with all of these. For gateways.
+    #[serde(deserialize_with = "non_empty")]
+    pub credential_name: Option<String>,
+    /// The names of which the server's certificate must have one; empty: by mode.
+    pub subject_alt_names: Vec<String>,
+    /// The server's name in the handshake; none: by mode.
+    #[serde(deserialize_with = "non_empty")]
+    pub sni: Option<String>,
+    /// The server's certificate is not verified.
+    pub insecure_skip_verify: bool,
+    /// The file of the certificates that count no more, at the proxy.
+    #[serde(deserialize_with = "non_empty")]
+    pub ca_crl: Option<String>,
 }
 
 /// Whether the client speaks TLS.

@@ -1,5 +1,7 @@
 //! MeshConfig: the settings of the whole mesh, in ConfigMap `istio` (Istio's reference: istio.mesh.v1alpha1).
 
+use std::sync::Arc;
+
 use meltemi_names::Port;
 
 use crate::decode::{finding_of, reader};
@@ -16,7 +18,7 @@ use crate::virtual_service::Retries;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfigMap {
     /// Its key `mesh`; the defaults when it has none.
-    pub mesh: MeshConfig,
+    pub mesh: Arc<MeshConfig>,
 }
 
 /// The settings of the whole mesh; defaults as Istio's (pkg/config/mesh/mesh.go).
@@ -43,8 +45,9 @@ pub struct MeshConfig {
     pub default_http_retry_policy: Option<Retries>,
     /// Where the resources for the whole mesh are.
     pub root_namespace: String,
-    /// Not supported yet.
-    pub trust_domain: not_yet::MeshSetting,
+    /// Whose identities the mesh's workloads have: the first part of each, after `spiffe://`.
+    #[serde(deserialize_with = "trust_domain")]
+    pub trust_domain: Arc<str>,
     /// Of services without `exportTo`.
     pub default_service_export_to: Vec<ExportTo>,
     /// Of VirtualServices without `exportTo`.
@@ -57,8 +60,8 @@ pub struct MeshConfig {
     pub proxy_inbound_listen_port: Port,
     /// Not supported yet.
     pub proxy_http_port: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub enable_auto_mtls: not_yet::MeshSetting,
+    /// Clients speak mutual TLS to workloads that can, unless a DestinationRule says how they speak.
+    pub enable_auto_mtls: bool,
     /// Whether HTTP/1.1 is sent on as HTTP/2.
     pub h2_upgrade_policy: H2UpgradePolicy,
     /// Not supported yet.
@@ -87,8 +90,8 @@ pub struct MeshConfig {
     pub path_normalization: not_yet::MeshSetting,
     /// Not supported yet.
     pub tcp_keepalive: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub trust_domain_aliases: not_yet::MeshSetting,
+    /// Trust domains whose identities count as the mesh's own: such as the one it had before.
+    pub trust_domain_aliases: Vec<Arc<str>>,
     /// Not supported yet.
     pub ca_certificates: not_yet::MeshSetting,
     /// Not supported yet.
@@ -97,9 +100,9 @@ pub struct MeshConfig {
     pub discovery_selectors: Vec<LabelSelector>,
     /// Not supported yet.
     pub service_settings: not_yet::MeshSetting,
-    /// Not supported yet.
+    /// The TLS that the mesh's workloads speak to each other.
     #[serde(rename = "meshMTLS")]
-    pub mesh_mtls: not_yet::MeshSetting,
+    pub mesh_mtls: MeshTls,
     /// Not supported yet.
     pub tls_defaults: not_yet::MeshSetting,
     /// Not supported yet.
@@ -139,14 +142,14 @@ impl Default for MeshConfig {
             protocol_detection_timeout: seconds(0),
             default_http_retry_policy: None,
             root_namespace: "istio-system".to_owned(),
-            trust_domain: not_yet::MeshSetting::default(),
+            trust_domain: DEFAULT_TRUST_DOMAIN.into(),
             default_service_export_to: vec![ExportTo::All],
             default_virtual_service_export_to: vec![ExportTo::All],
             default_destination_rule_export_to: vec![ExportTo::All],
             proxy_listen_port: port(15001),
             proxy_inbound_listen_port: port(15006),
             proxy_http_port: not_yet::MeshSetting::default(),
-            enable_auto_mtls: not_yet::MeshSetting::default(),
+            enable_auto_mtls: true,
             h2_upgrade_policy: H2UpgradePolicy::DoNotUpgrade,
             dns_refresh_rate: not_yet::MeshSetting::default(),
             default_config: Unread,
@@ -161,12 +164,12 @@ impl Default for MeshConfig {
             locality_lb_setting: not_yet::LocalityLbSetting::default(),
             path_normalization: not_yet::MeshSetting::default(),
             tcp_keepalive: not_yet::MeshSetting::default(),
-            trust_domain_aliases: not_yet::MeshSetting::default(),
+            trust_domain_aliases: Vec::new(),
             ca_certificates: not_yet::MeshSetting::default(),
             certificates: not_yet::MeshSetting::default(),
             discovery_selectors: Vec::new(),
             service_settings: not_yet::MeshSetting::default(),
-            mesh_mtls: not_yet::MeshSetting::default(),
+            mesh_mtls: MeshTls::default(),
             tls_defaults: not_yet::MeshSetting::default(),
             default_inbound_http_retry_policy: not_yet::MeshSetting::default(),
             default_traffic_policy: not_yet::MeshSetting::default(),
@@ -234,6 +237,42 @@ pub(crate) fn read_mesh_config(text: &str, path: &FieldPath) -> (Option<MeshConf
             (None, findings)
         }
     }
+}
+
+/// The trust domain of a mesh that writes none (Istio: pkg/config/constants).
+pub const DEFAULT_TRUST_DOMAIN: &str = "cluster.local";
+
+/// An empty text is the default, as in Istio.
+fn trust_domain<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    let written = crate::value::non_empty(deserializer)?;
+    Ok(written.map_or_else(|| DEFAULT_TRUST_DOMAIN.into(), Arc::from))
+}
+
+/// The TLS that the mesh's workloads speak to each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MeshTls {
+    /// The oldest version that is taken.
+    pub min_protocol_version: TlsVersion,
+    /// The cipher suites of TLS 1.2, by the names of OpenSSL; empty: Istio's six. TLS 1.3 has its own, which nobody chooses.
+    pub cipher_suites: Vec<String>,
+    /// Not read, as in Istio: "mesh mTLS does not respect ECDH curves" (istio.mesh.v1alpha1).
+    pub ecdh_curves: not_yet::MeshSetting,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+pub enum TlsVersion {
+    /// The oldest that is safe: 1.2.
+    #[default]
+    #[serde(rename = "TLS_AUTO")]
+    Auto,
+    /// 1.2.
+    #[serde(rename = "TLSV1_2")]
+    V1_2,
+    /// 1.3.
+    #[serde(rename = "TLSV1_3")]
+    V1_3,
 }
 
 /// How an access log is written.

@@ -3,7 +3,10 @@
 use meltemi_names::{Kind, Labels, ObjectKey};
 
 use crate::value::Timestamp;
-use crate::{ConfigMap, DestinationRule, EndpointSlice, Pod, Service, VirtualService, WorkloadEntry};
+use crate::{
+    ConfigMap, DestinationRule, EndpointSlice, PeerAuthentication, Pod, Service, VirtualService,
+    WorkloadEntry,
+};
 
 /// What every object has. Slim: what no reader asks for is not kept, so that a change of it is no change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +66,7 @@ pub enum Spec {
     VirtualService(VirtualService),
     DestinationRule(DestinationRule),
     WorkloadEntry(WorkloadEntry),
+    PeerAuthentication(PeerAuthentication),
 }
 
 impl Spec {
@@ -78,6 +82,7 @@ impl Spec {
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,
+            Self::PeerAuthentication(_) => Kind::PeerAuthentication,
         }
     }
 }

@@ -8,6 +8,8 @@ use meltemi_names::Port;
 /// What the mesh reads of a Pod beside its labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
+    /// Which of those that had its name it is (`metadata.uid`); none in a folder.
+    pub uid: Option<Arc<str>>,
     /// Its addresses; empty until it has one.
     pub ips: Vec<IpAddr>,
     /// The node that it runs on.

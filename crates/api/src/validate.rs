@@ -13,6 +13,8 @@ mod hosts;
 mod http_match;
 mod http_route;
 mod labels;
+mod mesh_tls;
+mod peer_authentication;
 mod reach;
 mod retry;
 mod service;
@@ -37,6 +39,7 @@ pub(crate) fn object(object: &Object) -> Vec<Finding> {
         Spec::VirtualService(service) => virtual_service::check(service, &object.meta, &spec, &mut report),
         Spec::DestinationRule(rule) => destination_rule::check(rule, &object.meta, &spec, &mut report),
         Spec::WorkloadEntry(entry) => workload_entry::check(entry, &spec, &mut report),
+        Spec::PeerAuthentication(policy) => peer_authentication::check(policy, &spec, &mut report),
         Spec::Service(service) => service::check(service, &object.meta, &spec, &mut report),
         Spec::Namespace => annotations::of_distribution(&object.meta, &mut report),
         Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::ConfigMap(_) => {}
@@ -61,6 +64,10 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
             );
         }
     }
+    report.trust_domain(&path.key("trustDomain"), &mesh.trust_domain);
+    for (index, alias) in mesh.trust_domain_aliases.iter().enumerate() {
+        report.trust_domain(&path.key("trustDomainAliases").index(index), alias);
+    }
     if mesh.proxy_listen_port == mesh.proxy_inbound_listen_port {
         report.error(
             &path.key("proxyInboundListenPort"),
@@ -68,6 +75,7 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
             "inbound and outbound connections need ports of their own",
         );
     }
+    mesh_tls::check(mesh, path, &mut report);
     report.0
 }
 
@@ -87,6 +95,18 @@ impl Report {
 
     fn warning(&mut self, path: &FieldPath, code: &'static str, message: impl Into<String>) {
         self.add(Finding::warning(code, message).at(path));
+    }
+
+    /// SPIFFE's rule for trust domains (SPIFFE-ID, 2.1), and `@`, which Istio writes as a dot (pkg/spiffe/spiffe.go).
+    fn trust_domain(&mut self, path: &FieldPath, domain: &str) {
+        let letter = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'@');
+        if domain.is_empty() || domain.len() > 255 || !domain.bytes().all(letter) {
+            self.error(
+                path,
+                "bad-trust-domain",
+                format!("`{domain}` is no trust domain: lower case letters, digits, dots, hyphens and underscores, at most 255"),
+            );
+        }
     }
 
     /// Istio's rule for durations: a millisecond or more, and whole milliseconds.

@@ -300,8 +300,8 @@ spec:
 fn a_field_without_effect_is_never_passed_over_in_silence() {
     for (field, yaml) in [
         (
-            "metadata.annotations[\"alpha.istio.io/canonical-serviceaccounts\"]",
-            "{apiVersion: v1, kind: Service, metadata: {name: a, annotations: {alpha.istio.io/canonical-serviceaccounts: b}}, spec: {ports: [{name: http, port: 80}]}}",
+            "metadata.annotations[\"traffic.istio.io/nodeSelector\"]",
+            "{apiVersion: v1, kind: Service, metadata: {name: a, annotations: {traffic.istio.io/nodeSelector: b}}, spec: {ports: [{name: http, port: 80}]}}",
         ),
         (
             "spec.network",
@@ -314,7 +314,9 @@ fn a_field_without_effect_is_never_passed_over_in_silence() {
             findings.iter().any(|finding| finding.code == "not-supported-yet" && finding.field == field);
         assert!(told, "{field}: {findings:?}");
     }
-    for field in ["trustDomain: a", "enableAutoMtls: false", "dnsRefreshRate: 5s"] {
+    for field in
+        ["caCertificates: []", "meshMTLS: {ecdhCurves: [P-256]}", "proxyHttpPort: 80", "dnsRefreshRate: 5s"]
+    {
         let (mesh, findings) = parse_mesh_config(field, "m.yaml");
         assert!(mesh.is_some(), "{field}: {findings:?}");
         assert_eq!(

@@ -27,7 +27,7 @@ use crate::time::Time;
 pub const ROOT_LIFE: Duration = Duration::from_secs(3650 * 24 * 3600);
 
 /// What is given to sign with, PEM, in Istio's pieces. Without roots the certificate is its own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Material {
     /// `ca-cert.pem`: the certificate that signs.
     pub certificate: Vec<u8>,
@@ -45,6 +45,34 @@ impl Material {
     /// A root without anything besides.
     pub fn root(certificate: Vec<u8>, key: Secret<Vec<u8>>) -> Self {
         Self { certificate, key, chain: Vec::new(), roots: Vec::new(), crl: Vec::new() }
+    }
+
+    /// Names it.
+    ///
+    /// # Errors
+    /// When its certificate cannot be read.
+    pub fn id(&self) -> Result<SignerId, Refused> {
+        let certificate = one(bundle::certificates(&self.certificate));
+        certificate.map(|der| SignerId::of(&der)).map_err(|fault| fault.of(Piece::Certificate))
+    }
+
+    /// Whether its certificate and that one (PEM) have the same key and the same name: what one has signed the other has, too.
+    pub fn is_renewed_by(&self, certificate: &[u8]) -> bool {
+        let read = |pem: &[u8]| {
+            let der = one(bundle::certificates(pem)).ok()?;
+            let of = |read: &X509Certificate<'_>| {
+                Ok((read.subject().as_raw().to_vec(), read.public_key().raw.to_vec()))
+            };
+            bundle::with(&der, of).ok()
+        };
+        let before = read(&self.certificate);
+        before.is_some() && before == read(certificate)
+    }
+
+    /// The last second of the certificate that signs, if it can be read.
+    pub fn not_after(&self) -> Option<Time> {
+        let certificate = one(bundle::certificates(&self.certificate)).ok()?;
+        bundle::with(&certificate, |read| Ok(bundle::validity(read).1)).ok()
     }
 
     /// Makes a new root: P-256, self-signed, for `life` from `now` on.
@@ -106,8 +134,10 @@ pub struct Authority {
     id: SignerId,
     issuer: Issuer<'static, Key>,
     not_after: Time,
-    /// PEM, from the certificate that signs towards a root; empty where a root signs.
-    chain: Vec<String>,
+    /// From the certificate that signs towards a root; empty where a root signs.
+    chain: Vec<CertificateDer<'static>>,
+    /// The same, PEM.
+    chain_pem: Vec<String>,
     bundle: Bundle,
     bundle_pem: String,
 }
@@ -155,11 +185,12 @@ impl Authority {
             id: SignerId::of(&certificate),
             issuer,
             not_after,
-            chain: chain.iter().map(|der| to_pem("CERTIFICATE", der)).collect(),
+            chain_pem: chain.iter().map(|der| to_pem("CERTIFICATE", der)).collect(),
+            chain,
             bundle_pem: bundle.pem(),
             bundle,
         };
-        authority.try_out(&chain, now)?;
+        authority.try_out(&authority.chain, now)?;
         Ok(authority)
     }
 
@@ -181,6 +212,11 @@ impl Authority {
         self.not_after
     }
 
+    /// What leads from a certificate that it signed to a root, that root left out; empty where a root signs.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
     /// What workloads trust.
     pub fn bundle(&self) -> &Bundle {
         &self.bundle
@@ -189,9 +225,9 @@ impl Authority {
     /// What a workload is answered, PEM: its certificate, what leads to a root one by one, and last all roots together.
     /// Istio's agent takes the last element for the roots, and refuses fewer than two.
     pub fn answer(&self, leaf: &CertificateDer<'_>) -> Vec<String> {
-        let mut answer = Vec::with_capacity(self.chain.len() + 2);
+        let mut answer = Vec::with_capacity(self.chain_pem.len() + 2);
         answer.push(to_pem("CERTIFICATE", leaf));
-        answer.extend(self.chain.iter().cloned());
+        answer.extend(self.chain_pem.iter().cloned());
         answer.push(self.bundle_pem.clone());
         answer
     }

@@ -62,9 +62,20 @@ impl Bundle {
         &self.roots
     }
 
+    /// When the first of them expires.
+    pub fn first_expiry(&self) -> Option<Time> {
+        let ends = self.roots.iter().filter_map(|root| with(root, |read| Ok(validity(read).1)).ok());
+        ends.min()
+    }
+
     /// All roots, PEM.
     pub fn pem(&self) -> String {
         self.roots.iter().map(|root| to_pem("CERTIFICATE", root)).collect()
+    }
+
+    /// The revocation lists, DER.
+    pub fn revoked(&self) -> &[Vec<u8>] {
+        &self.crl
     }
 
     /// The revocation lists, PEM; empty when there are none.

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use meltemi_names::SpiffeId;
 use rcgen::{
-    CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
+    SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::authority::Authority;
 use crate::csr::Csr;
@@ -107,23 +108,35 @@ pub(crate) fn sign(
     life: Duration,
     now: Time,
 ) -> Result<Issued, IssueError> {
+    let name = id.to_string();
+    let uri = SanType::URI(name.as_str().try_into().map_err(|_| IssueError::Name(name.clone()))?);
+    let uses = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    leaf(authority, key, vec![uri], uses, life, now)
+}
+
+/// A certificate without a subject, for what `names` says.
+fn leaf(
+    authority: &Authority,
+    key: &impl PublicKeyData,
+    names: Vec<SanType>,
+    uses: Vec<ExtendedKeyUsagePurpose>,
+    life: Duration,
+    now: Time,
+) -> Result<Issued, IssueError> {
     if authority.not_after() <= now {
         return Err(IssueError::SignerExpired(authority.not_after()));
     }
     let not_after = now.after(life).min(authority.not_after());
     let machine = |error: rcgen::Error| IssueError::Machine(error.to_string());
     let beyond = || IssueError::Machine("the time is beyond the year 9999".to_owned());
-    let name = id.to_string();
-    let uri = SanType::URI(name.as_str().try_into().map_err(|_| IssueError::Name(name.clone()))?);
     let serial = serial()?;
     let mut params = CertificateParams::default();
     // Without a subject the name must be critical (RFC 5280, 4.2.1.6), and the library marks it so.
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.subject_alt_names = vec![uri];
+    params.subject_alt_names = names;
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-    params.extended_key_usages =
-        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages = uses;
     params.use_authority_key_identifier_extension = true;
     params.not_before = now.before(CLOCK_SKEW).date().ok_or_else(beyond)?;
     params.not_after = not_after.date().ok_or_else(beyond)?;
@@ -131,6 +144,46 @@ pub(crate) fn sign(
     let certificate = params.signed_by(key, authority.issuer()).map_err(machine)?;
     let serial = serial.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Issued { certificate: certificate.into(), not_after, serial })
+}
+
+/// A server's certificate, with the key that was made for it.
+#[derive(Debug)]
+pub struct ForServer {
+    /// Itself first, then what leads to a root, that left out.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// PKCS#8.
+    pub key: PrivateKeyDer<'static>,
+    /// Its last second.
+    pub not_after: Time,
+    /// In hexadecimal, for the log.
+    pub serial: String,
+}
+
+/// Makes a P-256 key and signs a certificate for it with these DNS names and addresses: for the mesh's own servers.
+///
+/// # Errors
+/// See [`IssueError`].
+pub fn for_server(
+    authority: &Authority,
+    names: &[String],
+    life: Duration,
+    now: Time,
+) -> Result<ForServer, IssueError> {
+    let sans = names
+        .iter()
+        .map(|name| match name.parse() {
+            Ok(address) => Ok(SanType::IpAddress(address)),
+            Err(_) => {
+                let dns = name.as_str().try_into().map_err(|_| IssueError::Name(name.clone()))?;
+                Ok(SanType::DnsName(dns))
+            }
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let key = KeyPair::generate().map_err(|error| IssueError::Machine(error.to_string()))?;
+    let issued = leaf(authority, &key, sans, vec![ExtendedKeyUsagePurpose::ServerAuth], life, now)?;
+    let chain = std::iter::once(issued.certificate).chain(authority.chain().iter().cloned()).collect();
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    Ok(ForServer { chain, key, not_after: issued.not_after, serial: issued.serial })
 }
 
 /// 128 random bits, written as a positive number.

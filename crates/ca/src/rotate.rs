@@ -8,7 +8,7 @@
 //! whoever loses reads it again. Nothing else is remembered, so a crash between any two steps loses nothing.
 //!
 //! Certificates are not counted. The state keeps one number for each signer: no certificate of it ends later. It is kept
-//! *before* such a certificate is signed ([`Rotation::reserve`]), ahead by [`AHEAD`], so that a write serves many of them.
+//! *before* such a certificate is signed ([`Rotation::reserve`]), somewhat ahead, so that a write serves many of them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::authority::SignerId;
 use crate::issue::CLOCK_SKEW;
 use crate::time::Time;
 
-/// How far a reservation goes beyond what is asked for: one write of the state an hour, at most, for certificates of one life.
+/// How far a reservation may go beyond what is asked for: one write of the state an hour, at most, for certificates of one life.
 pub const AHEAD: Duration = Duration::from_secs(3600);
 
 /// Names a replica.
@@ -67,6 +67,28 @@ pub enum Phase {
         /// What signs.
         new: SignerId,
     },
+}
+
+impl Phase {
+    /// Its name, as it is kept.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Steady { .. } => "steady",
+            Self::Distributing { .. } => "distributing",
+            Self::Renewing { .. } => "renewing",
+            Self::Retiring { .. } => "retiring",
+        }
+    }
+
+    /// From what to what, while a change is under way.
+    pub fn change(&self) -> Option<(&SignerId, &SignerId)> {
+        match self {
+            Self::Steady { .. } => None,
+            Self::Distributing { old, new }
+            | Self::Renewing { old, new, .. }
+            | Self::Retiring { old, new } => Some((old, new)),
+        }
+    }
 }
 
 /// What a replica says of itself.
@@ -177,11 +199,18 @@ impl Rotation {
         self.signed_until.get(signer).copied()
     }
 
-    /// The state with which `signer` may sign a certificate that ends at `not_after`: none if it may already.
+    /// The state with which `signer` may sign a certificate that ends at `not_after`, and others that end up to `ahead`
+    /// ([`AHEAD`] at most) later: none if it may already. What is reserved is waited for before the signer is forgotten, so
+    /// that `ahead` is to be a small part of the certificates' life.
     ///
     /// # Errors
     /// When another one signs by this state: read what signs again.
-    pub fn reserve(&self, signer: &SignerId, not_after: Time) -> Result<Option<Self>, RotateError> {
+    pub fn reserve(
+        &self,
+        signer: &SignerId,
+        not_after: Time,
+        ahead: Duration,
+    ) -> Result<Option<Self>, RotateError> {
         if signer != self.signer() {
             return Err(RotateError::DoesNotSign { asked: signer.clone(), signs: self.signer().clone() });
         }
@@ -189,7 +218,7 @@ impl Rotation {
             return Ok(None);
         }
         let mut next = self.next(self.phase.clone());
-        next.signed_until.insert(signer.clone(), not_after.after(AHEAD));
+        next.signed_until.insert(signer.clone(), not_after.after(ahead.min(AHEAD)));
         // What is trusted is as before: replicas need not say again that they know.
         next.epoch = self.epoch;
         Ok(Some(next))
@@ -209,6 +238,24 @@ impl Rotation {
                 Err(RotateError::UnderWay { old: old.clone(), new: new.clone() })
             }
         }
+    }
+
+    /// The state in which `new` is in the place of `old`, at once: only for what is trusted by whoever trusted `old` already, such as a
+    /// new certificate of the same key, or another intermediate of the same root. A later state than this one in any case.
+    #[must_use]
+    pub fn replaced(&self, old: &SignerId, new: &SignerId) -> Self {
+        let swap = |id: &SignerId| if id == old { new.clone() } else { id.clone() };
+        let phase = match &self.phase {
+            Phase::Steady { signer } => Phase::Steady { signer: swap(signer) },
+            Phase::Distributing { old, new } => Phase::Distributing { old: swap(old), new: swap(new) },
+            Phase::Renewing { old, new, until } => {
+                Phase::Renewing { old: swap(old), new: swap(new), until: *until }
+            }
+            Phase::Retiring { old, new } => Phase::Retiring { old: swap(old), new: swap(new) },
+        };
+        let mut next = self.next(phase);
+        next.signed_until = self.signed_until.iter().map(|(id, until)| (swap(id), *until)).collect();
+        next
     }
 
     /// What is to be done at `now`, given what replicas report.

@@ -20,7 +20,7 @@ use meltemi_proto::istio::v1::auth::{IstioCertificateRequest, IstioCertificateRe
 use tokio::sync::{Semaphore, watch};
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService, UnaryService};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tonic_prost::ProstCodec;
 
 use crate::authority::Authority;
@@ -66,10 +66,26 @@ pub trait Reserve: Send + Sync {
     fn reserve<'a>(&'a self, authority: &'a Authority, not_after: Time) -> BoxFuture<'a, Result<(), String>>;
 }
 
+/// Is told what became of each request; must not block.
+pub trait Observe: Send + Sync {
+    /// An answer left, or a refusal, so long after the request was read.
+    fn answered(&self, code: Code, took: Duration);
+}
+
+/// Looks away.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoObserver;
+
+impl Observe for NoObserver {
+    fn answered(&self, _: Code, _: Duration) {}
+}
+
 /// The rules of the service.
 pub struct Settings {
-    /// Whose names there are.
-    pub rules: Rules,
+    /// Whose names there are; the latest count.
+    pub rules: watch::Receiver<Arc<Rules>>,
+    /// Is told what becomes of requests.
+    pub observe: Arc<dyn Observe>,
     /// How long certificates live.
     pub lifetimes: Lifetimes,
     /// Bounds.
@@ -80,7 +96,8 @@ struct Shared {
     authenticate: Arc<dyn Authenticate>,
     reserve: Arc<dyn Reserve>,
     pods: Arc<dyn Pods>,
-    rules: Rules,
+    observe: Arc<dyn Observe>,
+    rules: watch::Receiver<Arc<Rules>>,
     lifetimes: Lifetimes,
     authority: watch::Receiver<Option<Arc<Authority>>>,
     rate: Mutex<Rate>,
@@ -109,11 +126,12 @@ impl CertificateServer {
         authority: watch::Receiver<Option<Arc<Authority>>>,
         settings: Settings,
     ) -> Self {
-        let Settings { rules, lifetimes, limits } = settings;
+        let Settings { rules, observe, lifetimes, limits } = settings;
         let shared = Shared {
             authenticate,
             reserve,
             pods,
+            observe,
             rules,
             lifetimes,
             authority,
@@ -132,7 +150,8 @@ impl Shared {
         })?;
         let caller = self.authenticate.caller(&peer).await.map_err(unknown)?;
         let wanted = metadata(&request, "ImpersonatedIdentity").unwrap_or_default();
-        let id = self.rules.entitled(&caller, wanted, &*self.pods).map_err(|error| {
+        let rules = Arc::clone(&self.rules.borrow());
+        let id = rules.entitled(&caller, wanted, &*self.pods).map_err(|error| {
             tracing::warn!(target: "ca", caller = %caller.identity, %error, "no certificate: not entitled");
             refused()
         })?;
@@ -238,8 +257,11 @@ impl UnaryService<IstioCertificateRequest> for Create {
         let (headers, extensions, message) = request.into_parts();
         let peer = Peer { headers: headers.into_headers(), extensions };
         Box::pin(async move {
-            let cert_chain = shared.create(peer, message).await?;
-            Ok(Response::new(IstioCertificateResponse { cert_chain }))
+            let asked = Instant::now();
+            let answer = shared.create(peer, message).await;
+            let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
+            shared.observe.answered(code, asked.elapsed());
+            Ok(Response::new(IstioCertificateResponse { cert_chain: answer? }))
         })
     }
 }

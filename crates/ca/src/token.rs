@@ -19,6 +19,7 @@ use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::to_pem;
+use crate::issue::CLOCK_SKEW;
 use crate::time::Time;
 
 /// The longest life of a token.
@@ -174,7 +175,8 @@ impl TokenKey {
             return Err(TokenError::Expired(claims.exp));
         }
         // A key that leaked for an hour must not be worth a year.
-        if claims.iat.after(LONGEST) < claims.exp {
+        // Nor one that says to be made next year.
+        if claims.iat.after(LONGEST) < claims.exp || now.after(LONGEST + CLOCK_SKEW) < claims.exp {
             return Err(TokenError::Life);
         }
         claims.account().ok_or(TokenError::Form)?;

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::agent_args::AgentArgs;
+use crate::ca_args::{CaCommand, CertificateArgs, TokenArgs};
 use crate::cmd::KindName;
-use crate::cmd::crds;
-use crate::host_port::HostPort;
+use crate::cmd::{crds, explain};
 use crate::logging::LogFormat;
-use crate::proxy_args::ProxyArgs;
+use crate::proxy_args::{InterceptionArg, ProxyArgs, ProxyId, label, proxy_id};
+use meltemi_agent::HostPort;
 
 /// A control plane for Envoy service meshes that speaks Istio.
 #[derive(Debug, Parser)]
@@ -28,12 +30,21 @@ pub(crate) enum Command {
     Validate(ValidateArgs),
     /// Print the Envoy configuration that a proxy would get.
     Translate(TranslateArgs),
+    /// Say what becomes of a request, rule by rule: who takes it, why, by whose identity, and what the client sees.
+    Explain(Box<ExplainArgs>),
     /// Print a bootstrap with which Envoy connects as that proxy.
     Bootstrap(BootstrapArgs),
+    /// Run beside Envoy: its certificate, its configuration, its life.
+    Agent(Box<AgentArgs>),
     /// Show every connected proxy: in sync, sent or rejected, and why.
     ProxyStatus(ProxyStatusArgs),
     /// Print the CustomResourceDefinitions of the Istio kinds, for `kubectl apply --server-side -f -`.
     Crds(CrdsArgs),
+    /// Print a token by which a workload proves to the control plane that uses a state folder that it is that service account.
+    Token(TokenArgs),
+    /// Show or change what signs the workloads' certificates.
+    #[command(subcommand)]
+    Ca(CaCommand),
     /// Wait until every proxy that needs an object has it, on all replicas.
     ///
     /// Exits with 0 when it is so, and with 1 when the time is up: then it names the proxies that do not have it, and why.
@@ -81,13 +92,14 @@ pub(crate) struct ServeArgs {
     /// The namespace of objects that name none.
     #[arg(long, value_name = "NS", env = "MELTEMI_NAMESPACE", default_value = "default")]
     pub(crate) namespace: String,
-    /// Where state is kept (used by the certificate authority).
+    /// Where the certificate authority keeps its keys and its state, without a cluster. Only its owner may read them; the bundle of roots
+    /// for agents is its root-cert.pem.
     #[arg(long, value_name = "DIR", env = "MELTEMI_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// Where proxies connect, without TLS. Port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", env = "MELTEMI_XDS_ADDRESS", value_parser = meltemi_serve::parse_address)]
     pub(crate) xds_address: Option<SocketAddr>,
-    /// Where proxies connect with TLS.
+    /// Where proxies connect with TLS, and workloads ask for certificates; with --state-dir. Port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", env = "MELTEMI_SECURE_XDS_ADDRESS", value_parser = meltemi_serve::parse_address)]
     pub(crate) secure_xds_address: Option<SocketAddr>,
     /// Where readiness is asked.
@@ -109,13 +121,15 @@ pub(crate) struct ServeArgs {
     /// the replicas find each other.
     #[arg(long, value_name = "ADDRESS", env = "MELTEMI_PEER", value_delimiter = ',', value_parser = HostPort::parse)]
     pub(crate) peer: Vec<HostPort>,
+    #[command(flatten)]
+    pub(crate) certificates: CertificateArgs,
     /// How logs are written.
     #[arg(long, value_enum, env = "MELTEMI_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
 }
 
 /// A duration as Go and Kubernetes write it: `90s`, `1h30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     meltemi_api::value::Duration::parse(text).map(|duration| duration.0).map_err(|error| error.to_string())
 }
 
@@ -164,9 +178,64 @@ pub(crate) struct TranslateArgs {
     pub(crate) namespace: String,
     #[command(flatten)]
     pub(crate) proxy: ProxyArgs,
+    /// The proxy has the mesh's certificates, as beside an agent: it speaks mutual TLS.
+    #[arg(long)]
+    pub(crate) certificates: bool,
     /// How the configuration is printed.
     #[arg(short, long, value_enum, default_value = "yaml")]
     pub(crate) output: YamlOrJson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// A folder of YAML; repeat it for more.
+    #[arg(long, required_unless_present = "server", value_name = "DIR")]
+    pub(crate) config: Vec<PathBuf>,
+    /// A running control plane's monitoring address, instead of a folder. Not supported yet.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "config", value_parser = HostPort::parse)]
+    pub(crate) server: Option<HostPort>,
+    /// A file with mesh settings.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mesh_config: Option<PathBuf>,
+    /// The namespace of objects that name none.
+    #[arg(long, value_name = "NS", default_value = "default")]
+    pub(crate) namespace: String,
+    /// Who sends the request, as NAME.NAMESPACE: a Pod or a WorkloadEntry, or any other name for a plain sidecar in that namespace.
+    #[arg(long, value_name = "NAME.NS", value_parser = proxy_id)]
+    pub(crate) from: ProxyId,
+    /// A label of the sender's workload, over those that it is known to have; repeat it for more.
+    #[arg(long = "label", value_name = "K=V", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// The sender's sidecar has no certificate: it stands beside no agent.
+    #[arg(long)]
+    pub(crate) without_certificate: bool,
+    /// How traffic reaches the sender's proxy.
+    #[arg(long, value_enum, default_value = "redirect", ignore_case = true)]
+    pub(crate) interception: InterceptionArg,
+    /// The request's method: GET.
+    #[arg(value_name = "METHOD", value_parser = explain::method)]
+    pub(crate) method: String,
+    /// What is asked for, as the sender writes it: http://reviews:9080/reviews. With https:// or tcp:// only the connection is followed.
+    #[arg(value_name = "URL", value_parser = explain::Url::parse)]
+    pub(crate) url: explain::Url,
+    /// A header of the request, as curl takes it; repeat it for more.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = explain::header)]
+    pub(crate) headers: Vec<(String, String)>,
+    /// A page to read, or the same as JSON.
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: TextOrJson,
+    /// Whether the page has colours.
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+}
+
+/// When a page has colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    Always,
+    Never,
 }
 
 #[derive(Debug, Args)]

@@ -1,9 +1,13 @@
 //! The commands.
 
+mod agent;
 mod bootstrap;
+mod ca;
 pub(crate) mod crds;
+pub(crate) mod explain;
 mod proxy_status;
 mod serve;
+mod token;
 mod translate;
 mod validate;
 mod wait;
@@ -16,12 +20,16 @@ use crate::args::Command;
 /// Runs a command.
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Agent(args) => agent::run(*args),
         Command::Serve(args) => serve::run(*args),
         Command::Validate(args) => validate::run(&args),
         Command::Translate(args) => translate::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Bootstrap(args) => bootstrap::run(&args),
         Command::ProxyStatus(args) => proxy_status::run(&args),
         Command::Crds(args) => crds::run(&args),
+        Command::Token(args) => token::run(&args),
+        Command::Ca(command) => ca::run(&command),
         Command::Wait(args) => wait::run(&args),
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use meltemi_api::Finding;
 use meltemi_model::{Event, Store};
-use meltemi_sources::Batch;
 use meltemi_sources::file::load;
+use meltemi_sources::{Batch, PlaceIndex};
 use meltemi_views::{Engine, Options};
 
 /// Folders as they were when they were read.
@@ -35,6 +35,11 @@ impl Folder {
 
     pub(crate) fn events(&self) -> Vec<Event> {
         self.batch.events.clone()
+    }
+
+    /// Where each object stands.
+    pub(crate) fn places(&self) -> &PlaceIndex {
+        &self.batch.places
     }
 
     pub(crate) fn findings(&self) -> Vec<Finding> {

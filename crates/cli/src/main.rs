@@ -4,12 +4,12 @@
 //! each command in `cmd`.
 //! Exit codes: 0 fine, 1 a check failed or work could not be done, 2 wrong use.
 
+mod agent_args;
 mod args;
-mod bootstrap;
+mod ca_args;
 mod cmd;
 mod failure;
 mod folder;
-mod host_port;
 mod logging;
 mod proxy_args;
 mod render;

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use clap::{Args, ValueEnum};
+use meltemi_agent::envoy::node::Node;
 use meltemi_model::endpoints::CLUSTER_ID;
 use meltemi_telemetry::Workload;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Which proxy.
 #[derive(Debug, Args)]
@@ -39,7 +40,7 @@ pub(crate) enum InterceptionArg {
     None,
 }
 
-fn proxy_id(text: &str) -> Result<ProxyId, String> {
+pub(crate) fn proxy_id(text: &str) -> Result<ProxyId, String> {
     match text.rsplit_once('.') {
         Some((name, namespace)) if !name.is_empty() && !namespace.is_empty() => {
             Ok(ProxyId { name: name.to_owned(), namespace: namespace.to_owned() })
@@ -48,7 +49,7 @@ fn proxy_id(text: &str) -> Result<ProxyId, String> {
     }
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write it as KEY=VALUE".to_owned()),
@@ -59,24 +60,27 @@ impl ProxyArgs {
     /// The node by which Envoy introduces itself (Istio: pilot/pkg/model/context.go), as JSON.
     pub(crate) fn node(&self) -> Value {
         let ProxyId { name, namespace } = &self.id;
-        let labels: serde_json::Map<String, Value> =
-            self.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
-        let app = self.labels.iter().find(|(key, _)| key == "app").map_or(name.as_str(), |(_, value)| value);
-        json!({
-            "id": format!("sidecar~{}~{name}.{namespace}~{namespace}.svc.cluster.local", self.ip),
-            "cluster": format!("{app}.{namespace}"),
-            "metadata": {
-                "NAME": name,
-                "NAMESPACE": namespace,
-                "WORKLOAD_NAME": name,
-                "INSTANCE_IPS": self.ip.to_string(),
-                "LABELS": labels,
-                "INTERCEPTION_MODE": match self.interception {
-                    InterceptionArg::Redirect => "REDIRECT",
-                    InterceptionArg::None => "NONE",
-                },
-            },
-        })
+        let interception = match self.interception {
+            InterceptionArg::Redirect => "REDIRECT",
+            InterceptionArg::None => "NONE",
+        };
+        let node = Node {
+            kind: "sidecar",
+            addresses: vec![self.ip],
+            name: name.clone(),
+            namespace: namespace.clone(),
+            dns_domain: format!("{namespace}.svc.cluster.local"),
+            labels: self.labels.iter().cloned().collect(),
+            metadata: [
+                ("INTERCEPTION_MODE".to_owned(), interception.into()),
+                ("WORKLOAD_NAME".to_owned(), name.as_str().into()),
+            ]
+            .into_iter()
+            .collect(),
+            locality: Vec::new(),
+            workload: name.clone(),
+        };
+        node.to_json()
     }
 
     /// The workload as metrics know it.

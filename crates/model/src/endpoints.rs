@@ -4,6 +4,7 @@
 //! [`EndpointsOf`]; `slice` and `workload` make endpoints of one object each.
 //! Invariant: one object that changes remakes its own endpoints, and the list of the services that it serves; nothing of others.
 
+mod identity;
 mod merge;
 mod slice;
 mod targets;
@@ -20,7 +21,9 @@ use meltemi_names::{Labels, Locality, Namespace, ObjectKey, ObjectName, Port, Se
 use crate::entry::IndexKey;
 use crate::index::workload_labels;
 use crate::mesh::Mesh;
+use crate::peer::TlsPorts;
 use crate::read::{self, Read, filed};
+pub use identity::{Identities, IdentitiesOf, TakeTls, WhoTakesTls};
 use slice::SliceEndpoints;
 use targets::{Target, TargetsOf};
 pub use topology::{CLUSTER_ID, is_topology_label, locality};
@@ -59,6 +62,8 @@ pub struct Backend {
     pub service_account: Option<Arc<str>>,
     /// The network that its addresses are of; none: every other one reaches them.
     pub network: Option<Arc<str>>,
+    /// Where it takes the mesh's mutual TLS.
+    pub tls: TlsPorts,
 }
 
 /// One who serves a service.

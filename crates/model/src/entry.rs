@@ -63,6 +63,10 @@ pub enum IndexKey {
     RulesThatHash,
     /// DestinationRules for that host in any namespace.
     RulesForHost(Host),
+    /// PeerAuthentications of that namespace for all of it.
+    GeneralPeerAuthentications(Namespace),
+    /// PeerAuthentications of that namespace whose selector's first pair (by key) is this one.
+    PeerAuthenticationsSelecting(Namespace, Arc<str>, Arc<str>),
     /// ConfigMaps that hold mesh settings.
     Settings,
 }

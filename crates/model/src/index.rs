@@ -100,6 +100,15 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
                 keys.insert(IndexKey::RulesThatHash);
             }
         }
+        Spec::PeerAuthentication(policy) => {
+            let first = policy.labels().and_then(|selector| selector.labels().iter().next());
+            keys.insert(match first {
+                Some((key, value)) => {
+                    IndexKey::PeerAuthenticationsSelecting(namespace.clone(), key.into(), value.into())
+                }
+                None => IndexKey::GeneralPeerAuthentications(namespace.clone()),
+            });
+        }
         Spec::ConfigMap(_) => {
             // Clusters are full of ConfigMaps; only this one holds the mesh's settings.
             if is_settings(&meta.key) {

@@ -13,6 +13,7 @@ pub mod entry;
 pub mod exposure;
 pub mod index;
 pub mod mesh;
+pub mod peer;
 pub mod proxy;
 pub mod read;
 pub mod reference;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
-use meltemi_api::{MeshConfig, Object};
+use meltemi_api::{MeshConfig, Object, Spec};
 use meltemi_memo::World;
-use meltemi_names::ObjectKey;
+use meltemi_names::{Kind, ObjectKey};
 
 use crate::entry::{Entry, IndexKey};
 
@@ -38,6 +38,24 @@ impl Mesh {
     /// The object in force under `key`. As [`Mesh::objects`], not for answers that are remembered.
     pub fn object(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
         self.objects.get(key)
+    }
+
+    /// The settings in force. As [`Mesh::objects`], not for answers that are remembered (those ask
+    /// [`crate::settings::settings`]).
+    pub fn settings(&self) -> Arc<MeshConfig> {
+        let object = self.filed(&IndexKey::Settings).next().and_then(|key| self.objects.get(key));
+        match object.map(|object| &object.spec) {
+            Some(Spec::ConfigMap(config)) => Arc::clone(&config.mesh),
+            _ => Arc::clone(&self.defaults),
+        }
+    }
+
+    /// The objects of a kind in a namespace, by name. As [`Mesh::objects`], not for answers that are remembered.
+    pub fn within(&self, kind: Kind, namespace: &str) -> impl Iterator<Item = &Arc<Object>> {
+        let first = ObjectKey::new(kind, namespace, "");
+        let (kind, namespace) = (first.kind, first.namespace.clone());
+        let all = self.objects.range(first..).map(|(_, object)| object);
+        all.take_while(move |object| object.meta.key.kind == kind && object.meta.key.namespace == namespace)
     }
 
     /// Objects whose present text was refused, with the reason; the last good one, if any, is among [`Mesh::objects`].

@@ -89,6 +89,9 @@ pub struct Proxy {
     pub access_log: bool,
     /// Counts requests and connections: an Envoy with its stats access logger, by its own list of extensions.
     pub metrics: bool,
+    /// It has the mesh's certificates: something beside it serves them to it (SDS). Metadata `MELTEMI_CERTIFICATES` says so, `true` or
+    /// `false`; without it all that Istio's agents start do, and they alone write `ISTIO_VERSION`.
+    pub has_certificates: bool,
     /// Which build of which client it is, as `envoy/1.40.0`; the name alone where it does not say.
     pub build: Arc<str>,
     /// Takes virtual hosts as resources of their own: an Envoy on a delta stream.
@@ -172,6 +175,10 @@ impl Proxy {
             http10: metadata.text("HTTP10") == Some("1"),
             access_log: metadata.text("MELTEMI_ACCESS_LOG") == Some("true"),
             metrics: node.extensions.iter().any(|extension| extension.name == STATS_LOGGER),
+            has_certificates: match metadata.text("MELTEMI_CERTIFICATES") {
+                Some(said) => said == "true",
+                None => metadata.text("ISTIO_VERSION").is_some_and(|version| !version.is_empty()),
+            },
             build: build(node).into(),
             takes_virtual_hosts: delta && node.user_agent_name == "envoy",
         })

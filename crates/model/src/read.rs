@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use meltemi_api::{
-    DestinationRule, EndpointSlice, Meta, Object, Pod, Service, Spec, VirtualService, WorkloadEntry,
+    DestinationRule, EndpointSlice, Meta, Object, PeerAuthentication, Pod, Service, Spec, VirtualService,
+    WorkloadEntry,
 };
 use meltemi_memo::Reader;
 use meltemi_names::ObjectKey;
@@ -55,6 +56,8 @@ typed! {
     destination_rule => DestinationRule,
     /// The WorkloadEntry under `key`.
     workload_entry => WorkloadEntry,
+    /// The PeerAuthentication under `key`.
+    peer_authentication => PeerAuthentication,
 }
 
 /// What names the object under `key`, and its labels: all that is read of a Node or a Namespace.

@@ -23,7 +23,7 @@ impl Question for Settings {
         // There is one such ConfigMap in a cluster; in a folder the first by namespace counts, the others are findings.
         let config = filed(read, IndexKey::Settings).next().and_then(|key| object(read, key));
         match config.map(|object| &object.spec) {
-            Some(Spec::ConfigMap(config)) => Arc::new(config.mesh.clone()),
+            Some(Spec::ConfigMap(config)) => Arc::clone(&config.mesh),
             _ => Arc::clone(&read.world_at(Entry::Defaults).defaults),
         }
     }

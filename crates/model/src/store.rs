@@ -96,6 +96,13 @@ impl Store {
         self.aside.objects.contains_key(key)
     }
 
+    /// The namespaces that there are and that count, sorted.
+    pub fn selected_namespaces(&self) -> impl Iterator<Item = Namespace> {
+        let names = self.mesh.objects.keys().filter(|key| key.kind == Kind::Namespace);
+        let names = names.map(|key| Namespace::from(key.name.as_str()));
+        names.filter(|name| self.filters.selects_namespace(name, &self.mesh))
+    }
+
     /// Applies a batch, in order. Equal input changes nothing; the generation rises only when something an answer can depend on,
     /// or the list of refused objects, changed.
     pub fn apply(&mut self, batch: impl IntoIterator<Item = Event>) -> ChangeSet {

@@ -11,6 +11,7 @@ use crate::endpoints;
 use crate::entry::IndexKey;
 use crate::index::workload_labels;
 use crate::mesh::Mesh;
+use crate::peer::WorkloadPolicy;
 use crate::proxy::Proxy;
 use crate::read::{self, Read, filed, none_filed};
 use crate::service::{Age, ServiceOf};
@@ -39,6 +40,8 @@ pub struct WorkloadFacts {
     pub node: Option<Arc<str>>,
     /// The ports that services lead to, by target port.
     pub ports: Arc<[InboundPort]>,
+    /// The PeerAuthentication that selects it.
+    pub policy: Option<ObjectKey>,
 }
 
 /// The workload beside a proxy.
@@ -100,7 +103,9 @@ impl Question for Workload {
                 }
             }
         }
-        WorkloadFacts { name, labels, node, ports: ports.into_values().collect() }
+        let policy = WorkloadPolicy { namespace: proxy.namespace.clone(), labels: labels.clone() };
+        let policy = (*read.ask(policy)).clone();
+        WorkloadFacts { name, labels, node, ports: ports.into_values().collect(), policy }
     }
 }
 

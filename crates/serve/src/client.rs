@@ -21,7 +21,7 @@ pub enum Unreachable {
     Http(#[from] hyper::Error),
     /// The address or the page cannot be put into a request.
     #[error(transparent)]
-    Request(#[from] hyper::http::Error),
+    Request(#[from] http::Error),
     /// The answer is too long, or broke off.
     #[error("{0}")]
     Body(String),

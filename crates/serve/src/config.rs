@@ -8,6 +8,7 @@ use meltemi_model::debounce::Patience;
 use meltemi_names::{Namespace, ObjectName};
 use meltemi_sources::kube::Access;
 
+use crate::identity::Settings as IdentitySettings;
 use crate::ports::Listener;
 
 /// The whole configuration.
@@ -25,6 +26,10 @@ pub struct Config {
     pub namespace: String,
     /// Where proxies connect without TLS.
     pub xds: SocketAddr,
+    /// Where proxies connect with TLS, if there is an authority ([`IdentitySettings`]).
+    pub secure_xds: SocketAddr,
+    /// What the authority is told.
+    pub identity: IdentitySettings,
     /// Where readiness is asked.
     pub http: SocketAddr,
     /// Where metrics, version and debug pages are.
@@ -90,6 +95,8 @@ impl Default for Config {
             mesh_config: None,
             namespace: "default".to_owned(),
             xds: Listener::Xds.default_address(false),
+            secure_xds: Listener::SecureXds.default_address(false),
+            identity: IdentitySettings::default(),
             http: Listener::Http.default_address(false),
             monitoring: Listener::Monitoring.default_address(false),
             status: true,

@@ -1,7 +1,7 @@
 //! Wires sources, engine and streams: listeners, debug pages, metrics. No rules of the mesh.
 //!
 //! Knows: every other crate's interface. Must not know: what a resource of the user means.   Start at [`start`] and [`Config`];
-//! `mesh` is the one task that writes, `streams` the registry of those who read, `propagation` answers who has what in force, `status` writes that
+//! `mesh` is the one task that writes, `identity` says who is who, `streams` the registry of those who read, `propagation` answers who has what in force, `status` writes that
 //! into the objects.
 //! Invariant: nobody is served before the first whole snapshot; every listener's address, purpose and authentication is in `ports`.
 
@@ -9,6 +9,7 @@ pub mod client;
 mod config;
 mod file;
 mod findings;
+pub mod identity;
 mod leader;
 mod listen;
 mod mesh;

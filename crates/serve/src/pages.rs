@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use meltemi_catalog::Generation;
@@ -13,6 +13,7 @@ use meltemi_sources::kube::Waiting;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use crate::identity;
 use crate::propagation::{self, Propagation};
 use crate::proxies::{Proxies, proxies};
 use crate::streams::Streams;
@@ -27,6 +28,8 @@ pub(crate) struct Shown {
     pub(crate) streams: Arc<Streams>,
     pub(crate) registry: Registry,
     pub(crate) propagation: Arc<Propagation>,
+    /// What this replica's authority goes by, if it has one.
+    pub(crate) identity: Option<identity::kube::Shown>,
 }
 
 /// The pages of the HTTP address.
@@ -43,7 +46,17 @@ pub(crate) fn monitoring(shown: Arc<Shown>) -> Router {
         .route("/debug/proxies", get(debug_proxies))
         // Webhooks of delivery tools are posted; what is in the body does not matter.
         .route(propagation::PATH, get(propagation::in_force).post(propagation::in_force))
+        .route(identity::kube::PATH, get(ca))
         .with_state(shown)
+}
+
+/// What signs here, and where a change of it stands: no secrets.
+async fn ca(State(shown): State<Arc<Shown>>) -> Response {
+    let status = shown.identity.as_ref().and_then(identity::kube::Shown::status);
+    match status {
+        Some(status) => Json(status).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "no certificate authority is ready here\n").into_response(),
+    }
 }
 
 async fn ready(State(shown): State<Arc<Shown>>) -> impl IntoResponse {

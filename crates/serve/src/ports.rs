@@ -8,6 +8,9 @@ pub enum Listener {
     /// xDS without TLS, for proxies on the same machine or behind another protection. Unauthenticated: serves configuration, which holds
     /// no secrets, and nothing else.
     Xds,
+    /// xDS and workloads' certificates over TLS (1.2 or 1.3). A client proves who it is by a certificate of the mesh, or by a token of its
+    /// service account with each request; without either it gets nothing.
+    SecureXds,
     /// Readiness for the platform's probes. Unauthenticated: says ready or not.
     Http,
     /// Metrics, version and debug pages for operators. Unauthenticated, hence on loopback unless it is told otherwise.
@@ -19,6 +22,7 @@ impl Listener {
     pub fn port(self) -> u16 {
         match self {
             Self::Xds => 15010,
+            Self::SecureXds => 15012,
             Self::Http => 8080,
             Self::Monitoring => 15014,
         }
@@ -28,6 +32,7 @@ impl Listener {
     pub fn name(self) -> &'static str {
         match self {
             Self::Xds => "xds",
+            Self::SecureXds => "xds over TLS",
             Self::Http => "http",
             Self::Monitoring => "monitoring",
         }
@@ -37,6 +42,7 @@ impl Listener {
     pub fn option(self) -> &'static str {
         match self {
             Self::Xds => "--xds-address",
+            Self::SecureXds => "--secure-xds-address",
             Self::Http => "--http-address",
             Self::Monitoring => "--monitoring-address",
         }

@@ -81,6 +81,11 @@ impl Propagation {
         }
     }
 
+    /// The monitoring addresses of the other replicas, as they are known now.
+    pub(crate) fn replicas(&self) -> Vec<String> {
+        self.peers.addresses()
+    }
+
     /// Where the object stands on this replica now: the latest state of it that was read.
     pub fn state(&self, object: &ObjectKey) -> InForce {
         let answer = self.evaluate(&Ask::latest(object.clone())).answer;

@@ -25,6 +25,9 @@ pub struct Proxies {
 pub struct ProxyStatus {
     /// `name.namespace`.
     pub proxy: String,
+    /// By what name it was authenticated; none on the port without TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     /// `delta` or `sotw`.
     pub stream: String,
     /// For how long it has been connected, in seconds.
@@ -96,6 +99,7 @@ fn proxy(stream: &Stream, generation: Generation, now: Instant) -> ProxyStatus {
     let since = status.since.map_or(0.0, |since| now.saturating_duration_since(since).as_secs_f64());
     ProxyStatus {
         proxy: stream.proxy.id.to_string(),
+        identity: stream.identity.as_ref().map(ToString::to_string),
         stream: status.form.as_str().to_owned(),
         connected_seconds: since,
         version: version.0,

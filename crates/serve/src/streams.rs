@@ -10,12 +10,15 @@ use dashmap::DashMap;
 use futures::future::BoxFuture;
 use meltemi_catalog::{Generation, View};
 use meltemi_model::proxy::Proxy;
+use meltemi_names::SpiffeId;
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_views::{ProxyId, Refused};
 use meltemi_xds::{Connection, Directory, Form, Peer, Refusal, StreamHandle, Watcher};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tonic::Status;
 
+use crate::identity::Gate;
+use crate::identity::gate::needs_identity;
 use crate::propagation::Book;
 
 /// A live stream.
@@ -23,6 +26,8 @@ use crate::propagation::Book;
 pub struct Stream {
     /// Who is on it.
     pub proxy: Arc<Proxy>,
+    /// By what name it was authenticated; none on the plain port.
+    pub identity: Option<Arc<SpiffeId>>,
     /// Its state.
     pub handle: Arc<StreamHandle>,
     /// What it is served from. The stream itself may not have looked at the latest yet.
@@ -110,7 +115,10 @@ impl Streams {
 
 /// The registry as the discovery server asks it.
 #[derive(Debug, Clone)]
-pub(crate) struct Registry(pub(crate) Arc<Streams>);
+pub(crate) struct Registry {
+    pub(crate) streams: Arc<Streams>,
+    pub(crate) gate: Gate,
+}
 
 impl Directory for Registry {
     fn connect(
@@ -119,10 +127,11 @@ impl Directory for Registry {
         peer: Peer,
         stream: Arc<StreamHandle>,
     ) -> BoxFuture<'static, Result<Connection, Status>> {
-        let streams = Arc::clone(&self.0);
+        let (streams, gate) = (Arc::clone(&self.streams), self.gate.clone());
         Box::pin(async move {
             let proxy = Proxy::parse(&node, peer.form == Form::Delta)
                 .map_err(|error| Status::invalid_argument(error.to_string()))?;
+            let identity = gate.admit(&node, &proxy, &peer).await?;
             let proxy = Arc::new(proxy);
             // Nobody is served from half a mesh: an answer before the first snapshot would take working routes away.
             let mut ready = streams.ready.clone();
@@ -136,12 +145,22 @@ impl Directory for Registry {
             streams.connects.send(connect).await.map_err(|_| stopping())?;
             let (id, views) = answer.await.map_err(|_| stopping())?;
             tracing::info!(proxy = %proxy.id, stream = stream.id(), form = peer.form.as_str(), "proxy connected");
-            let live =
-                Stream { proxy: Arc::clone(&proxy), handle: Arc::clone(&stream), views: views.clone() };
+            let live = Stream {
+                proxy: Arc::clone(&proxy),
+                identity: identity.clone(),
+                handle: Arc::clone(&stream),
+                views: views.clone(),
+            };
             streams.live.insert(stream.id(), live);
             streams.book.moved();
-            let watcher =
-                Box::new(Departure { id, stream: stream.id(), proxy, streams: Arc::clone(&streams) });
+            let watcher = Box::new(Departure {
+                id,
+                stream: stream.id(),
+                proxy,
+                known: identity.is_some(),
+                gate,
+                streams: Arc::clone(&streams),
+            });
             Ok(Connection { views, watcher, max_age: streams.age() })
         })
     }
@@ -168,6 +187,9 @@ struct Departure {
     id: ProxyId,
     stream: u64,
     proxy: Arc<Proxy>,
+    /// It was authenticated.
+    known: bool,
+    gate: Gate,
     streams: Arc<Streams>,
 }
 
@@ -197,6 +219,14 @@ impl Watcher for Departure {
     }
 
     fn progressed(&mut self, _watermark: Generation) {}
+
+    fn may_ask(&mut self, type_url: &str) -> bool {
+        let may = self.known || !needs_identity(type_url);
+        if !may {
+            self.gate.needs_identity();
+        }
+        may
+    }
 
     fn moved(&mut self) {
         self.streams.book.moved();

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::FutureExt;
 use meltemi_catalog::Generation;
@@ -12,10 +13,11 @@ use meltemi_views::Options;
 use meltemi_xds::{DiscoveryServer, Settings};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::Config;
 use crate::findings::Findings;
+use crate::identity::{self, Domains};
 use crate::leader::{self, Candidate};
 use crate::metrics::{Metrics, StatusMetrics};
 use crate::pages::{self, Shown};
@@ -51,6 +53,17 @@ pub enum Failure {
     /// There is no way to the cluster.
     #[error(transparent)]
     Cluster(#[from] ConnectError),
+    /// The state folder cannot be used.
+    #[error(transparent)]
+    State(#[from] identity::StateFailed),
+    /// The state folder's socket cannot be made.
+    #[error("{}: {source}; `meltemi ca` asks there: the state folder must be on a file system that has sockets, and its path short", path.display())]
+    Control {
+        /// The socket.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A task broke.
     #[error("the {name} ended: {reason}")]
     Task {
@@ -74,6 +87,8 @@ pub enum Failure {
 pub struct Running {
     /// Where proxies connect.
     pub xds: SocketAddr,
+    /// Where proxies connect with TLS, if there is an authority.
+    pub secure_xds: Option<SocketAddr>,
     /// Where readiness is asked.
     pub http: SocketAddr,
     /// Where metrics, version and debug pages are.
@@ -104,6 +119,8 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     let (ready, is_ready) = watch::channel(false);
     let (generation_sender, generation) = watch::channel(Generation(0));
     let (waiting_sender, waiting) = watch::channel(0);
+    let (mesh_sender, published_mesh) = watch::channel(Arc::default());
+    let (namespace_sender, namespaces) = watch::channel(Arc::default());
     let (connect_sender, connects) = mpsc::channel(WAITING_CONNECTS);
     let (report_sender, reports) = mpsc::channel(WAITING_REPORTS);
     let departures = Arc::new(Departures::default());
@@ -136,20 +153,17 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
             let cluster = Cluster::connect(access).await?;
             let kube_metrics = kube::Metrics::default();
             kube_metrics.register(&mut registry);
-            Some((
-                KubeSource::start(
-                    &cluster,
-                    config.own.namespace.as_str(),
-                    &config.own.settings(),
-                    &kube_metrics,
-                ),
-                cluster,
-            ))
+            let source = KubeSource::start(
+                &cluster,
+                config.own.namespace.as_str(),
+                &config.own.settings(),
+                &kube_metrics,
+            );
+            Some((source, (cluster, kube_metrics)))
         }
         None => None,
     };
-    tell_source(&config, cluster.as_ref().map(|(_, cluster)| cluster));
-
+    let (domains, rules) = Domains::new(config.identity.node_accounts.clone());
     let mut tasks = JoinSet::new();
     let stopped = |drained: &watch::Receiver<bool>| {
         let mut drained = drained.clone();
@@ -157,6 +171,33 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
             let _ = drained.wait_for(|drained| *drained).await;
         }
     };
+    let signs = config.identity.in_cluster && config.identity.state_dir.is_none();
+    // Apart from who writes status: a replica may do one and not the other.
+    let leads = cluster.as_ref().filter(|_| signs).map(|(_, (cluster, _))| {
+        elect(&config, cluster, ROOTS_LEASE, "the roots", &mut tasks, stopped(&drained))
+    });
+    let around = cluster.as_ref().zip(leads.as_ref());
+    let given = identity::Given {
+        config: &config,
+        domains: rules,
+        ready: is_ready.clone(),
+        drained: drained.clone(),
+        cluster: around.map(|((_, (cluster, metrics)), leads)| identity::kube::Around {
+            cluster: cluster.clone(),
+            metrics: metrics.clone(),
+            leads: leads.clone(),
+            namespaces,
+            propagation: Arc::clone(&propagation),
+            mesh: published_mesh,
+        }),
+    };
+    let identity = identity::start(given, &mut registry, &mut tasks).await?;
+    let secure = match &identity {
+        Some(_) => Some(listen::bind(Listener::SecureXds, config.secure_xds).await?),
+        None => None,
+    };
+    tell_source(&config, cluster.as_ref().map(|(_, (cluster, _))| cluster));
+
     let shown = Arc::new(Shown {
         ready: is_ready,
         waiting: cluster.as_ref().map(|(source, _)| source.waiting()),
@@ -164,6 +205,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         streams: Arc::clone(&streams),
         registry,
         propagation: Arc::clone(&propagation),
+        identity: identity.as_ref().map(|identity| identity.shown.clone()),
     });
     // Before the configuration is read: a probe of a large mesh's start hears that it is not ready, instead of nothing.
     for (listener, socket, router) in [
@@ -186,8 +228,9 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         Some(FolderSource::start(&config.folders, &config.namespace, config.mesh_config.as_deref()).await?)
     };
     let (source, cluster) = cluster.unzip();
-    let ledger = cluster.filter(|_| config.status).map(|cluster| {
-        tell_objects(&config, &cluster, &propagation, status_metrics, &mut tasks, || stopped(&drained))
+    let ledger = cluster.filter(|_| config.status).map(|(cluster, _)| {
+        let leads = elect(&config, &cluster, LEASE, "status", &mut tasks, stopped(&drained));
+        tell_objects(&config, &cluster, leads, &propagation, status_metrics, &mut tasks, stopped(&drained))
     });
     let writer = mesh::spawn(mesh::Mesh {
         options: Options { holds: config.holds, virtual_hosts: config.virtual_hosts, ..Options::default() },
@@ -201,13 +244,17 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         ready,
         generation: generation_sender,
         waiting: waiting_sender,
+        domains,
         findings: Findings::new(config.terminal),
         metrics,
         book,
         ledger,
+        namespaces: namespace_sender,
+        mesh: (signs && !config.identity.node_accounts.is_empty()).then_some(mesh_sender),
     });
 
-    let directory = Arc::new(StreamRegistry(Arc::clone(&streams)));
+    let gate = identity.as_ref().map(identity::Identity::gate).unwrap_or_default();
+    let directory = Arc::new(StreamRegistry { streams: Arc::clone(&streams), gate });
     let discovery = DiscoveryServer::new(
         directory,
         Settings::default(),
@@ -215,6 +262,11 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         drained.clone(),
         u64::from(std::process::id()),
     );
+    let mut secure_xds = None;
+    if let Some((identity, (socket, address))) = identity.zip(secure) {
+        secure_xds = Some(address);
+        tasks.spawn(identity::serve(socket, identity, discovery.clone(), drained.clone()));
+    }
     let stop = stopped(&drained);
     tasks.spawn(async move {
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(xds_socket);
@@ -227,19 +279,18 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     tasks.spawn(writer.map(|ended| {
         ended.map_err(|error| Failure::Serve { listener: Listener::Xds, reason: error.to_string() })
     }));
-    Ok(Running { xds, http, monitoring, streams, propagation, generation, waiting, drain, tasks })
+    Ok(Running { xds, secure_xds, http, monitoring, streams, propagation, generation, waiting, drain, tasks })
 }
 
-/// Starts what writes the objects' status, on the replica that is elected to.
-fn tell_objects<Stop: Future<Output = ()> + Send + 'static>(
+/// Stands for election as the one replica that writes that; until when this one is elected.
+fn elect(
     config: &Config,
     cluster: &Cluster,
-    propagation: &Arc<Propagation>,
-    metrics: StatusMetrics,
+    lease: &str,
+    writes: &'static str,
     tasks: &mut JoinSet<Result<(), Failure>>,
-    stop: impl Fn() -> Stop,
-) -> Arc<Ledger> {
-    let ledger = Arc::new(Ledger::of_revision(&config.own.revision));
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> watch::Receiver<Option<Instant>> {
     let identity = match &config.own.pod {
         Some(pod) => pod.to_string(),
         None => format!("meltemi-{}-{:08x}", std::process::id(), fastrand::u32(..)),
@@ -247,10 +298,33 @@ fn tell_objects<Stop: Future<Output = ()> + Send + 'static>(
     let candidate = Candidate {
         client: cluster.client(),
         namespace: config.own.namespace.to_string(),
-        lease: LEASE.to_owned(),
+        lease: lease.to_owned(),
+        writes,
         identity,
     };
-    let (leads, election) = leader::spawn(candidate, stop());
+    let (leads, election) = leader::spawn(candidate, stop);
+    watched("election", election, tasks);
+    leads
+}
+
+/// What ends a task is told.
+fn watched(name: &'static str, task: JoinHandle<()>, tasks: &mut JoinSet<Result<(), Failure>>) {
+    tasks.spawn(
+        task.map(move |ended| ended.map_err(|error| Failure::Task { name, reason: error.to_string() })),
+    );
+}
+
+/// Starts what writes the objects' status, on the replica that is elected to.
+fn tell_objects(
+    config: &Config,
+    cluster: &Cluster,
+    leads: watch::Receiver<Option<Instant>>,
+    propagation: &Arc<Propagation>,
+    metrics: StatusMetrics,
+    tasks: &mut JoinSet<Result<(), Failure>>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Arc<Ledger> {
+    let ledger = Arc::new(Ledger::of_revision(&config.own.revision));
     let writer = status::Writer {
         client: cluster.client(),
         ledger: Arc::clone(&ledger),
@@ -258,17 +332,15 @@ fn tell_objects<Stop: Future<Output = ()> + Send + 'static>(
         leads,
         metrics,
     };
-    let writer = status::spawn(writer, stop());
-    for (name, task) in [("election", election), ("status writer", writer)] {
-        tasks.spawn(
-            task.map(move |ended| ended.map_err(|error| Failure::Task { name, reason: error.to_string() })),
-        );
-    }
+    watched("status writer", status::spawn(writer, stop), tasks);
     ledger
 }
 
 /// One for all revisions of a namespace: who writes the same conditions must be one.
 const LEASE: &str = "meltemi-leader";
+
+/// One for all revisions of a namespace, too: their signers are the same.
+const ROOTS_LEASE: &str = "meltemi-ca-leader";
 
 /// Says what was chosen: an operator who expects the other one reads it here first.
 fn tell_source(config: &Config, cluster: Option<&Cluster>) {

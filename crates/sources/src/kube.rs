@@ -12,6 +12,7 @@ mod follow;
 mod gather;
 mod kinds;
 mod metrics;
+mod named;
 mod read;
 mod slim;
 mod trouble;
@@ -26,6 +27,7 @@ use tokio::task::JoinSet;
 
 pub use client::{Access, Cluster, ConnectError};
 pub use metrics::Metrics;
+pub use named::{ConfigMap, Named, Told};
 pub use read::{Resource, Written};
 
 use crate::batch::Batch;
@@ -33,7 +35,7 @@ use definitions::Definitions;
 use gather::Gather;
 use kinds::{DEFINITIONS, Part, WATCHED, Watched};
 use read::Read;
-use watch::{Heard, Target, follow};
+use watch::{Heard, Only, Target, follow};
 
 /// How many tellings may wait to be taken; each holds a page of a list at most, or what a watch had ready. A reader that is slow lets the
 /// followers wait, and those the API server.
@@ -75,7 +77,8 @@ impl KubeSource {
         spawn(&mut followers, target, cluster, definition_sender, None, metrics);
         followers.spawn(definitions::keep(definition_heard, known));
         for watched in WATCHED {
-            let only = (watched.part == Part::Data).then(|| (namespace.to_owned(), settings.to_owned()));
+            let only = (watched.part == Part::Data)
+                .then(|| Only { namespace: Some(namespace.to_owned()), name: settings.to_owned() });
             let target = Target { watched, only, read: read::read };
             spawn(&mut followers, target, cluster, sender.clone(), Some(definitions.clone()), metrics);
         }

@@ -1,5 +1,5 @@
 //! What tests are made of: a real Envoy, a real Kubernetes API server, HTTP apps and load, pods as network namespaces, an
-//! xDS client like Envoy's.
+//! xDS client like Envoy's, and what serves an Envoy its certificates.
 //!
 //! Knows: processes, sockets, Envoy's command line and admin interface, the discovery protocol. Must not know: how
 //! Meltemi translates; an expectation is never built with the code under test.   Start at [`envoy::Envoy`],
@@ -12,5 +12,7 @@ pub mod http;
 pub mod kube;
 #[cfg(target_os = "linux")]
 pub mod netns;
+#[cfg(feature = "sds")]
+pub mod sds;
 #[cfg(feature = "xds")]
 pub mod xds;

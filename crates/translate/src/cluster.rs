@@ -10,7 +10,8 @@ mod inbound;
 mod outbound;
 mod outlier;
 mod pool;
-mod protocol;
+pub(crate) mod protocol;
+pub(crate) mod tls;
 
 use std::sync::Arc;
 
@@ -61,6 +62,8 @@ pub struct ServicePartKey {
     pub family: IpFamily,
     /// Connections are redirected to the caller's proxy, so that it knows which address they were for.
     pub redirected: bool,
+    /// As in [`crate::key::OutboundKey`].
+    pub has_certificates: bool,
 }
 
 impl Question for ServicePartKey {
@@ -91,6 +94,7 @@ impl Question for ServicePartKey {
             node,
             family,
             redirected: self.redirected,
+            has_certificates: self.has_certificates,
         };
         (*read.ask(members)).clone()
     }
@@ -105,6 +109,7 @@ struct ServiceMembers {
     node: Option<Arc<str>>,
     family: Option<IpFamily>,
     redirected: bool,
+    has_certificates: bool,
 }
 
 impl Question for ServiceMembers {
@@ -134,6 +139,7 @@ impl Question for ServiceMembers {
                     subset: subset.clone(),
                     rule: self.rule.clone(),
                     by_endpoints: original_dst && !self.redirected,
+                    has_certificates: self.has_certificates && tls::is_of_mesh(&policy),
                 }));
                 if original_dst && self.redirected {
                     continue;
@@ -194,6 +200,8 @@ pub enum ClusterKey {
         /// It would send to the address that the client called, but the caller's proxy does not know it, since nothing is redirected
         /// there (interception NONE): its endpoints are balanced instead. Istio's cluster has nowhere to send to in that mode.
         by_endpoints: bool,
+        /// The caller has the mesh's certificates, and no rule says that connections are encrypted otherwise, or not.
+        has_certificates: bool,
     },
     /// The application's own port.
     Inbound {
@@ -221,17 +229,20 @@ impl Question for ClusterKey {
             Self::BlackHole => Some(fixed::black_hole(&settings)),
             Self::Passthrough => Some(fixed::passthrough(&settings)),
             Self::InboundPassthrough { family } => Some(fixed::inbound_passthrough(&settings, *family)),
-            Self::Outbound { service, port, subset, rule, by_endpoints } => outbound::cluster(
-                read,
-                &settings,
-                &outbound::Callee {
-                    service,
-                    port: *port,
-                    subset: subset.as_ref(),
-                    rule: rule.as_ref(),
-                    by_endpoints: *by_endpoints,
-                },
-            ),
+            Self::Outbound { service, port, subset, rule, by_endpoints, has_certificates } => {
+                outbound::cluster(
+                    read,
+                    &settings,
+                    &outbound::Callee {
+                        service,
+                        port: *port,
+                        subset: subset.as_ref(),
+                        rule: rule.as_ref(),
+                        by_endpoints: *by_endpoints,
+                        has_certificates: *has_certificates,
+                    },
+                )
+            }
             Self::Inbound { service, port, target, protocol, family } => Some(inbound::cluster(
                 read,
                 &settings,
@@ -256,6 +267,7 @@ struct ClusterSettingsAnswer {
     connect_timeout: Duration,
     h2_upgrade_policy: H2UpgradePolicy,
     inbound: InboundMode,
+    auto_mtls: bool,
 }
 
 impl Question for ClusterSettings {
@@ -269,6 +281,7 @@ impl Question for ClusterSettings {
             connect_timeout: mesh.connect_timeout,
             h2_upgrade_policy: mesh.h2_upgrade_policy,
             inbound: mesh.inbound_traffic_policy.mode,
+            auto_mtls: mesh.enable_auto_mtls,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod destination_rule;
 mod nearest;
+mod peer_authentication;
 mod service;
 mod virtual_service;
 mod workload_entry;
@@ -37,6 +38,7 @@ impl Question for FindingsOf {
             Spec::VirtualService(written) => virtual_service::findings(read, &object.meta, written),
             Spec::DestinationRule(rule) => destination_rule::findings(read, key, rule),
             Spec::WorkloadEntry(entry) => workload_entry::findings(read, &object.meta, entry),
+            Spec::PeerAuthentication(policy) => peer_authentication::findings(read, key, policy),
             Spec::ConfigMap(_) => settings(read, key),
             Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::Namespace => Vec::new(),
         };

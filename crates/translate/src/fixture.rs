@@ -115,5 +115,6 @@ pub(crate) fn part(viewer: &str, name: &str) -> ServicePartKey {
         node: None,
         family: IpFamily::V4,
         redirected: true,
+        has_certificates: false,
     }
 }

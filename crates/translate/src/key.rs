@@ -49,6 +49,8 @@ pub struct OutboundKey {
     pub metrics: bool,
     /// Routes go out as virtual hosts.
     pub virtual_hosts: bool,
+    /// It has the mesh's certificates: see [`meltemi_model::proxy::Proxy::has_certificates`].
+    pub has_certificates: bool,
 }
 
 /// A group of resources of a layer that change together; its question answers their keys.

@@ -63,6 +63,7 @@ impl Question for LayersOf {
             access_log: proxy.access_log,
             metrics: proxy.metrics,
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
+            has_certificates: proxy.has_certificates,
         })];
         // Without redirection nothing reaches the proxy that was not sent to it by name (Istio: no inbound in mode NONE).
         if proxy.kind == ProxyKind::Sidecar && proxy.interception != Interception::None {
@@ -74,6 +75,8 @@ impl Question for LayersOf {
                 access_log: proxy.access_log,
                 metrics: proxy.metrics,
                 workload: if proxy.metrics { self.packed(&workload).into() } else { Arc::default() },
+                policy: workload.policy.clone(),
+                has_certificates: proxy.has_certificates,
             }));
         }
         layers
@@ -112,6 +115,7 @@ impl Question for PartsOf {
                         http10: key.http10,
                         access_log: key.access_log,
                         metrics: key.metrics,
+                        has_certificates: key.has_certificates,
                     }),
                     PartKey::Routes(RoutesKey {
                         namespace: key.namespace.clone(),
@@ -131,6 +135,7 @@ impl Question for PartsOf {
                         node: key.node.clone(),
                         family: key.family,
                         redirected: key.interception != Interception::None,
+                        has_certificates: key.has_certificates,
                     })
                 });
                 fixed.into_iter().chain(services).collect()

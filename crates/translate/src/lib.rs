@@ -19,4 +19,5 @@ pub mod listener;
 pub mod metadata;
 pub mod resource_names;
 pub mod route;
+mod tls;
 mod wrap;

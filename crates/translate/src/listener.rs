@@ -25,12 +25,13 @@ use meltemi_model::Mesh;
 use meltemi_model::proxy::{Interception, IpFamily};
 use meltemi_model::read::Read;
 use meltemi_model::workload::InboundPort;
-use meltemi_names::{Namespace, Port, Selector};
+use meltemi_names::{Namespace, ObjectKey, Port, Selector};
 
 pub use self::bind::{Bind, Treatment, has_own_route};
 pub use self::plan::{Backend, HttpChain, OutboundListener, ShadowedBy};
 pub use self::policy::ConnectionPolicy;
 
+pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
 use self::settings::SettingsOfListeners;
 use crate::cluster::ClusterKey;
@@ -53,6 +54,8 @@ pub struct ListenersKey {
     pub access_log: bool,
     /// As in [`crate::key::OutboundKey`].
     pub metrics: bool,
+    /// As in [`crate::key::OutboundKey`].
+    pub has_certificates: bool,
 }
 
 impl Question for ListenersKey {
@@ -116,7 +119,7 @@ pub enum ListenerKey {
         metrics: bool,
     },
     /// Takes what iptables redirects to the workload, `virtualInbound`.
-    VirtualInbound(InboundKey),
+    VirtualInbound(InboundListener),
 }
 
 impl Question for ListenerKey {
@@ -153,6 +156,10 @@ pub struct InboundKey {
     pub metrics: bool,
     /// The workload as metrics know it, packed; empty where nothing is counted.
     pub workload: Arc<str>,
+    /// The PeerAuthentication that selects the workload.
+    pub policy: Option<ObjectKey>,
+    /// As in [`crate::key::OutboundKey`].
+    pub has_certificates: bool,
 }
 
 /// The inbound listener and clusters.
@@ -164,7 +171,7 @@ impl Question for InboundPartKey {
     type Answer = Members;
     const NAME: &'static str = "part: inbound";
 
-    fn answer(&self, _read: &Read<'_>) -> Members {
+    fn answer(&self, read: &Read<'_>) -> Members {
         let clusters = self.0.ports.iter().map(|port| ClusterKey::Inbound {
             service: port.service.clone(),
             port: port.port,
@@ -174,7 +181,7 @@ impl Question for InboundPartKey {
         });
         let passthrough = ClusterKey::InboundPassthrough { family: self.0.family };
         let clusters = clusters.chain([passthrough]).map(ResourceKey::Cluster);
-        let listener = ResourceKey::Listener(ListenerKey::VirtualInbound(self.0.clone()));
+        let listener = ResourceKey::Listener(ListenerKey::VirtualInbound(InboundListener::of(read, &self.0)));
         clusters.chain([listener]).collect()
     }
 }

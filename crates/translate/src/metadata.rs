@@ -34,6 +34,12 @@ pub fn packed_service(host: &Host, key: &ObjectKey) -> String {
     meltemi_telemetry::service(host.as_str(), key.name.as_str(), key.namespace.as_str())
 }
 
+/// Lets a cluster's `transport_socket_matches` find an endpoint: under the name that Envoy looks for.
+pub fn choose_socket(metadata: &mut Metadata, key: &'static str, value: &str) {
+    let fields = structure([(key, text(value))]);
+    metadata.filter_metadata.insert("envoy.transport_socket_match".to_owned(), fields);
+}
+
 /// `config`: the path of an object at the API server (Istio: pilot/pkg/networking/util/util.go).
 pub fn config(key: &ObjectKey) -> (&'static str, Value) {
     let kind = match key.kind {

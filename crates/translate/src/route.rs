@@ -18,6 +18,7 @@ mod retry;
 mod set;
 mod virtual_host;
 mod wire;
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub use body::{BodyKey, VirtualHostBody};
 pub use domains::ServiceDomains;
 pub use hash::HashRules;
 pub use virtual_host::{Subject, VirtualHostKey};
+pub use written::{PassedOver, Written, passed_over, written};
 
 use crate::encode;
 use crate::key::{Made, Members};

@@ -67,6 +67,8 @@ pub struct Applied {
     pub findings: bool,
     /// The layers that somebody is served from and that changed.
     pub layers: Vec<LayerStep>,
+    /// The layers that were made for proxies that moved have greater IDs.
+    pub youngest: Option<LayerId>,
 }
 
 /// One layer before and after a batch.
@@ -208,6 +210,7 @@ impl Engine {
             return Applied { generation: self.generation, changes, ..Applied::default() };
         }
         self.generation = Generation(self.generation.0 + 1);
+        let youngest = Some(LayerId::latest());
         let nodes = self.memo.apply(self.store.mesh(), changes.entries());
         let mut roles: BTreeMap<GroupKey, BTreeSet<Role>> = BTreeMap::new();
         let mut moved = BTreeSet::new();
@@ -253,7 +256,7 @@ impl Engine {
             .filter(|(id, proxy)| moved.contains(id) || proxy.layers.iter().any(|key| changed.contains(key)))
             .map(|(id, _)| *id)
             .collect();
-        Applied { generation: self.generation, changes, proxies, findings, layers: steps }
+        Applied { generation: self.generation, changes, proxies, findings, layers: steps, youngest }
     }
 
     /// A proxy connected: it is served from now on.
@@ -343,7 +346,7 @@ impl Engine {
     fn follow_findings(&mut self, changes: &ChangeSet) -> bool {
         let mut differs = false;
         for key in changes.objects() {
-            if !matches!(key.kind, Kind::Service | Kind::VirtualService | Kind::DestinationRule) {
+            if !has_findings(key.kind) {
                 continue;
             }
             match (self.store.mesh().object(key), self.findings.contains_key(key)) {
@@ -425,4 +428,9 @@ impl Engine {
             group.release(&mut step!(self, key));
         }
     }
+}
+
+/// Whether objects of a kind can be wrong beside others.
+fn has_findings(kind: Kind) -> bool {
+    matches!(kind, Kind::Service | Kind::VirtualService | Kind::DestinationRule | Kind::PeerAuthentication)
 }

@@ -216,6 +216,12 @@ impl Live {
     }
 
     fn take_request(&mut self, handle: &StreamHandle, request: Request) -> Result<(), (Ended, Status)> {
+        if let Some(type_url) = request.subject.type_url()
+            && !self.watcher.may_ask(type_url)
+        {
+            let message = format!("{type_url} is only for clients that are authenticated");
+            return Err((Ended::Refused, Status::permission_denied(message)));
+        }
         let view = self.views.borrow().clone();
         let (result, refusals) = handle.with(|machine| {
             let result = machine.receive(request, &view, now());

@@ -55,6 +55,11 @@ pub trait Watcher: Send + 'static {
     /// The client has acknowledged everything up to this generation.
     fn progressed(&mut self, watermark: Generation);
 
+    /// Whether the client may ask for that type. If not, its stream ends with `PermissionDenied`.
+    fn may_ask(&mut self, _type_url: &str) -> bool {
+        true
+    }
+
     /// Note was taken of what the client said (an acknowledgement, a refusal, a subscription), of a newer view, or of time: what
     /// [`StreamHandle::lacks`] says may differ.
     fn moved(&mut self) {}

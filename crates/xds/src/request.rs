@@ -29,6 +29,17 @@ pub enum Subject {
     Health,
 }
 
+impl Subject {
+    /// The type, as it stands on the wire; none for a health report.
+    pub fn type_url(&self) -> Option<&str> {
+        match self {
+            Self::Known(type_url) => Some(type_url.as_str()),
+            Self::Unknown(text) => Some(text),
+            Self::Health => None,
+        }
+    }
+}
+
 /// The names in a request, in the spelling of its stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Names {

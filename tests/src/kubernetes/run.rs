@@ -8,6 +8,8 @@ use libtest_mimic::{Arguments, Trial};
 use meltemi_testkit::kube::Cluster;
 use meltemi_testkit::netns::available;
 
+use crate::not_run;
+
 /// After so long a test is given up.
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -43,14 +45,8 @@ pub fn run(test: impl Future<Output = Result<()>>) -> Result<()> {
 }
 
 /// The `main` of a test program. Tests that cannot run here are reported as ignored, not as passed.
-#[allow(clippy::print_stderr, reason = "the output of a test program is for its reader")]
 pub fn main(cases: &[Case]) {
-    let missing = available().err();
-    if let Some(missing) = &missing
-        && cases.iter().any(|(_, needs, _)| *needs == Needs::Root)
-    {
-        eprintln!("\nNOT RUN: the tests with real requests. {missing:#}\n");
-    }
+    let missing = available().err().map(|missing| format!("{missing:#}"));
     let trials = cases.iter().map(|(name, needs, test)| {
         let test = *test;
         Trial::test(*name, move || test().map_err(|error| format!("{error:#}").into()))
@@ -58,7 +54,7 @@ pub fn main(cases: &[Case]) {
     });
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    let conclusion = not_run::run(&arguments, trials.collect(), missing.as_deref());
     drop(KEPT.lock().unwrap_or_else(PoisonError::into_inner).take());
     conclusion.exit();
 }

@@ -27,6 +27,8 @@ pub struct Server {
 pub struct Addresses {
     /// For proxies.
     pub xds: SocketAddr,
+    /// For proxies and workloads, over TLS.
+    pub secure: SocketAddr,
     /// Metrics, version and debug pages.
     pub monitoring: SocketAddr,
     http: SocketAddr,
@@ -39,7 +41,7 @@ impl Addresses {
     /// When no port is free.
     pub fn all_on(address: std::net::IpAddr) -> Result<Self> {
         let free = || -> Result<SocketAddr> { Ok(SocketAddr::new(address, free_port()?)) };
-        Ok(Self { xds: free()?, monitoring: free()?, http: free()? })
+        Ok(Self { xds: free()?, secure: free()?, monitoring: free()?, http: free()? })
     }
 
     /// Free ports; `xds` on this address.
@@ -48,12 +50,17 @@ impl Addresses {
     /// When no port is free.
     pub fn free(xds: std::net::IpAddr) -> Result<Self> {
         let loopback = || -> Result<SocketAddr> { Ok(SocketAddr::from(([127, 0, 0, 1], free_port()?))) };
-        Ok(Self { xds: SocketAddr::new(xds, free_port()?), monitoring: loopback()?, http: loopback()? })
+        Ok(Self {
+            xds: SocketAddr::new(xds, free_port()?),
+            secure: loopback()?,
+            monitoring: loopback()?,
+            http: loopback()?,
+        })
     }
 }
 
 /// The program: `MELTEMI_BIN`, else built now with this workspace's cargo.
-async fn program() -> Result<&'static Path> {
+pub(crate) async fn program() -> Result<&'static Path> {
     static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
     let build = || async {
         if let Some(path) = std::env::var_os("MELTEMI_BIN").filter(|path| !path.is_empty()) {
@@ -85,6 +92,18 @@ async fn program() -> Result<&'static Path> {
     Ok(PROGRAM.get_or_try_init(build).await?)
 }
 
+/// Runs the program with those arguments to its end: its exit code, and what it said on both outputs.
+///
+/// # Errors
+/// When it cannot be run.
+pub async fn meltemi(
+    arguments: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>,
+) -> Result<(i32, String)> {
+    let output = Command::new(program().await?).args(arguments).stdin(Stdio::null()).output().await?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned()))
+}
+
 impl Server {
     /// Starts it on `folder` and waits until it is ready.
     ///
@@ -105,6 +124,7 @@ impl Server {
         let mut command = tied_command(program().await?);
         command.arg("serve").args(arguments);
         command.args(["--xds-address", &addresses.xds.to_string()]);
+        command.args(["--secure-xds-address", &addresses.secure.to_string()]);
         command.args(["--http-address", &addresses.http.to_string()]);
         command.args(["--monitoring-address", &addresses.monitoring.to_string()]);
         command.stdin(Stdio::null()).stdout(log.reopen()?).stderr(log.reopen()?).kill_on_drop(true);
@@ -213,9 +233,7 @@ impl Server {
     /// # Errors
     /// When it cannot be run.
     pub async fn command(&self, arguments: &[&str]) -> Result<(i32, String)> {
-        let output = Command::new(program().await?).args(arguments).stdin(Stdio::null()).output().await?;
-        let text = [output.stdout, output.stderr].concat();
-        Ok((output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned()))
+        meltemi(arguments).await
     }
 
     /// Runs `meltemi wait` with these arguments until it exits with 0.

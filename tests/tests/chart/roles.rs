@@ -51,6 +51,8 @@ fn the_cluster_role_lets_it_follow_what_it_reads_and_say_in_the_status_what_beca
         "apiextensions.k8s.io/customresourcedefinitions",
     ];
     let followed = listed(kubernetes.into_iter().chain(istio.iter().map(String::as_str)));
+    let followed: BTreeSet<String> =
+        followed.into_iter().chain(OF_THE_AUTHORITY.map(str::to_owned)).collect();
     let mut expected = followed.clone();
     // Also of kinds that have no effect yet: that is what their status says.
     expected.extend(istio.iter().map(|resource| format!("{resource}/status patch")));
@@ -58,33 +60,70 @@ fn the_cluster_role_lets_it_follow_what_it_reads_and_say_in_the_status_what_beca
     assert_eq!(permissions(object(&objects, "ClusterRole", "meltemi-istio-system"))?, expected);
     let silent = rendered(&json!({"serve": {"status": "off"}}))?;
     assert_eq!(permissions(object(&silent, "ClusterRole", "meltemi-istio-system"))?, followed);
+    let neither = rendered(&json!({"serve": {"status": "off", "ca": "off"}}))?;
+    let neither = permissions(object(&neither, "ClusterRole", "meltemi-istio-system"))?;
+    assert_eq!(followed.difference(&neither).map(String::as_str).collect::<Vec<_>>(), OF_THE_AUTHORITY);
     Ok(())
 }
 
+/// What an authority may do in the whole cluster, sorted: ask whose a token is, and keep two ConfigMaps by their names.
+const OF_THE_AUTHORITY: [&str; 9] = [
+    "/configmaps#istio-ca-crl create",
+    "/configmaps#istio-ca-crl list",
+    "/configmaps#istio-ca-crl patch",
+    "/configmaps#istio-ca-crl watch",
+    "/configmaps#istio-ca-root-cert create",
+    "/configmaps#istio-ca-root-cert list",
+    "/configmaps#istio-ca-root-cert patch",
+    "/configmaps#istio-ca-root-cert watch",
+    "authentication.k8s.io/tokenreviews create",
+];
+
 #[test]
-fn in_its_own_namespace_it_reads_its_settings_and_holds_its_lease() -> Result<()> {
+fn in_its_own_namespace_it_reads_its_settings_keeps_what_signs_and_holds_its_lease() -> Result<()> {
     let objects = rendered(&json!({}))?;
     let expected = [
         "/configmaps#istio list",
         "/configmaps#istio watch",
+        "/secrets create",
+        "/secrets#cacerts get",
+        "/secrets#cacerts list",
+        "/secrets#cacerts watch",
+        "/secrets#istio-ca-secret get",
+        "/secrets#istio-ca-secret list",
+        "/secrets#istio-ca-secret update",
+        "/secrets#istio-ca-secret watch",
         "coordination.k8s.io/leases create",
+        "coordination.k8s.io/leases#meltemi-ca-leader get",
+        "coordination.k8s.io/leases#meltemi-ca-leader update",
         "coordination.k8s.io/leases#meltemi-leader get",
         "coordination.k8s.io/leases#meltemi-leader update",
     ];
     let found = permissions(object(&objects, "Role", "meltemi"))?;
     assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    // Who writes the roots is elected apart.
     let silent = rendered(&json!({"serve": {"status": "off"}}))?;
     let found = permissions(object(&silent, "Role", "meltemi"))?;
+    assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), &expected[..expected.len() - 2]);
+    let neither = rendered(&json!({"serve": {"status": "off", "ca": "off"}}))?;
+    let found = permissions(object(&neither, "Role", "meltemi"))?;
     assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), &expected[..2]);
     Ok(())
 }
 
 #[test]
-fn nothing_it_may_do_is_everything_and_no_secret_is_read() -> Result<()> {
+fn nothing_it_may_do_is_everything_and_no_secret_is_read_but_its_own() -> Result<()> {
     for object in rendered(&json!({}))? {
         if ["ClusterRole", "Role"].contains(&object["kind"].as_str().unwrap_or_default()) {
             for permission in permissions(&object)? {
-                assert!(!permission.contains('*') && !permission.contains("secrets"), "{permission}");
+                assert!(!permission.contains('*'), "{permission}");
+                let of_secrets = permission.contains("secrets") && permission != "/secrets create";
+                let is_own = ["/secrets#istio-ca-secret ", "/secrets#cacerts "];
+                assert!(
+                    !of_secrets
+                        || (object["kind"] == "Role" && is_own.iter().any(|own| permission.starts_with(own))),
+                    "{permission}"
+                );
                 assert!(
                     !permission.contains("escalate") && !permission.contains("impersonate"),
                     "{permission}"

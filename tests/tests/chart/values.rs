@@ -26,7 +26,7 @@ fn turned() -> Value {
         "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 1},
         "resources": {"requests": {"cpu": "2", "memory": "3Gi"}, "limits": {"memory": "4Gi"}},
         "serve": {
-            "holds": "off", "virtualHosts": "off", "status": "off", "maxConnectionAge": "1h", "logFormat": "text", "logLevel": "debug",
+            "holds": "off", "virtualHosts": "off", "status": "off", "ca": "off", "maxConnectionAge": "1h", "logFormat": "text", "logLevel": "debug",
             "extraArgs": ["--namespace=shop"], "extraEnv": [{"name": "TZ", "value": "UTC"}]
         },
         "meshConfig": {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}},

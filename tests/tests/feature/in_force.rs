@@ -41,7 +41,11 @@ async fn settled(mesh: &ControlPlane, name: &str, form: Form) -> Result<Sidecar>
 }
 
 /// Asks until the answer is such, each time when some proxy has moved; the API's own waiting is for yes only.
-async fn waits(mesh: &ControlPlane, object: &ObjectKey, is_such: impl Fn(&Value) -> bool) -> Result<Value> {
+pub(crate) async fn waits(
+    mesh: &ControlPlane,
+    object: &ObjectKey,
+    is_such: impl Fn(&Value) -> bool,
+) -> Result<Value> {
     let query = format!("kind={}&namespace={}&name={}", object.kind, object.namespace, object.name);
     let mut last = Value::Null;
     let asked = async {

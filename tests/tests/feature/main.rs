@@ -8,6 +8,7 @@ mod canary;
 mod clients;
 mod files;
 mod in_force;
+mod mtls;
 mod namespaces;
 mod references;
 mod refused;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use meltemi_serve::{Access, Config, Own};
 use meltemi_testkit::http::Request;
 use meltemi_testkit::kube::{Asked, Cluster};
+use meltemi_tests::kubernetes::certificate;
 use serde_json::Value;
 use tokio::time::{interval, timeout};
 
@@ -65,7 +66,15 @@ fn given(roles: &[Value]) -> BTreeSet<String> {
 /// `verb resource` of each request for an object; discovery is open to everyone.
 fn used(asked: &BTreeSet<Asked>) -> BTreeSet<String> {
     let of_objects = asked.iter().filter(|asked| !asked.resource.is_empty());
-    of_objects.map(|asked| format!("{} {}", asked.verb, asked.resource)).collect()
+    let verbs = of_objects.flat_map(|asked| {
+        // An apply that made something needed both rights.
+        let made = (asked.verb == "patch" && asked.status == 201).then_some("create");
+        [Some(asked.verb.as_str()), made]
+            .into_iter()
+            .flatten()
+            .map(|verb| format!("{verb} {}", asked.resource))
+    });
+    verbs.collect()
 }
 
 async fn ready(address: SocketAddr) -> Result<()> {
@@ -119,6 +128,7 @@ async fn the_program_needs_no_more_than_the_roles_give_and_uses_all_of_it() -> R
         cluster: Some(Access::Kubeconfig { file: Some(kubeconfig), context: None }),
         own: Own { namespace: namespace.as_str().into(), pod: Some("meltemi-0".into()), ..Own::default() },
         xds: free,
+        secure_xds: free,
         http: free,
         monitoring: free,
         ..Config::default()
@@ -128,16 +138,39 @@ async fn the_program_needs_no_more_than_the_roles_give_and_uses_all_of_it() -> R
 
     cluster.kubectl_with(&["apply", "--server-side", "-n", &namespace, "-f", "-"], OBJECTS).await?;
 
+    // A workload asks for its certificate.
+    let token = cluster.token(&namespace, "meltemi", &["istio-ca"], None).await?;
+    let secure = running.secure_xds.context("no TLS port")?;
+    let mut ticks = interval(Duration::from_millis(50));
+    let asking = async {
+        loop {
+            ticks.tick().await;
+            let roots = cluster.get("v1", "ConfigMap", "default", "istio-ca-root-cert").await?;
+            let Some(roots) = roots else { continue };
+            let roots = roots.data["data"]["root-cert.pem"].as_str().context("roots")?.to_owned();
+            let name = format!("istiod.{namespace}.svc");
+            if let Ok(found) = certificate(secure, &name, &roots, None, Some(&token)).await {
+                return found.verified_by(&roots);
+            }
+        }
+    };
+    timeout(LIMIT, asking).await.context("no certificate")??;
+
     let asked = asked(&cluster, &namespace, &given).await?;
     let refused: Vec<&Asked> = asked.iter().filter(|asked| asked.status == 403).collect();
     assert!(refused.is_empty(), "the roles do not let it: {refused:#?}");
     let more: Vec<String> = used(&asked).difference(&given).cloned().collect();
     assert_eq!(more, [""; 0], "asked for and answered, though no role of the chart gives it");
     for one in asked.iter().filter(|asked| asked.resource == "configmaps") {
-        assert_eq!(
-            (one.namespace.as_str(), one.name.as_str()),
-            (namespace.as_str(), "istio"),
-            "no other is read"
+        let is_settings = (one.namespace.as_str(), one.name.as_str()) == (namespace.as_str(), "istio");
+        let is_ours = ["istio-ca-root-cert", "istio-ca-crl"].contains(&one.name.as_str());
+        assert!(is_settings || is_ours, "no other is read: {one:?}");
+    }
+    for one in asked.iter().filter(|asked| asked.resource == "secrets") {
+        assert_eq!(one.namespace, namespace, "no other namespace's");
+        assert!(
+            ["istio-ca-secret", "cacerts"].contains(&one.name.as_str()) || one.verb == "create",
+            "no other is read: {one:?}"
         );
     }
     drop(running);

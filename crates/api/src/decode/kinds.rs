@@ -24,6 +24,9 @@ pub(crate) enum Reading {
 /// Istio serves these three with one schema (istio: manifests/charts/base, crd-all.gen.yaml).
 const NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 
+/// Istio serves these two with one schema.
+const SECURITY: &[&str] = &["v1", "v1beta1"];
+
 /// Decides by group, version and kind.
 pub(crate) fn reading(api_version: &str, kind: &str) -> Reading {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
@@ -35,7 +38,7 @@ pub(crate) fn reading(api_version: &str, kind: &str) -> Reading {
         ("", "ConfigMap") => core(Kind::ConfigMap, version),
         ("discovery.k8s.io", "EndpointSlice") if version == "v1" => Reading::Read(Kind::EndpointSlice),
         ("networking.istio.io", _) => networking(kind, version),
-        ("security.istio.io", _) => security(kind),
+        ("security.istio.io", _) => security(kind, version),
         ("telemetry.istio.io", "Telemetry") => {
             Reading::NotYet(Kind::Telemetry, "access logs follow the mesh configuration alone")
         }
@@ -44,6 +47,7 @@ pub(crate) fn reading(api_version: &str, kind: &str) -> Reading {
         ("gateway.networking.k8s.io", _) => Reading::Foreign("requests are routed as if it were absent"),
         // These names are the mesh's alone, so the group is a mistake: never silence.
         (_, "VirtualService" | "DestinationRule" | "WorkloadEntry") => networking(kind, ""),
+        (_, "PeerAuthentication") => security(kind, ""),
         (_, "EndpointSlice") => Reading::Version(Kind::EndpointSlice, "discovery.k8s.io/v1"),
         _ => Reading::Skip,
     }
@@ -88,10 +92,11 @@ fn networking(kind: &str, version: &str) -> Reading {
     }
 }
 
-fn security(kind: &str) -> Reading {
+fn security(kind: &str, version: &str) -> Reading {
     match kind {
+        "PeerAuthentication" if SECURITY.contains(&version) => Reading::Read(Kind::PeerAuthentication),
         "PeerAuthentication" => {
-            Reading::NotYet(Kind::PeerAuthentication, "connections between sidecars are plain text")
+            Reading::Version(Kind::PeerAuthentication, "security.istio.io/v1 (or v1beta1)")
         }
         "RequestAuthentication" => Reading::NotYet(Kind::RequestAuthentication, "no token is checked"),
         "AuthorizationPolicy" => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use meltemi_names::{Labels, ObjectKey};
+use serde::de::{Deserialize as _, Deserializer, IgnoredAny};
 
 use crate::Meta;
 use crate::field::FieldPath;
@@ -30,7 +31,22 @@ pub(super) struct Metadata {
     managed_fields: Unread,
     resource_version: Unread,
     self_link: Unread,
-    uid: Unread,
+    #[serde(deserialize_with = "text")]
+    pub(super) uid: Option<String>,
+}
+
+/// A text; anything else is as good as none.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Text(String),
+        Other(IgnoredAny),
+    }
+    Ok(match Written::deserialize(deserializer)? {
+        Written::Text(text) => Some(text),
+        Written::Other(IgnoredAny) => None,
+    })
 }
 
 /// What an object was made by.

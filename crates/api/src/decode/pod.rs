@@ -104,6 +104,7 @@ impl Written {
             })
             .collect();
         let pod = Pod {
+            uid: metadata.uid.as_deref().map(Arc::from),
             ips,
             node_name: spec.node_name.filter(|name| !name.is_empty()),
             service_account: spec.service_account_name.as_deref().unwrap_or("default").into(),

@@ -11,11 +11,8 @@ use crate::{Meta, Service};
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
 
 /// What is known to Istio and has no effect here yet: what it is written as, and what happens instead.
-const ANNOTATIONS_NOT_YET: [(&str, &str); 3] = [
-    ("alpha.istio.io/kubernetes-serviceaccounts", "connections between sidecars are plain text"),
-    ("alpha.istio.io/canonical-serviceaccounts", "connections between sidecars are plain text"),
-    ("traffic.istio.io/nodeSelector", "all endpoints are reached directly"),
-];
+const ANNOTATIONS_NOT_YET: [(&str, &str); 1] =
+    [("traffic.istio.io/nodeSelector", "all endpoints are reached directly")];
 const LABELS_NOT_YET: [(&str, &str); 4] = [
     ("istio.io/persistent-session", "an endpoint that goes away drains, but clients are not kept to theirs"),
     (

@@ -1,9 +1,10 @@
 //! Kubernetes' syntax of labels.
 
-use meltemi_names::Labels;
+use meltemi_names::{Labels, Selector};
 
 use super::Report;
 use crate::field::FieldPath;
+use crate::finding::Finding;
 
 /// Keys and values as Kubernetes takes them.
 pub(super) fn labels(labels: &Labels, path: &FieldPath, report: &mut Report) {
@@ -14,6 +15,26 @@ pub(super) fn labels(labels: &Labels, path: &FieldPath, report: &mut Report) {
         if !value.is_empty() && !is_name(value) {
             report.error(&path.key(key), "bad-label", format!("`{value}` is not the value of a label"));
         }
+    }
+}
+
+/// `matchLabels` of a policy: it has no wildcards, and one that selects by nothing is for all, which may not be what was meant (Istio:
+/// pkg/config/validation, `validateWorkloadSelector`).
+pub(super) fn selector(selector: &Selector, path: &FieldPath, report: &mut Report) {
+    let here = path.key("matchLabels");
+    for (key, value) in selector.labels().iter() {
+        if key.is_empty() {
+            report.error(&here, "bad-label", "the key of a label must not be empty");
+        } else if key.contains('*') || value.contains('*') {
+            report.add(
+                Finding::error("bad-label", "labels are matched as they are: `*` stands for nothing else")
+                    .at(&here.key(key))
+                    .hint("write the whole label"),
+            );
+        }
+    }
+    if selector.is_empty() {
+        report.warning(path, "empty-selector", "without labels this is for every workload of the namespace");
     }
 }
 

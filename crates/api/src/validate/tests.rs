@@ -1,5 +1,7 @@
 //! From YAML to findings, one subject a test.
 
+mod security;
+
 use crate::finding::Finding;
 
 /// Findings as compact lines: place, severity, code, field, message.
@@ -302,13 +304,14 @@ fn policies_of_traffic_must_say_something_that_fits_together() {
     assert_eq!(
         destination_rule(
             "trafficPolicy:\n  outlierDetection: {consecutiveLocalOriginFailures: 1, maxEjectionPercent: 200, interval: 1us}\n  \
-             tls: {mode: ISTIO_MUTUAL}\n  portLevelSettings: [{port: {}}]\n"
+             tls: {mode: MUTUAL, credentialName: a, privateKey: b}\n  portLevelSettings: [{port: {}}]\n"
         ),
         "7:56 error conflicting-policies trafficPolicy.outlierDetection.consecutiveLocalOriginFailures: failures to connect \
          are not counted apart\n\
          7:79 error bad-percentage trafficPolicy.outlierDetection.maxEjectionPercent: a percentage is 0 to 100, found 200\n\
          7:94 error bad-duration trafficPolicy.outlierDetection.interval: must be at least 1ms, found 1µs\n\
-         8:17 warning not-supported-yet trafficPolicy.tls.mode: mode ISTIO_MUTUAL is not supported yet\n\
+         8:41 warning not-supported-yet trafficPolicy.tls.credentialName: credentialName is not supported yet: it is for gateways\n\
+         8:56 error conflicting-policies trafficPolicy.tls.privateKey: `credentialName` and files of certificates exclude each other\n\
          9:25 error empty-policy trafficPolicy.portLevelSettings[0]: the settings of a port must say something\n\
          9:25 error no-port trafficPolicy.portLevelSettings[0]: the settings of a port say which port\n"
     );
@@ -387,8 +390,8 @@ fn annotations_and_labels_of_a_service_that_have_no_meaning_or_no_effect_yet() {
         "3:59 warning not-supported-yet metadata.labels[\"istio.io/persistent-session\"]: this label is not supported yet\n"
     );
     assert_eq!(
-        of("annotations: {alpha.istio.io/kubernetes-serviceaccounts: a}", ""),
-        "3:78 warning not-supported-yet metadata.annotations[\"alpha.istio.io/kubernetes-serviceaccounts\"]: this annotation is not supported yet\n"
+        of("annotations: {traffic.istio.io/nodeSelector: a}", ""),
+        "3:66 warning not-supported-yet metadata.annotations[\"traffic.istio.io/nodeSelector\"]: this annotation is not supported yet\n"
     );
     assert_eq!(
         told(

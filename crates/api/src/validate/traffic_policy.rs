@@ -76,7 +76,7 @@ fn parts(
     if let Some(outliers) = outliers {
         outlier_detection(outliers, &path.key("outlierDetection"), report);
     }
-    if let Some(tls) = tls.filter(|tls| tls.mode != TlsMode::Disable) {
+    if let Some(tls) = tls {
         client_tls(tls, &path.key("tls"), report);
     }
 }
@@ -137,16 +137,89 @@ fn outlier_detection(outliers: &OutlierDetection, path: &FieldPath, report: &mut
     }
 }
 
+/// Istio: pkg/config/validation, `validateTLS`.
 fn client_tls(tls: &ClientTls, path: &FieldPath, report: &mut Report) {
-    let mode = match tls.mode {
-        TlsMode::Disable => "DISABLE",
-        TlsMode::Simple => "SIMPLE",
-        TlsMode::Mutual => "MUTUAL",
-        TlsMode::IstioMutual => "ISTIO_MUTUAL",
-    };
-    report.add(
-        Finding::warning("not-supported-yet", format!("mode {mode} is not supported yet"))
-            .at(&path.key("mode"))
-            .in_force("connections are plain text"),
-    );
+    let files = [
+        ("clientCertificate", tls.client_certificate.is_some()),
+        ("privateKey", tls.private_key.is_some()),
+        ("caCertificates", tls.ca_certificates.is_some()),
+        ("caCrl", tls.ca_crl.is_some()),
+    ];
+    match tls.mode {
+        TlsMode::Simple | TlsMode::Mutual => by_files(tls, path, &files, report),
+        TlsMode::Disable | TlsMode::IstioMutual => {
+            let (mode, in_force) = match tls.mode {
+                TlsMode::IstioMutual => ("ISTIO_MUTUAL", "the mesh's own certificates are used"),
+                _ => ("DISABLE", "connections are plain text"),
+            };
+            let names = tls.mode == TlsMode::Disable;
+            let others = [
+                ("credentialName", tls.credential_name.is_some()),
+                ("insecureSkipVerify", tls.insecure_skip_verify),
+                ("sni", names && tls.sni.is_some()),
+                ("subjectAltNames", names && !tls.subject_alt_names.is_empty()),
+            ];
+            for (name, _) in files.into_iter().chain(others).filter(|(_, given)| *given) {
+                report.add(
+                    Finding::warning(
+                        "field-without-effect",
+                        format!("this field has no effect in mode {mode}"),
+                    )
+                    .at(&path.key(name))
+                    .in_force(in_force),
+                );
+            }
+        }
+    }
+}
+
+/// Modes SIMPLE and MUTUAL.
+fn by_files(tls: &ClientTls, path: &FieldPath, files: &[(&str, bool)], report: &mut Report) {
+    let mutual = tls.mode == TlsMode::Mutual;
+    if tls.credential_name.is_some() {
+        for (name, _) in files.iter().filter(|(_, given)| *given) {
+            report.error(
+                &path.key(name),
+                "conflicting-policies",
+                "`credentialName` and files of certificates exclude each other",
+            );
+        }
+        report.add(
+            Finding::warning("not-supported-yet", "credentialName is not supported yet: it is for gateways")
+                .at(&path.key("credentialName"))
+                .in_force("connections from sidecars are plain text, as in Istio")
+                .hint("write the files of certificates that the sidecar has: caCertificates, ..."),
+        );
+    } else if mutual {
+        for (name, _) in files.iter().take(2).filter(|(_, given)| !given) {
+            report.add(
+                Finding::error("no-certificate", format!("mode MUTUAL needs `{name}`")).at(path).hint(
+                    "name the file at the proxy, or write mode: ISTIO_MUTUAL for the mesh's own certificates",
+                ),
+            );
+        }
+    } else {
+        for (name, _) in files.iter().take(2).filter(|(_, given)| *given) {
+            report.add(
+                Finding::warning("field-without-effect", "this field has no effect in mode SIMPLE")
+                    .at(&path.key(name))
+                    .in_force("the client shows no certificate")
+                    .hint("write mode: MUTUAL"),
+            );
+        }
+    }
+    if tls.insecure_skip_verify && (tls.ca_certificates.is_some() || !tls.subject_alt_names.is_empty()) {
+        report.error(
+            &path.key("insecureSkipVerify"),
+            "conflicting-policies",
+            "`insecureSkipVerify` excludes caCertificates and subjectAltNames",
+        );
+    }
+    if tls.insecure_skip_verify && tls.ca_crl.is_some() {
+        report.add(
+            Finding::warning("field-without-effect", "nothing is verified, so nothing is looked up")
+                .at(&path.key("caCrl"))
+                .in_force("the server's certificate is not verified"),
+        );
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use meltemi_names::Secret;
@@ -18,6 +18,8 @@ use crate::rotate::Rotation;
 const STATE: &str = "rotation.json";
 const TOKEN_KEY: &str = "token-key.pem";
 const LOCK: &str = "lock";
+/// What workloads trust, for agents on this machine; the one file that is no secret.
+const ROOTS: &str = "root-cert.pem";
 const CERTIFICATE: &str = "-cert.pem";
 const KEY: &str = "-key.pem";
 /// What a file is called while it is written.
@@ -141,6 +143,14 @@ impl Folder {
         self.read(TOKEN_KEY)
     }
 
+    /// Writes what workloads trust, for everybody to read. It is made from the signers, and never read here.
+    ///
+    /// # Errors
+    /// See [`FolderError`].
+    pub fn publish_roots(&self, pem: &str) -> Result<(), FolderError> {
+        self.write_as(ROOTS, pem.as_bytes(), 0o644)
+    }
+
     /// Keeps the key of tokens.
     ///
     /// # Errors
@@ -161,7 +171,7 @@ impl Folder {
             let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
             let signer = name.strip_suffix(CERTIFICATE).or_else(|| name.strip_suffix(KEY));
             let retired = match (&rotation, signer) {
-                (Some(rotation), Some(signer)) if name != TOKEN_KEY => {
+                (Some(rotation), Some(signer)) if name != TOKEN_KEY && name != ROOTS => {
                     !rotation.trusted().iter().any(|trusted| trusted.as_str() == signer)
                 }
                 _ => false,
@@ -175,31 +185,14 @@ impl Folder {
     }
 
     fn read(&self, name: &str) -> Result<Option<Secret<Vec<u8>>>, FolderError> {
-        let path = self.path.join(name);
-        let failed = |error| io_error(&path, error);
-        let found = match fs::symlink_metadata(&path) {
-            Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        if !found.is_file() {
-            return Err(FolderError::NotAFile(path));
-        }
-        let file = File::open(&path).map_err(failed)?;
-        // Of the file that was opened, which may be another by now.
-        let mode = file.metadata().map_err(failed)?.mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(FolderError::TooWide { path, mode, wanted: 0o600 });
-        }
-        let mut text = Vec::new();
-        file.take(MAX_BYTES as u64 + 1).read_to_end(&mut text).map_err(failed)?;
-        if text.len() > MAX_BYTES {
-            return Err(FolderError::Unreadable { path, reason: format!("more than {MAX_BYTES} bytes") });
-        }
-        Ok(Some(Secret::new(text)))
+        read(self.path.join(name))
     }
 
     fn write(&self, name: &str, text: &[u8]) -> Result<(), FolderError> {
+        self.write_as(name, text, 0o600)
+    }
+
+    fn write_as(&self, name: &str, text: &[u8], mode: u32) -> Result<(), FolderError> {
         let unfinished = self.path.join(format!("{name}{UNFINISHED}"));
         let path = self.path.join(name);
         let replace = || {
@@ -207,7 +200,9 @@ impl Folder {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => (),
             }
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&unfinished)?;
+            // The process' mask may have taken from it what others are to have.
+            file.set_permissions(fs::Permissions::from_mode(mode))?;
             file.write_all(text)?;
             file.sync_all()?;
             fs::rename(&unfinished, &path)?;
@@ -216,6 +211,38 @@ impl Folder {
         };
         replace().map_err(|error| io_error(&path, error))
     }
+}
+
+/// The key of tokens in a state folder, read beside whoever has the folder open: it is replaced whole, and never changed.
+///
+/// # Errors
+/// See [`FolderError`].
+pub fn token_key(folder: &Path) -> Result<Option<Secret<Vec<u8>>>, FolderError> {
+    read(folder.join(TOKEN_KEY))
+}
+
+fn read(path: PathBuf) -> Result<Option<Secret<Vec<u8>>>, FolderError> {
+    let failed = |error| io_error(&path, error);
+    let found = match fs::symlink_metadata(&path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    if !found.is_file() {
+        return Err(FolderError::NotAFile(path));
+    }
+    let file = File::open(&path).map_err(failed)?;
+    // Of the file that was opened, which may be another by now.
+    let mode = file.metadata().map_err(failed)?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(FolderError::TooWide { path, mode, wanted: 0o600 });
+    }
+    let mut text = Vec::new();
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut text).map_err(failed)?;
+    if text.len() > MAX_BYTES {
+        return Err(FolderError::Unreadable { path, reason: format!("more than {MAX_BYTES} bytes") });
+    }
+    Ok(Some(Secret::new(text)))
 }
 
 impl Drop for Folder {

@@ -34,7 +34,7 @@ fn crashed(state: &Rotation) -> Rotation {
 /// The old one has signed until `START` + 24 h (and what is reserved ahead), and a change has begun.
 fn begun() -> Rotation {
     let steady = Rotation::steady(id("old"));
-    let signed = steady.reserve(&id("old"), START.after(24 * HOUR)).unwrap().unwrap();
+    let signed = steady.reserve(&id("old"), START.after(24 * HOUR), AHEAD).unwrap().unwrap();
     signed.begin(id("new")).unwrap()
 }
 
@@ -95,15 +95,15 @@ fn one_change_at_a_time_and_to_another_signer() {
 fn an_end_is_kept_before_it_is_signed_and_serves_for_an_hour() {
     let state = Rotation::steady(id("old"));
     let end = START.after(24 * HOUR);
-    let next = state.reserve(&id("old"), end).unwrap().unwrap();
+    let next = state.reserve(&id("old"), end, AHEAD).unwrap().unwrap();
     assert_eq!(next.signed_until(&id("old")), Some(end.after(HOUR)));
-    assert_eq!(next.reserve(&id("old"), end.after(HOUR)), Ok(None));
-    assert!(next.reserve(&id("old"), end.after(HOUR + Duration::from_secs(1))).unwrap().is_some());
-    assert_eq!(next.reserve(&id("old"), START), Ok(None), "an earlier end changes nothing");
+    assert_eq!(next.reserve(&id("old"), end.after(HOUR), AHEAD), Ok(None));
+    assert!(next.reserve(&id("old"), end.after(HOUR + Duration::from_secs(1)), AHEAD).unwrap().is_some());
+    assert_eq!(next.reserve(&id("old"), START, AHEAD), Ok(None), "an earlier end changes nothing");
     assert_eq!(next.epoch(), state.epoch(), "replicas need not hear of it");
     assert_ne!(next.revision(), state.revision(), "but two that reserve at once must not both win");
     assert_eq!(
-        next.reserve(&id("new"), START),
+        next.reserve(&id("new"), START, AHEAD),
         Err(RotateError::DoesNotSign { asked: id("new"), signs: id("old") })
     );
 }
@@ -161,7 +161,7 @@ impl Mesh {
         for _ in 0..3 {
             let state = self.replicas[who].state.clone();
             let signer = state.signer().clone();
-            match state.reserve(&signer, until).unwrap() {
+            match state.reserve(&signer, until, AHEAD).unwrap() {
                 Some(next) => {
                     self.keep(who, next);
                 }

@@ -10,7 +10,6 @@ use prost::Message;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tempfile::TempDir;
-use tonic::Code;
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage};
 
 use super::*;
@@ -62,7 +61,8 @@ struct World {
 fn world(limits: Limits, kept: Kept) -> World {
     let (authority, latest) = watch::channel(Some(Arc::new(authority())));
     let rules = Rules::new("cluster.local", [], [("istio-system".to_owned(), "ztunnel".to_owned())]);
-    let settings = Settings { rules, lifetimes: Lifetimes::default(), limits };
+    let rules = watch::channel(Arc::new(rules)).1;
+    let settings = Settings { rules, observe: Arc::new(NoObserver), lifetimes: Lifetimes::default(), limits };
     let kept = Arc::new(kept);
     let server =
         CertificateServer::new(Arc::new(Header), Arc::clone(&kept) as _, Arc::new(NoPods), latest, settings);

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use meltemi_names::SpiffeId;
 use meltemi_serve::client;
 use meltemi_serve::proxies::{Proxies, ProxyStatus, SyncState};
 
@@ -34,7 +35,7 @@ pub(crate) fn run(args: &ProxyStatusArgs) -> anyhow::Result<ExitCode> {
             let headings: Vec<&str> = ["PROXY", "STREAM", "CONNECTED", "VERSION", "LAG"]
                 .into_iter()
                 .chain(types)
-                .chain(["REJECTED"])
+                .chain(["IDENTITY", "REJECTED"])
                 .collect();
             render::table(&headings, proxies.proxies.iter().map(|proxy| row(proxy, &types)))?;
         }
@@ -68,8 +69,17 @@ fn row(proxy: &ProxyStatus, types: &[&str]) -> Vec<String> {
         proxy.lag.to_string(),
     ];
     row.extend(types.iter().map(|name| state(name).to_owned()));
+    row.push(proxy.identity.as_deref().map_or_else(|| "-".to_owned(), account));
     row.push(rejected.join("; "));
     row
+}
+
+/// The namespace and the account of an identity: the trust domain is the same everywhere.
+fn account(identity: &str) -> String {
+    match SpiffeId::parse(identity) {
+        Ok(id) => format!("{}/{}", id.namespace(), id.service_account()),
+        Err(_) => identity.to_owned(),
+    }
 }
 
 /// Seconds as people say them: `42s`, `3m12s`, `5h01m`.

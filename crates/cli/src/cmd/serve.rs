@@ -12,19 +12,9 @@ use crate::logging;
 
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     logging::start(args.log_format);
-    for (option, value) in
-        [("--secure-xds-address", &args.secure_xds_address), ("--webhook-address", &args.webhook_address)]
-    {
-        if let Some(address) = value {
-            tracing::warn!(
-                "{option} {address}: this version has no such listener yet; nothing listens there"
-            );
-        }
-    }
-    if let Some(folder) = &args.state_dir {
+    if let Some(address) = &args.webhook_address {
         tracing::warn!(
-            "--state-dir {}: this version keeps no state yet; nothing is written there",
-            folder.display()
+            "--webhook-address {address}: this version has no such listener yet; nothing listens there"
         );
     }
     // Kubernetes sets this in every pod, and nobody else does.
@@ -41,6 +31,8 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
             revision: args.revision,
         },
         xds: args.xds_address.unwrap_or_else(|| Listener::Xds.default_address(in_pod)),
+        secure_xds: args.secure_xds_address.unwrap_or_else(|| Listener::SecureXds.default_address(in_pod)),
+        identity: args.certificates.settings(args.state_dir)?,
         http: args.http_address.unwrap_or_else(|| Listener::Http.default_address(in_pod)),
         monitoring: args.monitoring_address.unwrap_or_else(|| Listener::Monitoring.default_address(in_pod)),
         folders: args.config,

@@ -18,7 +18,9 @@ use crate::render;
 
 pub(crate) fn run(args: &TranslateArgs) -> anyhow::Result<ExitCode> {
     let folder = Folder::read(&args.config, &args.namespace, args.mesh_config.as_deref())?;
-    let node = meltemi_proto::json::from_json("envoy.config.core.v3.Node", &args.proxy.node())?;
+    let mut node = args.proxy.node();
+    node["metadata"]["MELTEMI_CERTIFICATES"] = args.certificates.to_string().into();
+    let node = meltemi_proto::json::from_json("envoy.config.core.v3.Node", &node)?;
     let mut node = Node::decode(node.as_slice())?;
     // As an Envoy says itself when it connects: it counts traffic.
     node.extensions.push(Extension { name: STATS_LOGGER.to_owned(), ..Extension::default() });

@@ -2,8 +2,10 @@
 
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
+mod agent;
 mod bootstrap;
 mod crds;
+mod explain;
 mod metrics_page;
 mod operations;
 mod program;

@@ -112,7 +112,9 @@ const NO_FINDINGS: &[&str] = &[
     "in-force",
     "istio-envoy",
     "istio-h2",
+    "istio-pilot",
     "istio-system",
+    "istiod-remote",
     "pod-template-hash",
     "refused-stream",
     "reset-before-request",
@@ -121,6 +123,7 @@ const NO_FINDINGS: &[&str] = &[
     "retriable-headers",
     "retriable-status-codes",
     "rollouts-pod-template-hash",
+    "sds-grpc",
     // How the metadata of Istio's routes and clusters names a kind.
     "destination-rule",
     "virtual-service",

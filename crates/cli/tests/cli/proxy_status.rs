@@ -37,12 +37,25 @@ async fn a_connected_proxy_has_a_line_with_its_types_and_what_it_refused() -> Re
     let words: Vec<&str> = headings.split_whitespace().collect();
     assert_eq!(
         words,
-        ["PROXY", "STREAM", "CONNECTED", "VERSION", "LAG", "CDS", "EDS", "LDS", "RDS", "VHDS", "REJECTED"]
+        [
+            "PROXY",
+            "STREAM",
+            "CONNECTED",
+            "VERSION",
+            "LAG",
+            "CDS",
+            "EDS",
+            "LDS",
+            "RDS",
+            "VHDS",
+            "IDENTITY",
+            "REJECTED"
+        ]
     );
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(words[..2], ["client.default", "delta"], "{line}");
     assert!(words[2].ends_with('s'), "{line}");
-    assert_eq!((words[5], words[9]), ("synced", "rejected"), "{line}");
+    assert_eq!((words[5], words[9], words[10]), ("synced", "rejected", "-"), "{line}");
     assert!(line.contains("VirtualService default/reviews: ") && line.contains("weights look odd"), "{line}");
 
     let json = ended(&["proxy-status", "--server", &server, "-o", "json"]).await?.json()?;

@@ -12,6 +12,7 @@ use meltemi_names::{Kind, Labels, Locality, Namespace, ObjectKey, ObjectName, Po
 use super::{Backend, Endpoint, EndpointAddress, Health, Located, TargetsOf, locality, topology};
 use crate::entry::IndexKey;
 use crate::mesh::Mesh;
+use crate::peer;
 use crate::read::{self, Read, filed, none_filed};
 
 /// The endpoints of a service that one of its slices says.
@@ -164,6 +165,12 @@ impl Question for PodBackend {
             namespace: Some(self.0.namespace.clone()),
             service_account: Some(Arc::clone(&pod.service_account)),
             network: topology::network(read, &meta.labels),
+            tls: peer::tls_ports(
+                read,
+                &self.0.namespace,
+                &meta.labels,
+                meta.labels.value(peer::TLS_MODE_LABEL) == Some(peer::TLS_MODE_ISTIO),
+            ),
         })?;
         Some(PodFacts { node: pod.node_name.clone(), backend: Arc::new(backend) })
     }

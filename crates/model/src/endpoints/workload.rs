@@ -14,6 +14,7 @@ use super::slice::PodBackend;
 use super::{Backend, Endpoint, EndpointAddress, Health, Located, Target, TargetsOf, locality, topology};
 use crate::index::workload_labels;
 use crate::mesh::Mesh;
+use crate::peer;
 use crate::read::{self, Read};
 
 /// A WorkloadEntry as an endpoint of a service, if its selector picks it.
@@ -60,7 +61,13 @@ impl Question for EntryEndpoint {
             Some(network) => Some(network.as_str().into()),
             None => topology::network(read, &labels),
         };
+        // One with an identity has a proxy that shows it, unless its label says otherwise (Istio: serviceregistry/serviceentry).
+        let can = match labels.value(peer::TLS_MODE_LABEL) {
+            Some(mode) => mode == peer::TLS_MODE_ISTIO,
+            None => entry.service_account.is_some(),
+        };
         let backend = Backend {
+            tls: peer::tls_ports(read, &self.entry.namespace, &labels, can),
             labels,
             workload: self.entry.name.as_str().into(),
             namespace: Some(self.entry.namespace.clone()),

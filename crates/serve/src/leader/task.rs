@@ -21,6 +21,8 @@ pub(crate) struct Candidate {
     pub(crate) namespace: String,
     /// The Lease: one for all who would write the same status.
     pub(crate) lease: String,
+    /// What the one who is elected writes, in a word for the log.
+    pub(crate) writes: &'static str,
     /// Different for each replica.
     pub(crate) identity: String,
 }
@@ -36,6 +38,7 @@ pub(crate) fn spawn(
         let mut office = Office {
             api: Api::namespaced(candidate.client, &candidate.namespace),
             lease: candidate.lease,
+            writes: candidate.writes,
             election: Election::new(candidate.identity),
             acquired: None,
             told: None,
@@ -48,7 +51,13 @@ pub(crate) fn spawn(
             let led = leads.send_replace(until).is_some();
             if led != until.is_some() {
                 let identity = office.election.identity();
-                tracing::info!(identity, leads = until.is_some(), "it was decided who writes status");
+                tracing::info!(
+                    identity,
+                    leads = until.is_some(),
+                    lease = office.lease,
+                    "it was decided who writes {}",
+                    office.writes
+                );
             }
             let next = office.election.next(now);
             tokio::select! {
@@ -65,6 +74,7 @@ pub(crate) fn spawn(
 struct Office {
     api: Api<Lease>,
     lease: String,
+    writes: &'static str,
     election: Election,
     acquired: Option<MicroTime>,
     /// The last failure that was told, so that each is told once.
@@ -88,7 +98,8 @@ impl Office {
         if self.told.as_deref() != Some(why) {
             tracing::warn!(
                 lease = self.lease,
-                "the Lease cannot be asked for; no status is written meanwhile: {why}"
+                "the Lease cannot be asked for; no {} is written meanwhile: {why}",
+                self.writes
             );
             self.told = Some(why.to_owned());
         }

@@ -1,19 +1,20 @@
 //! The loop around the engine. It decides nothing: the debounce says when, the engine says what.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use meltemi_catalog::{Generation, View};
 use meltemi_model::debounce::{Debounce, Patience, Verdict};
-use meltemi_model::{Event, reference};
-use meltemi_names::ObjectKey;
+use meltemi_model::{Event, Mesh as Published, reference};
+use meltemi_names::{Kind, Namespace, ObjectKey};
 use meltemi_sources::kube::Written;
 use meltemi_sources::{Batch, Source};
 use meltemi_views::{Applied, Engine, Options, ProxyId};
 use tokio::sync::{mpsc, watch};
 
 use crate::findings::Findings;
+use crate::identity::Domains;
 use crate::metrics::Metrics;
 use crate::pace::until;
 use crate::propagation::Book;
@@ -36,12 +37,18 @@ pub(crate) struct Mesh {
     pub(crate) generation: watch::Sender<Generation>,
     /// How many events wait for what they refer to.
     pub(crate) waiting: watch::Sender<usize>,
+    /// Is told of the settings.
+    pub(crate) domains: Domains,
     pub(crate) findings: Findings,
     pub(crate) metrics: Metrics,
     /// What of it all can be asked about single objects.
     pub(crate) book: Arc<Book>,
     /// What is to be written into the objects of a cluster.
     pub(crate) ledger: Option<Arc<Ledger>>,
+    /// The namespaces that there are and that count.
+    pub(crate) namespaces: watch::Sender<Arc<BTreeSet<Namespace>>>,
+    /// For those who ask about single pods.
+    pub(crate) mesh: Option<watch::Sender<Arc<Published>>>,
 }
 
 /// Starts the task; it ends when nobody can connect any more.
@@ -59,10 +66,13 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             ready,
             generation,
             waiting,
+            domains,
             findings,
             metrics,
             book,
             ledger,
+            namespaces,
+            mesh: published,
         } = mesh;
         let mut writer = Writer {
             engine: Engine::of_revision(options, &revision),
@@ -72,10 +82,13 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             streams,
             generation,
             waiting,
+            domains,
             findings,
             metrics,
             book,
             ledger,
+            namespaces,
+            published,
         };
         let first = tokio::select! {
             first = source.next() => first,
@@ -93,6 +106,17 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
     })
 }
 
+/// Whether other namespaces may be there, or count, after it.
+fn is_of_namespaces(event: &Event) -> bool {
+    let key = match event {
+        Event::Upsert(object) => &object.meta.key,
+        Event::Delete(key) => key,
+        Event::Reject { .. } => return false,
+        Event::Defaults(_) => return true,
+    };
+    matches!(key.kind, Kind::Namespace | Kind::ConfigMap)
+}
+
 struct Writer {
     engine: Engine,
     debounce: Debounce,
@@ -102,10 +126,13 @@ struct Writer {
     streams: Weak<Streams>,
     generation: watch::Sender<Generation>,
     waiting: watch::Sender<usize>,
+    domains: Domains,
     findings: Findings,
     metrics: Metrics,
     book: Arc<Book>,
     ledger: Option<Arc<Ledger>>,
+    namespaces: watch::Sender<Arc<BTreeSet<Namespace>>>,
+    published: Option<watch::Sender<Arc<Published>>>,
 }
 
 impl Writer {
@@ -188,7 +215,23 @@ impl Writer {
 
     fn publish(&mut self, events: Vec<Event>) {
         let started = Instant::now();
+        let of_namespaces = events.iter().any(is_of_namespaces);
         let applied = self.engine.apply(events);
+        if of_namespaces {
+            let now: BTreeSet<Namespace> = self.engine.store().selected_namespaces().collect();
+            self.namespaces.send_if_modified(|before| {
+                let differs = **before != now;
+                if differs {
+                    *before = Arc::new(now);
+                }
+                differs
+            });
+        }
+        self.domains.follow(&self.engine.mesh().settings());
+        if let Some(published) = &self.published {
+            // All but the change is shared.
+            published.send_replace(Arc::new(self.engine.mesh().clone()));
+        }
         self.send_views(&applied.proxies);
         self.book.published(&applied, &self.engine);
         let Applied { generation, changes, proxies, findings, .. } = applied;

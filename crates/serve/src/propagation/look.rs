@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use meltemi_catalog::{Layer, LayerId, ResourceName};
 use meltemi_names::{ObjectKey, TypeUrl};
-use meltemi_views::origin::{Named, Origins, is_traced};
+use meltemi_views::origin::{Named, Origins, is_traced, moves_proxies};
 use meltemi_views::{Withheld, WithheldByLayer, Withholding};
 use meltemi_xds::{Lack, Lacking};
 
@@ -146,8 +146,10 @@ fn concern<'a>(
         index.follow(layer);
         names.extend(index.of(object).iter().cloned());
     }
-    // What a younger layer holds of an object whose kind leaves no traces was not seen to change: all of it counts.
-    let mut all = !traced && layer.id() > record.youngest;
+    // What a younger layer holds of an object whose kind leaves no traces was not seen to change: all of it counts. So does a younger
+    // layer that a proxy may have moved to since the object changed or went, as long as it does not name the object.
+    let untold = !traced || (moves_proxies(object.kind) && names.is_empty());
+    let mut all = untold && layer.id() > record.youngest;
     match record.touched.get(&layer.id()) {
         Some(Touched::Named(touched)) => names.extend(touched.iter().cloned()),
         Some(Touched::All) => all = true,

@@ -9,7 +9,7 @@ use meltemi_api::Object;
 use meltemi_catalog::{Generation, LayerId};
 use meltemi_model::Event;
 use meltemi_names::{Kind, ObjectKey, ObjectName};
-use meltemi_views::origin::{Named, Traces, is_traced};
+use meltemi_views::origin::{Named, Traces, is_traced, moves_proxies};
 use meltemi_views::{Applied, LayerStep};
 
 /// How many deleted objects are remembered. One that is forgotten is like one that never was.
@@ -141,7 +141,9 @@ impl Records {
             // Of one that is refused, or that came out equal, the last good state is what it was.
             if changed.contains(key) {
                 record.published = applied.generation;
-                record.youngest = LayerId::latest();
+                // What it made proxies move to is younger than it.
+                let before = applied.youngest.filter(|_| moves_proxies(key.kind));
+                record.youngest = before.unwrap_or_else(LayerId::latest);
             } else if record.published == Generation(0) && record.latest.is_some() {
                 record.published = applied.generation;
             }

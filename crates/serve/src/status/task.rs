@@ -279,7 +279,10 @@ impl Writer {
 
 /// Whether anything follows from a kind of which the objects have a status of ours.
 fn has_effect(kind: Kind) -> bool {
-    matches!(kind, Kind::VirtualService | Kind::DestinationRule | Kind::WorkloadEntry)
+    matches!(
+        kind,
+        Kind::VirtualService | Kind::DestinationRule | Kind::WorkloadEntry | Kind::PeerAuthentication
+    )
 }
 
 async fn changed(changes: &mut Option<Changes>) -> BTreeSet<ObjectKey> {

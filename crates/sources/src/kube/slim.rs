@@ -37,6 +37,7 @@ const METADATA: Keep = Keep::Only(&[
     ("deletionTimestamp", Keep::All),
     ("generation", Keep::All),
     ("resourceVersion", Keep::All),
+    ("uid", Keep::All),
     ("ownerReferences", Keep::All),
     ("generateName", Keep::All),
 ]);
@@ -198,7 +199,7 @@ mod tests {
         assert_eq!(
             slim::<PodParts>(pod),
             json!({
-                "metadata": {"name": "a", "labels": {"app": "a"}},
+                "metadata": {"name": "a", "uid": "1", "labels": {"app": "a"}},
                 "spec": {"nodeName": "n", "containers": [{"name": "c", "ports": [{"containerPort": 1}]}]},
                 "status": {"podIP": "10.0.0.1"},
             })

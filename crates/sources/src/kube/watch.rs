@@ -59,10 +59,19 @@ pub(super) enum Heard<T> {
 /// What is followed, and how its objects are read.
 pub(super) struct Target<T> {
     pub(super) watched: &'static Watched,
-    /// Only in this namespace, only of this name.
-    pub(super) only: Option<(String, String)>,
+    /// Only of this name.
+    pub(super) only: Option<Only>,
     /// None: what has no meaning here.
     pub(super) read: fn(&'static Watched, &'static str, &Name, Value) -> Option<T>,
+}
+
+/// Objects of one name: in one namespace, or in each. A role may allow just that, by `resourceNames`: the API server reads the name from
+/// the field selector.
+#[derive(Clone, Debug)]
+pub(super) struct Only {
+    /// None: every namespace.
+    pub(super) namespace: Option<String>,
+    pub(super) name: String,
 }
 
 /// Nobody listens any more.
@@ -163,14 +172,14 @@ impl<T> Follower<T> {
         let Watched { group, plural, .. } = self.watched();
         let root = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
         let version = self.version();
-        Request::new(match &self.target.only {
-            Some((namespace, _)) => format!("{root}/{version}/namespaces/{namespace}/{plural}"),
+        Request::new(match self.target.only.as_ref().and_then(|only| only.namespace.as_ref()) {
+            Some(namespace) => format!("{root}/{version}/namespaces/{namespace}/{plural}"),
             None => format!("{root}/{version}/{plural}"),
         })
     }
 
     fn field_selector(&self) -> Option<String> {
-        self.target.only.as_ref().map(|(_, name)| format!("metadata.name={name}"))
+        self.target.only.as_ref().map(|only| format!("metadata.name={}", only.name))
     }
 
     async fn list<S: Shape>(&mut self, token: Option<String>) -> Result<(), Closed> {

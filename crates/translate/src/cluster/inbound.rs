@@ -83,11 +83,9 @@ pub(super) fn cluster(
         }
         pool
     });
-    cluster.typed_extension_protocol_options = protocol::options(
-        protocol,
-        pool.as_ref(),
-        meltemi_api::destination_rule::H2UpgradePolicy::DoNotUpgrade,
-    );
+    let none = meltemi_api::destination_rule::H2UpgradePolicy::DoNotUpgrade;
+    let spoken = protocol::spoken(protocol, pool.as_ref(), none);
+    cluster.typed_extension_protocol_options = protocol::options(spoken, pool.as_ref(), None);
     let first = rule.as_ref().as_ref().and_then(|rule| rule.first());
     cluster.metadata = metadata::istio(
         first.map(metadata::config).into_iter().chain([metadata::services(&host_of(service), service)]),

@@ -17,7 +17,7 @@ use meltemi_proto::envoy::config::core::v3::{AggregatedConfigSource, ApiVersion,
 
 use super::fixed::stat_name;
 use super::{
-    ClusterSettingsAnswer, balance, is_original_dst, outlier, policy, pool, protocol, says_locality,
+    ClusterSettingsAnswer, balance, is_original_dst, outlier, policy, pool, protocol, says_locality, tls,
 };
 use crate::key::Made;
 use crate::resource_names::outbound_cluster;
@@ -31,11 +31,12 @@ pub(super) struct Callee<'a> {
     pub(super) subset: Option<&'a Arc<str>>,
     pub(super) rule: Option<&'a RuleRef>,
     pub(super) by_endpoints: bool,
+    pub(super) has_certificates: bool,
 }
 
 /// None if the service, its port, or the subset is gone.
 pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee: &Callee<'_>) -> Made {
-    let Callee { service, port, subset, rule, by_endpoints } = *callee;
+    let Callee { service, port, subset, rule, by_endpoints, has_certificates } = *callee;
     let shape = (*read.ask(ServiceOf(service.clone()))).clone()?;
     let protocol = shape.port(port)?.protocol;
     let policy = policy(read, rule, port, subset)?;
@@ -66,8 +67,18 @@ pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee:
         outlier::weigh_localities(&mut cluster);
     }
     pool::apply(&mut cluster, policy.connection_pool.as_ref(), settings);
+    let spoken = protocol::spoken(protocol, policy.connection_pool.as_ref(), settings.h2_upgrade_policy);
     cluster.typed_extension_protocol_options =
-        protocol::options(protocol, policy.connection_pool.as_ref(), settings.h2_upgrade_policy);
+        protocol::options(spoken, policy.connection_pool.as_ref(), protocol::server_name(&policy, spoken));
+    let connections = tls::Connections {
+        shape: &shape,
+        port,
+        subset,
+        policy: &policy,
+        certificates: has_certificates,
+        spoken,
+    };
+    tls::apply(read, settings, &connections, &mut cluster);
     let metadata = metadata::istio(
         rule.and_then(|rule| rule.first())
             .map(metadata::config)

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use meltemi_api::destination_rule::{ConnectionPool, H2UpgradePolicy, HttpPool};
+use meltemi_model::rule::Policy;
 use meltemi_names::Protocol;
 use meltemi_proto::any::pack;
 use meltemi_proto::envoy::config::core::v3::{
-    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as Common,
+    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as Common, UpstreamHttpProtocolOptions,
 };
 use meltemi_proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use meltemi_proto::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
@@ -15,6 +16,8 @@ use meltemi_proto::envoy::extensions::upstreams::http::v3::http_protocol_options
 };
 use meltemi_proto::google::protobuf::Any;
 
+use super::tls;
+use crate::tls::upstream::Spoken;
 use crate::wrap::{duration, seconds, u32_value};
 
 /// `Cluster.typed_extension_protocol_options`.
@@ -32,29 +35,52 @@ pub(super) fn as_downstream_with_idle_timeout() -> Extensions {
     })
 }
 
+/// What a port's connections speak.
+pub(crate) fn spoken(protocol: Protocol, pool: Option<&ConnectionPool>, mesh: H2UpgradePolicy) -> Spoken {
+    let http = pool.and_then(|pool| pool.http.as_ref());
+    if http.is_some_and(|http| http.use_client_protocol) {
+        Spoken::Either
+    } else if protocol.is_http2() || upgrades(protocol, http, mesh) {
+        Spoken::Http2
+    } else if protocol == Protocol::Auto {
+        Spoken::Either
+    } else if protocol.is_http() {
+        Spoken::Http1
+    } else {
+        Spoken::Bytes
+    }
+}
+
+/// How the name of a TLS server is found where a rule writes none: it is the request's host, and so must be in the certificate, unless a
+/// rule says what must be or that nothing must (Istio: core/cluster_tls.go). Bytes name no host.
+pub(super) fn server_name(policy: &Policy, spoken: Spoken) -> Option<UpstreamHttpProtocolOptions> {
+    let tls = tls::files(policy).filter(|tls| tls.sni.is_none() && spoken != Spoken::Bytes)?;
+    Some(UpstreamHttpProtocolOptions {
+        auto_sni: true,
+        auto_san_validation: tls.subject_alt_names.is_empty() && !tls.insecure_skip_verify,
+        ..UpstreamHttpProtocolOptions::default()
+    })
+}
+
 /// The options of a port; none where Envoy's defaults (HTTP/1.1, no limits) are right.
 pub(super) fn options(
-    protocol: Protocol,
+    spoken: Spoken,
     pool: Option<&ConnectionPool>,
-    mesh: H2UpgradePolicy,
+    server_name: Option<UpstreamHttpProtocolOptions>,
 ) -> Extensions {
     let http = pool.and_then(|pool| pool.http.as_ref());
-    let mut upstream = if protocol.is_http2() || upgrades(protocol, http, mesh) {
-        Some(http2(http))
-    } else if protocol == Protocol::Auto {
-        Some(as_downstream())
-    } else {
-        None
+    let upstream = match spoken {
+        Spoken::Http2 => Some(http2(http)),
+        Spoken::Either => Some(as_downstream()),
+        Spoken::Http1 | Spoken::Bytes => None,
     };
-    if http.is_some_and(|http| http.use_client_protocol) {
-        upstream = Some(as_downstream());
-    }
     let common = limits(pool);
-    if upstream.is_none() && common.is_none() {
+    if upstream.is_none() && common.is_none() && server_name.is_none() {
         return Extensions::new();
     }
     extensions(&HttpProtocolOptions {
         common_http_protocol_options: common,
+        upstream_http_protocol_options: server_name,
         // Envoy wants a protocol beside limits; HTTP/1.1 is what it would speak without.
         upstream_protocol_options: Some(upstream.unwrap_or_else(http1)),
         ..HttpProtocolOptions::default()

@@ -134,7 +134,7 @@ fn encoded(endpoint: &Endpoint, port: Port) -> LbEndpoint {
     };
     LbEndpoint {
         health_status: health.into(),
-        metadata: workload(&endpoint.backend),
+        metadata: metadata(&endpoint.backend, port),
         load_balancing_weight: u32_value(endpoint.weight),
         host_identifier: Some(HostIdentifier::Endpoint(EnvoyEndpoint {
             address: Some(address),
@@ -143,11 +143,18 @@ fn encoded(endpoint: &Endpoint, port: Port) -> LbEndpoint {
     }
 }
 
-/// `istio.workload`: what metrics of the client say of the server, when nobody else tells
-/// (Istio: pilot/pkg/networking/util/util.go).
-fn workload(backend: &Backend) -> Option<Metadata> {
+/// What clients know of an endpoint beside its address: `istio.workload`, what metrics of the client say of the server when nobody else
+/// tells; and whether it takes the mesh's mutual TLS on that port of its own, by which clusters choose what they speak to it (Istio:
+/// pilot/pkg/networking/util/util.go).
+fn metadata(backend: &Backend, port: Port) -> Option<Metadata> {
     let namespace = backend.namespace.as_ref().map_or("", |namespace| namespace.as_str());
     let label = |key: &str| backend.labels.value(key);
     let workload = meltemi_telemetry::Workload::labelled(&backend.workload, namespace, CLUSTER_ID, label);
-    metadata::istio([("workload", metadata::text(workload.packed()))])
+    let mut found = metadata::istio([("workload", metadata::text(workload.packed()))]);
+    if backend.tls.has(port)
+        && let Some(metadata) = &mut found
+    {
+        metadata::choose_socket(metadata, "tlsMode", "istio");
+    }
+    found
 }

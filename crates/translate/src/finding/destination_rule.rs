@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use meltemi_api::destination_rule::TrafficPolicy;
+use meltemi_api::destination_rule::{TlsMode, TrafficPolicy};
 use meltemi_api::{DestinationRule, FieldPath, Finding};
-use meltemi_model::endpoints::{AnyCarries, SelectedLabels, is_topology_label};
+use meltemi_model::endpoints::{AnyCarries, SelectedLabels, TakeTls, WhoTakesTls, is_topology_label};
 use meltemi_model::index::qualified;
+use meltemi_model::peer::{Mode, NamespaceMode};
 use meltemi_model::read::Read;
 use meltemi_model::rule::{Rule, RuleFor};
 use meltemi_model::service::{ServiceShape, VisibleServices, host_of};
@@ -38,6 +39,7 @@ pub(super) fn findings(read: &Read<'_>, key: &ObjectKey, rule: &DestinationRule)
     let mut findings = Vec::new();
     if let Some(policy) = &rule.traffic_policy {
         findings.extend(of_ports(&shape, policy, &spec.key("trafficPolicy")));
+        findings.extend(of_tls(read, &shape, policy, &spec.key("trafficPolicy")));
     }
     for (index, subset) in rule.subsets.iter().enumerate() {
         if let Some(policy) = &subset.traffic_policy {
@@ -63,6 +65,42 @@ fn of_ports(shape: &ServiceShape, policy: &TrafficPolicy, path: &FieldPath) -> V
         )
     });
     ports.collect()
+}
+
+/// TLS that the service's workloads do not take, or plain text where they take none of it.
+fn of_tls(read: &Read<'_>, shape: &ServiceShape, policy: &TrafficPolicy, path: &FieldPath) -> Vec<Finding> {
+    let own = |port| policy.port_level_settings.iter().position(|level| level.port == Some(port));
+    let mut findings: Vec<Finding> = Vec::new();
+    for port in &shape.ports {
+        let index = own(port.port);
+        let (written, here) = match index {
+            Some(index) => {
+                (policy.port_level_settings[index].tls.as_ref(), path.key("portLevelSettings").index(index))
+            }
+            None => (policy.tls.as_ref(), path.clone()),
+        };
+        let Some(mode) = written.map(|tls| tls.mode) else { continue };
+        let here = here.key("tls").key("mode");
+        let who = || *read.ask(WhoTakesTls { service: shape.key.clone(), port: port.port });
+        let strict = || read.ask(NamespaceMode(shape.key.namespace.clone())).mode == Mode::Strict;
+        let (message, hint) = match mode {
+            TlsMode::IstioMutual if who() == TakeTls::None => (
+                format!("no workload of {} takes mutual TLS on port {}", shape.key, port.port),
+                "leave `tls` out: each endpoint is spoken to as it can",
+            ),
+            TlsMode::Disable if strict() && who() == TakeTls::All => (
+                format!("namespace {} takes mutual TLS alone", shape.key.namespace),
+                "leave `tls` out, or let its PeerAuthentication say PERMISSIVE",
+            ),
+            _ => continue,
+        };
+        let finding = Finding::warning("tls-conflict", message).at(&here);
+        let finding = finding.in_force("requests get 503").hint(hint);
+        if findings.iter().all(|found| found.field != finding.field) {
+            findings.push(finding);
+        }
+    }
+    findings
 }
 
 /// Subsets whose labels nobody carries. Where nobody is known at all, the finding is the Service's.

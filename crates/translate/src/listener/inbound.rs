@@ -7,11 +7,13 @@ pub mod matches;
 use std::sync::Arc;
 
 use meltemi_catalog::{Need, Resource};
+use meltemi_model::peer::{Mode, Modes, ModesOf, PortModes};
+use meltemi_model::proxy::{Interception, IpFamily};
 use meltemi_model::read::Read;
 use meltemi_model::service::ServiceOf;
 use meltemi_model::workload::InboundPort;
-use meltemi_names::{Port, Protocol, TypeUrl};
-use meltemi_proto::envoy::config::core::v3::TrafficDirection;
+use meltemi_names::{ObjectKey, Port, Protocol, TypeUrl};
+use meltemi_proto::envoy::config::core::v3::{TrafficDirection, TransportSocket};
 use meltemi_proto::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch, Listener};
 use meltemi_proto::envoy::config::route::v3::{
     Decorator, RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route,
@@ -19,7 +21,7 @@ use meltemi_proto::envoy::config::route::v3::{
 };
 use meltemi_proto::google::protobuf::BoolValue;
 
-use self::matches::{ChainRow, Mode, rows};
+use self::matches::{ChainRow, rows};
 use super::InboundKey;
 use super::bind::{Bind, Treatment};
 use super::chain::{bind, chain, listener, to_port};
@@ -32,27 +34,79 @@ use super::tcp::to_cluster;
 use crate::encode::whole;
 use crate::metadata;
 use crate::resource_names::{BLACK_HOLE, INBOUND_PASSTHROUGH, inbound_cluster};
+use crate::tls::{MeshTls, downstream};
 use crate::wrap::u32_value;
 
-/// No workload has a certificate: whatever a policy allows, plaintext is all that can be spoken.
-const MODE: Mode = Mode::Disable;
+/// `virtualInbound` of a class of workloads: all that it is made by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InboundListener {
+    /// As in [`InboundKey`].
+    ports: Arc<[InboundPort]>,
+    interception: Interception,
+    family: IpFamily,
+    access_log: bool,
+    /// As in [`crate::key::OutboundKey`].
+    metrics: bool,
+    /// As in [`InboundKey`].
+    workload: Arc<str>,
+    /// What the workload takes from its callers.
+    modes: PortModes,
+    /// The policies that say so.
+    policies: Arc<[ObjectKey]>,
+    /// It can end the callers' mutual TLS.
+    has_certificates: bool,
+}
 
-pub(super) fn virtual_inbound(read: &Read<'_>, key: &InboundKey) -> Arc<Resource> {
+impl InboundListener {
+    /// The listener of a class of workloads, by the policies in force.
+    pub(super) fn of(read: &Read<'_>, key: &InboundKey) -> Self {
+        let policies = ModesOf { namespace: key.namespace.clone(), policy: key.policy.clone() };
+        let Modes { modes, decided_by } = &*read.ask(policies);
+        let modes = if key.has_certificates {
+            modes.clone()
+        } else {
+            // Who may come as they like come in plain text to a workload that has no certificate.
+            modes.map(|mode| if mode == Mode::Strict { mode } else { Mode::Disable })
+        };
+        Self {
+            ports: Arc::clone(&key.ports),
+            interception: key.interception,
+            family: key.family,
+            access_log: key.access_log,
+            metrics: key.metrics,
+            workload: Arc::clone(&key.workload),
+            modes,
+            policies: decided_by.iter().cloned().collect(),
+            has_certificates: key.has_certificates,
+        }
+    }
+}
+
+pub(super) fn virtual_inbound(read: &Read<'_>, key: &InboundListener) -> Arc<Resource> {
     let settings = read.ask(SettingsOfListeners { access_log: key.access_log, metrics: key.metrics });
     let name = "virtualInbound";
-    let passthrough = Target::passthrough();
+    let passthrough = Target::passthrough(None, key.modes.rest);
     let to_itself = to_cluster(BLACK_HOLE, &passthrough.logs(key, &settings, false));
-    let targets: Vec<Target> = key.ports.iter().map(|port| Target::of(read, port)).collect();
+    // A port of its own mode has chains of its own, also where no service leads to it.
+    let led_to = |port: Port| key.ports.iter().any(|led| led.target == port);
+    let others = key.modes.ports.iter().filter(|(port, _)| !led_to(*port));
+    let targets: Vec<Target> = others
+        .map(|(port, mode)| Target::passthrough(Some(*port), *mode))
+        .chain(key.ports.iter().map(|port| Target::of(read, port, key.modes.of(port.target))))
+        // What is sent to the listener's own port is nobody's; Envoy refuses two chains of one match.
+        .filter(|target| target.port != Some(settings.inbound_port))
+        .collect();
+    let all = || std::iter::once(&passthrough).chain(&targets);
+    let mutual = all().flat_map(Target::rows).any(|row| row.mutual_tls) && key.has_certificates;
+    let tls = mutual.then(|| downstream::mutual(&read.ask(MeshTls)));
     let mut chains = vec![chain("virtualInbound-blackhole", Some(to_port(settings.inbound_port)), to_itself)];
-    chains.extend(passthrough.chains(key, &settings));
-    chains.extend(targets.iter().flat_map(|target| target.chains(key, &settings)));
+    chains.extend(all().flat_map(|target| target.chains(key, &settings, tls.as_ref())));
     let without = |inspected: fn(&ChainRow) -> bool| {
         let bare = targets.iter().filter(move |target| !target.rows().iter().any(inspected));
         bare.filter_map(|target| target.port)
     };
     let mut filters = vec![original_dst()];
-    let all_rows = std::iter::once(&passthrough).chain(&targets).flat_map(|target| target.rows());
-    if all_rows.into_iter().any(ChainRow::tells_tls) {
+    if all().flat_map(Target::rows).any(ChainRow::tells_tls) {
         filters.push(except(without(ChainRow::tells_tls), tls_inspector()));
     }
     filters.push(except(without(ChainRow::tells_http), http_inspector()));
@@ -70,7 +124,7 @@ pub(super) fn virtual_inbound(read: &Read<'_>, key: &InboundKey) -> Arc<Resource
     let clusters = targets.into_iter().map(|target| target.cluster);
     let clusters = clusters.chain([INBOUND_PASSTHROUGH.to_owned(), BLACK_HOLE.to_owned()]);
     let needs = clusters.map(|name| Need { type_url: TypeUrl::Cluster, name: name.into() });
-    let origin = key.ports.iter().map(|port| port.service.clone());
+    let origin = key.ports.iter().map(|port| port.service.clone()).chain(key.policies.iter().cloned());
     whole(TypeUrl::Listener, name.into(), &message, needs.collect(), origin.collect())
 }
 
@@ -80,6 +134,8 @@ struct Target {
     port: Option<Port>,
     cluster: String,
     protocol: Protocol,
+    /// What it takes from callers.
+    mode: Mode,
     /// The port that callers know it by; 0 where there is none.
     service_port: u16,
     /// What spans are called: `<host>:<port>/*`.
@@ -89,23 +145,26 @@ struct Target {
 }
 
 impl Target {
-    fn passthrough() -> Self {
+    /// Ports that no service leads to: that one, or all that no chain is for.
+    fn passthrough(port: Option<Port>, mode: Mode) -> Self {
         Self {
-            port: None,
+            port,
             cluster: INBOUND_PASSTHROUGH.to_owned(),
             protocol: Protocol::Auto,
+            mode,
             service_port: 0,
             operation: None,
             metrics_service: meltemi_telemetry::service("", INBOUND_PASSTHROUGH, ""),
         }
     }
 
-    fn of(read: &Read<'_>, port: &InboundPort) -> Self {
+    fn of(read: &Read<'_>, port: &InboundPort, mode: Mode) -> Self {
         let service = read.ask(ServiceOf(port.service.clone()));
         Self {
             port: Some(port.target),
             cluster: inbound_cluster(port.target).to_string(),
             protocol: port.protocol,
+            mode,
             service_port: port.port.number(),
             operation: service.as_ref().as_ref().map(|service| format!("{}:{}/*", service.host, port.port)),
             metrics_service: service
@@ -117,18 +176,32 @@ impl Target {
     }
 
     fn rows(&self) -> &'static [ChainRow] {
-        rows(MODE, Treatment::of(self.protocol))
+        rows(self.mode, Treatment::of(self.protocol))
     }
 
-    fn logs(&self, key: &InboundKey, settings: &ListenerSettings, mutual_tls: bool) -> Logs {
+    fn logs(&self, key: &InboundListener, settings: &ListenerSettings, mutual_tls: bool) -> Logs {
         let service = &self.metrics_service;
         settings.inbound(Side::Destination { workload: &key.workload, service, mutual_tls })
     }
 
-    fn chains(&self, key: &InboundKey, settings: &ListenerSettings) -> impl Iterator<Item = FilterChain> {
-        // A chain that needs a certificate is left out: such connections are refused, never taken as plaintext.
-        let served = self.rows().iter().filter(|row| !row.mutual_tls);
-        served.map(|row| {
+    /// Its chains; `tls`: how callers' mutual TLS is ended.
+    fn chains(
+        &self,
+        key: &InboundListener,
+        settings: &ListenerSettings,
+        tls: Option<&TransportSocket>,
+    ) -> impl Iterator<Item = FilterChain> {
+        // A chain that needs a certificate is left out where there is none: such connections are refused, never taken as plaintext.
+        let served = || self.rows().iter().filter(|row| tls.is_some() || !row.mutual_tls);
+        // Nor by the chains of the ports that have none of their own.
+        let refused = self.port.filter(|_| served().next().is_none()).map(|port| {
+            chain(
+                &self.chain_name(false),
+                Some(to_port(port)),
+                to_cluster(BLACK_HOLE, &self.logs(key, settings, false)),
+            )
+        });
+        let chains = served().map(|row| {
             let logs = self.logs(key, settings, row.mutual_tls);
             let filter = if row.http { self.http(&logs) } else { to_cluster(&self.cluster, &logs) };
             let matching = FilterChainMatch {
@@ -140,19 +213,30 @@ impl Target {
                 transport_protocol: row.transport_protocol.to_owned(),
                 ..self.port.map(to_port).unwrap_or_default()
             };
-            let name = match (self.port, row.http) {
-                (Some(port), _) => format!("0.0.0.0_{port}"),
-                (None, true) => "virtualInbound-catchall-http".to_owned(),
-                (None, false) => "virtualInbound".to_owned(),
-            };
-            chain(&name, Some(matching), filter)
-        })
+            FilterChain {
+                transport_socket: tls.filter(|_| row.mutual_tls).cloned(),
+                ..chain(&self.chain_name(row.http), Some(matching), filter)
+            }
+        });
+        chains.chain(refused).collect::<Vec<_>>().into_iter()
+    }
+
+    fn is_passthrough(&self) -> bool {
+        self.cluster == INBOUND_PASSTHROUGH
+    }
+
+    fn chain_name(&self, http: bool) -> String {
+        match self.port {
+            Some(port) if !self.is_passthrough() => format!("0.0.0.0_{port}"),
+            _ if http => "virtualInbound-catchall-http".to_owned(),
+            _ => "virtualInbound".to_owned(),
+        }
     }
 
     fn http(&self, logs: &Logs) -> Filter {
         let stat_prefix = match self.port {
-            Some(port) => format!("inbound_0.0.0.0_{port}"),
-            None => self.cluster.clone(),
+            Some(port) if !self.is_passthrough() => format!("inbound_0.0.0.0_{port}"),
+            _ => self.cluster.clone(),
         };
         let manager =
             HttpManager { stat_prefix: &stat_prefix, grpc_web: self.protocol == Protocol::GrpcWeb, logs };

@@ -18,7 +18,7 @@ use super::http_manager::HttpManager;
 use super::listener_filter::{http_inspector, tls_inspector};
 use super::plan::{Backend, HttpChain, OutboundListener};
 use super::settings::{ListenerSettings, SettingsOfListeners};
-use super::tcp::{to_backend, to_cluster};
+use super::tcp::{as_bytes, to_backend, to_cluster};
 use crate::encode::whole;
 use crate::resource_names::{BLACK_HOLE, outbound_cluster};
 use crate::wrap::seconds;
@@ -100,7 +100,11 @@ impl Needs {
         let cluster = outbound_cluster(backend.port, None, &backend.host);
         let filter = to_backend(cluster.as_str(), &backend.policy, &settings.outbound);
         self.cluster(cluster);
-        chain("", matching, filter)
+        let mut chain = chain("", matching, filter);
+        if backend.policy.as_bytes {
+            chain.filters.insert(0, as_bytes());
+        }
+        chain
     }
 
     fn http_chain(

@@ -62,6 +62,8 @@ pub struct Backend {
     pub host: Host,
     /// Its port.
     pub port: Port,
+    /// What that port speaks.
+    pub protocol: Protocol,
     /// What the caller's rules say of connections to it.
     pub policy: ConnectionPolicy,
 }
@@ -255,6 +257,7 @@ impl Draft {
             service: service.key.clone(),
             host: service.host.clone(),
             port: port.port,
+            protocol: port.protocol,
             policy: ConnectionPolicy::default(),
         };
         if treatment != Treatment::Tcp {

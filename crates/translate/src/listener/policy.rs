@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use meltemi_api::destination_rule::HashKey;
+use meltemi_api::destination_rule::{H2UpgradePolicy, HashKey};
 use meltemi_api::value::Duration;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::read::Read;
 use meltemi_model::rule::{PolicyOf, RuleFor, RuleRef};
-use meltemi_names::Port;
+use meltemi_names::{Port, Protocol};
 
 use super::ListenersKey;
 use super::plan::{Backend, OutboundListener};
+use crate::cluster::protocol::spoken;
+use crate::cluster::tls;
+use crate::tls::upstream::Spoken;
 
 /// How long connections live, and whether an endpoint is chosen by who calls (Istio: pilot/pkg/networking/core/networkfilter.go).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,13 +25,17 @@ pub struct ConnectionPolicy {
     pub max_duration: Option<Duration>,
     /// The endpoint is chosen by the caller's address.
     pub by_source: bool,
+    /// In the mesh's TLS they say that they are no HTTP, where the cluster's other connections may be.
+    pub as_bytes: bool,
 }
 
 /// What the rules in force say of connections to a port; a change of anything else in them ends here.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ConnectionPolicyOf {
-    rule: RuleRef,
+    rule: Option<RuleRef>,
     port: Port,
+    protocol: Protocol,
+    has_certificates: bool,
 }
 
 impl Question for ConnectionPolicyOf {
@@ -37,14 +44,20 @@ impl Question for ConnectionPolicyOf {
     const NAME: &'static str = "policy of connections";
 
     fn answer(&self, read: &Read<'_>) -> ConnectionPolicy {
-        let policy = read.ask(PolicyOf { rule: Arc::clone(&self.rule), port: self.port, subset: None });
-        let Some(policy) = &*policy else { return ConnectionPolicy::default() };
+        let policy = self.rule.as_ref().and_then(|rule| {
+            (*read.ask(PolicyOf { rule: Arc::clone(rule), port: self.port, subset: None })).clone()
+        });
+        let policy = policy.unwrap_or_default();
         let tcp = policy.connection_pool.as_ref().and_then(|pool| pool.tcp.as_ref());
         let hash = policy.load_balancer.as_ref().and_then(|balancer| balancer.consistent_hash.as_ref());
         ConnectionPolicy {
             idle_timeout: tcp.and_then(|tcp| tcp.idle_timeout),
             max_duration: tcp.and_then(|tcp| tcp.max_connection_duration),
             by_source: hash.is_some_and(|hash| hash.key == Some(HashKey::SourceIp)),
+            as_bytes: self.has_certificates && tls::is_of_mesh(&policy) && {
+                let pool = policy.connection_pool.as_ref();
+                spoken(self.protocol, pool, H2UpgradePolicy::DoNotUpgrade) != Spoken::Bytes
+            },
         }
     }
 }
@@ -69,8 +82,14 @@ fn ruled(read: &Read<'_>, caller: &ListenersKey, mut backend: Backend) -> Backen
         service: backend.service.clone(),
         selectors: Arc::clone(&caller.selectors),
     });
-    if let Some(rule) = &*rule {
-        let policy = ConnectionPolicyOf { rule: Arc::clone(rule), port: backend.port };
+    // Without a rule only connections that may be HTTP have anything to say.
+    if rule.is_some() || (caller.has_certificates && backend.protocol == Protocol::Auto) {
+        let policy = ConnectionPolicyOf {
+            rule: (*rule).clone(),
+            port: backend.port,
+            protocol: backend.protocol,
+            has_certificates: caller.has_certificates,
+        };
         backend.policy = (*read.ask(policy)).clone();
     }
     backend

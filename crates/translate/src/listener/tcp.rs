@@ -1,7 +1,14 @@
 //! The network filter that sends a connection to a cluster.
 
 use meltemi_proto::any::pack;
+use meltemi_proto::envoy::config::core::v3::substitution_format_string::Format;
+use meltemi_proto::envoy::config::core::v3::{DataSource, SubstitutionFormatString, data_source::Specifier};
 use meltemi_proto::envoy::config::listener::v3::{Filter, filter::ConfigType};
+use meltemi_proto::envoy::extensions::filters::common::set_filter_state::v3::{
+    FilterStateValue,
+    filter_state_value::{Key, Value},
+};
+use meltemi_proto::envoy::extensions::filters::network::set_filter_state::v3::Config as SetFilterState;
 use meltemi_proto::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy,
     tcp_proxy::{ClusterSpecifier, TcpAccessLogOptions},
@@ -13,6 +20,7 @@ use meltemi_proto::envoy::r#type::v3::{
 
 use super::policy::ConnectionPolicy;
 use super::settings::Logs;
+use crate::tls::upstream::AS_BYTES;
 use crate::wrap::duration;
 
 /// Sends every connection to `cluster`; the cluster's name is the prefix of its statistics (Istio: pilot/pkg/networking/core/networkfilter.go).
@@ -39,5 +47,26 @@ pub(crate) fn to_backend(cluster: &str, policy: &ConnectionPolicy, logs: &Logs) 
     Filter {
         name: "envoy.filters.network.tcp_proxy".to_owned(),
         config_type: Some(ConfigType::TypedConfig(pack(&proxy))),
+    }
+}
+
+/// Says of a connection, in the mesh's TLS to the server, that it is no HTTP: it offers that alone, whatever its cluster offers (ALPN).
+pub(crate) fn as_bytes() -> Filter {
+    let offer =
+        DataSource { specifier: Some(Specifier::InlineString(AS_BYTES.to_owned())), ..DataSource::default() };
+    let config = SetFilterState {
+        on_new_connection: vec![FilterStateValue {
+            key: Some(Key::ObjectKey("envoy.network.application_protocols".to_owned())),
+            value: Some(Value::FormatString(SubstitutionFormatString {
+                format: Some(Format::TextFormatSource(offer)),
+                ..SubstitutionFormatString::default()
+            })),
+            ..FilterStateValue::default()
+        }],
+        ..SetFilterState::default()
+    };
+    Filter {
+        name: "envoy.filters.network.set_filter_state".to_owned(),
+        config_type: Some(ConfigType::TypedConfig(pack(&config))),
     }
 }

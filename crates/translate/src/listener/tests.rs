@@ -62,6 +62,7 @@ impl Bench {
 
     fn inbound_of(&self, app: &str, counted: Option<&str>) -> Arc<Resource> {
         let proxy = Proxy {
+            has_certificates: false,
             id: "pod.default".into(),
             kind: ProxyKind::Sidecar,
             namespace: "default".into(),
@@ -89,6 +90,8 @@ impl Bench {
             access_log: false,
             metrics: counted.is_some(),
             workload: counted.unwrap_or_default().into(),
+            policy: workload.policy.clone(),
+            has_certificates: false,
         };
         let mut listeners = self.listeners(PartKey::Inbound(InboundPartKey(key)));
         assert_eq!(listeners.len(), 1, "one inbound listener");
@@ -105,6 +108,7 @@ fn redirected() -> ListenersKey {
         http10: false,
         access_log: false,
         metrics: false,
+        has_certificates: false,
     }
 }
 

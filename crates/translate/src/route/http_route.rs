@@ -1,7 +1,7 @@
 //! The rules of a VirtualService as Envoy's routes, for one class of callers.
 
 use meltemi_api::Meta;
-use meltemi_api::virtual_service::{self, HttpMatch, HttpRoute, Retries};
+use meltemi_api::virtual_service::{self, HttpRoute, Retries};
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::index::qualified;
@@ -15,6 +15,7 @@ use meltemi_proto::envoy::config::route::v3::{Decorator, Route, RouteMatch};
 
 use super::body::{Clusters, everything};
 use super::hash::HashRules;
+use super::written::{Reachable, reachable};
 use super::{action, fault, headers, matching};
 use crate::metadata;
 
@@ -33,35 +34,12 @@ pub(super) struct Rule<'a> {
 impl Rule<'_> {
     /// The routes, one for each way to match a rule, in order, up to the first that takes all.
     pub(super) fn routes(&self, rules: &[HttpRoute], clusters: &mut Clusters) -> Vec<Route> {
-        let mut routes = Vec::new();
-        for rule in rules {
-            let unconditional = [HttpMatch::default()];
-            let matches = if rule.matches.is_empty() { &unconditional[..] } else { &rule.matches[..] };
-            for found in matches {
-                let admits =
-                    |callers: Callers| callers.admit(self.port, self.source_namespace, self.selectors);
-                if !Callers::of(found).is_some_and(admits) {
-                    continue;
-                }
-                let Some(conditions) = matching::route_match(found) else { continue };
-                let takes_all = matching::takes_all(&conditions);
-                let Some(route) = self.route(rule, found, conditions, clusters) else { continue };
-                routes.push(route);
-                if takes_all {
-                    return routes;
-                }
-            }
-        }
-        routes
+        let admits = |callers: Callers| callers.admit(self.port, self.source_namespace, self.selectors);
+        reachable(rules, admits).filter_map(|route| self.route(route, clusters)).collect()
     }
 
-    fn route(
-        &self,
-        rule: &HttpRoute,
-        found: &HttpMatch,
-        conditions: RouteMatch,
-        clusters: &mut Clusters,
-    ) -> Option<Route> {
+    fn route(&self, route: Reachable<'_>, clusters: &mut Clusters) -> Option<Route> {
+        let Reachable { rule, found, conditions, .. } = route;
         let mut change = vec![&rule.headers];
         let action = match rule.action() {
             virtual_service::Action::Redirect(redirect) => action::redirect(redirect, self.port),
@@ -77,10 +55,13 @@ impl Rule<'_> {
         let name = rule.name.clone().unwrap_or_default();
         let fault = rule.fault.as_ref().and_then(fault::config);
         Some(Route {
-            name: found.name.iter().fold(name, |name, of_match| format!("{name}.{of_match}")),
+            name: found
+                .and_then(|found| found.name.as_ref())
+                .into_iter()
+                .fold(name, |name, of_match| format!("{name}.{of_match}")),
             metadata: metadata::istio([metadata::config(&self.meta.key)]),
             decorator: Some(Decorator { operation: self.operation(&action, &conditions), propagate: None }),
-            stat_prefix: found.stat_prefix.clone().unwrap_or_default(),
+            stat_prefix: found.and_then(|found| found.stat_prefix.clone()).unwrap_or_default(),
             typed_per_filter_config: fault
                 .map(|config| (fault::FILTER.to_owned(), config))
                 .into_iter()

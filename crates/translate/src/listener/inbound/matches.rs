@@ -2,19 +2,10 @@
 //!
 //! Knows Istio's table and nothing else: names of protocols as Envoy's inspectors report them.
 
+use meltemi_model::peer::Mode;
+
 use super::super::bind::Treatment;
 use super::super::chain::RAW_BUFFER;
-
-/// What a policy asks of callers (PeerAuthentication's `mtls.mode`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Mode {
-    /// Plaintext.
-    Disable,
-    /// Mutual TLS from those who offer it, else as they come.
-    Permissive,
-    /// Mutual TLS.
-    Strict,
-}
 
 /// One chain of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

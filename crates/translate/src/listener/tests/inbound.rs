@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::super::Treatment;
-use super::super::inbound::matches::{Mode, rows};
+use meltemi_model::peer::Mode;
+
+use super::super::inbound::matches::rows;
 use super::{Bench, json, listener_filters, needs, service};
 
 /// Name, match and aim of each chain.

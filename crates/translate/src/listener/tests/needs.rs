@@ -48,6 +48,7 @@ fn every_cluster_and_route_that_a_listener_needs_is_made() {
             (IpFamily::Dual, vec!["10.0.0.9", "fd00::9"]),
         ] {
             let proxy = Arc::new(Proxy {
+                has_certificates: false,
                 id: "pod.default".into(),
                 kind: ProxyKind::Sidecar,
                 namespace: "default".into(),

@@ -4,10 +4,11 @@ use std::fmt;
 
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HostPort {
+pub struct HostPort {
     /// A name or an IP address, without brackets.
-    pub(crate) host: String,
-    pub(crate) port: u16,
+    pub host: String,
+    /// The port; 0 where any free one will do.
+    pub port: u16,
 }
 
 impl HostPort {
@@ -15,7 +16,7 @@ impl HostPort {
     ///
     /// # Errors
     /// With what to write instead.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || "write it as HOST:PORT, as in 127.0.0.1:15010".to_owned();
         let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
         let port = port.parse().map_err(|_| wrong())?;

@@ -1,0 +1,38 @@
+//! Settings of the mesh's own TLS: cipher suites.
+
+use super::Report;
+use crate::MeshConfig;
+use crate::field::FieldPath;
+use crate::finding::Finding;
+
+/// The cipher suites of TLS 1.2 that Istio lets a mesh choose from (Istio: pkg/config/security/security.go).
+const CIPHER_SUITES: [&str; 14] = [
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-AES128-SHA",
+    "ECDHE-RSA-AES128-SHA",
+    "ECDHE-ECDSA-AES256-SHA",
+    "ECDHE-RSA-AES256-SHA",
+    "AES128-GCM-SHA256",
+    "AES256-GCM-SHA384",
+    "AES128-SHA",
+    "AES256-SHA",
+];
+
+pub(super) fn check(mesh: &MeshConfig, path: &FieldPath, report: &mut Report) {
+    let suites = path.key("meshMTLS").key("cipherSuites");
+    for (index, suite) in mesh.mesh_mtls.cipher_suites.iter().enumerate() {
+        if !CIPHER_SUITES.contains(&suite.as_str()) {
+            // Envoy refuses a listener with a cipher suite that it does not know, and with it all that it takes.
+            report.add(
+                Finding::error("bad-cipher-suite", format!("`{suite}` is not a cipher suite"))
+                    .at(&suites.index(index))
+                    .hint("write OpenSSL's name of one for TLS 1.2, such as ECDHE-ECDSA-AES256-GCM-SHA384"),
+            );
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `meltemi explain`: the way of one request, as a page to read or as JSON.
+//!
+//! Translates the folder for the sender, and for one proxy of each destination; the walk says what Envoy would do; [`page`] says it in
+//! words. Must not know Envoy's rules.
+
+mod explanation;
+mod page;
+mod request;
+mod resolve;
+mod rule;
+mod workload;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::bail;
+use bytes::Bytes;
+use meltemi_model::proxy::Proxy;
+use meltemi_names::TypeUrl;
+use meltemi_proto::envoy::config::core::v3::Node;
+use meltemi_views::{Engine, Options};
+use meltemi_walk::Configuration;
+use prost::Message;
+use serde_json::Value;
+
+use self::explanation::Explanation;
+pub(crate) use self::request::{Url, header, method};
+use crate::args::{Color, ExplainArgs, TextOrJson, YamlOrJson};
+use crate::folder::Folder;
+use crate::render;
+
+pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    if let Some(server) = &args.server {
+        bail!(
+            "explain cannot ask the control plane at {server} yet: no page of it gives a proxy's configuration; \
+             give the folder that it serves with --config DIR"
+        );
+    }
+    let folder = Folder::read(&args.config, &args.namespace, args.mesh_config.as_deref())?;
+    let explanation = Explanation::of(&folder, args)?;
+    match args.output {
+        TextOrJson::Json => render::value(&explanation, YamlOrJson::Json)?,
+        TextOrJson::Text => {
+            let coloured = match args.color {
+                Color::Always => true,
+                Color::Never => false,
+                Color::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            };
+            render::text_out(&page::of(&explanation, coloured))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// All that a proxy would be sent.
+fn configuration(engine: &mut Engine, node: &Value) -> anyhow::Result<Configuration> {
+    let node = meltemi_proto::json::from_json("envoy.config.core.v3.Node", node)?;
+    let proxy = Proxy::parse(&Node::decode(node.as_slice())?, false)?;
+    let id = engine.connect(Arc::new(proxy));
+    let view = engine.view(id);
+    let mut configuration = Configuration::default();
+    for type_url in [TypeUrl::Listener, TypeUrl::Route, TypeUrl::Cluster, TypeUrl::Endpoint] {
+        for live in view.all(type_url) {
+            let resource = &live.resource;
+            configuration.add(type_url, resource.name().as_str(), Bytes::from(resource.body().to_vec()));
+        }
+    }
+    Ok(configuration)
+}
+
+/// An engine over the folder. Route configurations come whole.
+fn engine(folder: &Folder) -> Engine {
+    let mut engine = Engine::new(Options { virtual_hosts: false, ..Options::default() });
+    engine.apply(folder.events());
+    engine
+}

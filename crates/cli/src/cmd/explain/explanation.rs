@@ -1,0 +1,215 @@
+//! All that is said of a request: what `-o json` prints, and what the page is written from.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use meltemi_api::{Finding, Severity};
+use meltemi_names::ObjectKey;
+use meltemi_walk::{
+    Action, ClusterWay, Destination, EndpointWay, Handling, Mode, Request, TlsOffer, Way, arrive, mode, walk,
+};
+use serde::Serialize;
+
+use super::request::Scheme;
+use super::resolve::Target;
+use super::rule::{self, RuleOfRoute};
+use super::workload::Workload;
+use super::{configuration, engine};
+use crate::args::ExplainArgs;
+use crate::folder::Folder;
+use crate::proxy_args::InterceptionArg;
+
+/// All that is said of a request.
+#[derive(Serialize)]
+pub(crate) struct Explanation {
+    /// As on the command line.
+    pub(crate) url: String,
+    /// The host in it.
+    pub(crate) host: String,
+    /// Who sends it.
+    pub(crate) from: Workload,
+    /// What is sent.
+    pub(crate) request: Request,
+    /// What its host is.
+    pub(crate) target: Target,
+    /// Its way through the sender's proxy.
+    pub(crate) way: Way,
+    /// Where each route that was looked at is written, in the same order.
+    pub(crate) rules: Vec<RuleOfRoute>,
+    /// Matches before the rule that decides which are for other senders.
+    pub(crate) passed_over: Vec<rule::NotForSender>,
+    /// Objects that clusters come from, where they stand.
+    pub(crate) policies: Vec<rule::Written>,
+    /// For each cluster that may get the request, one of its workloads.
+    pub(crate) receivers: Vec<Receiver>,
+    /// What is worth a look in the objects that were met.
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// A workload that may get the request.
+#[derive(Serialize)]
+pub(crate) struct Receiver {
+    /// The cluster.
+    pub(crate) cluster: String,
+    /// Where it listens.
+    pub(crate) endpoint: String,
+    /// What is known of it; none: nothing.
+    pub(crate) workload: Option<Workload>,
+    /// How much TLS its sidecar would ask for, if it has one.
+    pub(crate) mode: Option<Mode>,
+    /// The request's way through that sidecar.
+    pub(crate) way: Option<Way>,
+    /// Whether its identity is one that the sender accepts; none where the sender does not ask.
+    pub(crate) identity_accepted: Option<bool>,
+}
+
+impl Explanation {
+    pub(crate) fn of(folder: &Folder, args: &ExplainArgs) -> anyhow::Result<Self> {
+        let mut engine = engine(folder);
+        let mut from = Workload::named(engine.mesh(), &args.from.name, &args.from.namespace, &args.labels);
+        from.has_certificate &= !args.without_certificate;
+        let target = Target::of(engine.mesh(), &from.namespace, &args.url.host, args.url.port);
+        let request = request(args, &target);
+        let interception = match args.interception {
+            InterceptionArg::Redirect => "REDIRECT",
+            InterceptionArg::None => "NONE",
+        };
+        let sent = configuration(&mut engine, &from.node(interception))?;
+        let way = walk(&sent, &request)?;
+        let (rules, passed_over) =
+            rule::of_routes(&way, engine.mesh(), &from, args.url.port, folder.places());
+        let policies = rule::of_clusters(&way, folder.places());
+        let mut receivers: Vec<Receiver> = Vec::new();
+        for cluster in clusters(&way) {
+            if let Some(endpoint) = first(cluster) {
+                receivers.push(receiver(&mut engine, cluster, endpoint, &from, &sent_on(&request, &way))?);
+            }
+        }
+        let met: BTreeSet<&ObjectKey> = rules
+            .iter()
+            .filter_map(|rule| rule.written.as_ref())
+            .chain(&policies)
+            .map(|written| &written.key)
+            .chain(target.service.iter().map(|service| &service.key))
+            .chain(receivers.iter().filter_map(|receiver| receiver.workload.as_ref()?.key.as_ref()))
+            .collect();
+        let findings = folder
+            .findings()
+            .into_iter()
+            .filter(|finding| finding.severity != Severity::Info)
+            .filter(|finding| finding.key.as_ref().is_some_and(|key| met.contains(key)))
+            .collect();
+        let (url, host) = (args.url.text.clone(), args.url.host.clone());
+        Ok(Self { url, host, from, request, target, way, rules, passed_over, policies, receivers, findings })
+    }
+}
+
+fn request(args: &ExplainArgs, target: &Target) -> Request {
+    // Without redirection the sender connects to its own proxy.
+    let address = match args.interception {
+        InterceptionArg::Redirect => target.address,
+        InterceptionArg::None => Some(std::net::Ipv4Addr::LOCALHOST.into()),
+    };
+    let destination = Destination { address, port: args.url.port };
+    let mut request = Request::new(&args.method, &args.url.authority(), &args.url.path, destination);
+    for (name, value) in &args.headers {
+        if name == "host" {
+            request.authority.clone_from(value);
+        } else {
+            request.headers.push((name.clone(), value.clone()));
+        }
+    }
+    if args.url.scheme != Scheme::Http {
+        request.http = false;
+    }
+    if args.url.scheme == Scheme::Https {
+        let by_name = args.url.host.parse::<std::net::IpAddr>().is_err();
+        "https".clone_into(&mut request.scheme);
+        request.tls = Some(TlsOffer {
+            server_name: by_name.then(|| args.url.host.clone()),
+            protocols: vec!["h2".to_owned(), "http/1.1".to_owned()],
+            identity: None,
+        });
+    }
+    request
+}
+
+/// The clusters that the request may go to, mirrors apart.
+pub(super) fn clusters(way: &Way) -> Vec<&ClusterWay> {
+    match &way.handling {
+        Some(Handling::Http(http)) => match http.route.as_ref().map(|route| &route.action) {
+            Some(Action::Forward(forward)) => forward.destinations.iter().map(|to| &to.cluster).collect(),
+            _ => Vec::new(),
+        },
+        Some(Handling::Tcp(tcp)) => tcp.destinations.iter().map(|to| &to.cluster).collect(),
+        None => Vec::new(),
+    }
+}
+
+/// The endpoint that most requests go to; of those with as many, the first.
+fn first(cluster: &ClusterWay) -> Option<&EndpointWay> {
+    let share = |endpoint: &EndpointWay| endpoint.share.map_or(100.0, |share| share.0);
+    let taking = cluster.endpoints.iter().filter(|endpoint| share(endpoint) > 0.0);
+    taking.fold(None, |best: Option<&EndpointWay>, endpoint| match best {
+        Some(best) if share(best) >= share(endpoint) => Some(best),
+        _ => Some(endpoint),
+    })
+}
+
+/// The request as the sender's proxy sends it on: with the ALPN that its filter asks for, where one does.
+struct SentOn<'a> {
+    request: &'a Request,
+    protocols: Option<&'a Vec<String>>,
+}
+
+fn sent_on<'a>(request: &'a Request, way: &'a Way) -> SentOn<'a> {
+    let protocols = match &way.handling {
+        Some(Handling::Tcp(tcp)) => tcp.application_protocols.as_ref(),
+        _ => None,
+    };
+    SentOn { request, protocols }
+}
+
+fn receiver(
+    engine: &mut meltemi_views::Engine,
+    cluster: &ClusterWay,
+    endpoint: &EndpointWay,
+    from: &Workload,
+    &SentOn { request, protocols }: &SentOn<'_>,
+) -> anyhow::Result<Receiver> {
+    let mut receiver = Receiver {
+        cluster: cluster.name.clone(),
+        endpoint: endpoint.address.clone(),
+        workload: None,
+        mode: None,
+        way: None,
+        identity_accepted: None,
+    };
+    let Ok(address) = endpoint.address.parse::<SocketAddr>() else { return Ok(receiver) };
+    let Some(workload) = Workload::at(engine.mesh(), address.ip(), address.port()) else {
+        return Ok(receiver);
+    };
+    let own = configuration(engine, &workload.node("REDIRECT"))?;
+    let destination = Destination { address: Some(address.ip()), port: address.port() };
+    receiver.mode = mode(&own, destination)?;
+    let mut offer = endpoint.socket.offer(Some(&from.identity));
+    if let (Some(offer), Some(protocols)) = (&mut offer, protocols) {
+        offer.protocols.clone_from(protocols);
+    }
+    let offer = offer.or_else(|| request.tls.clone());
+    let arriving = Request {
+        destination,
+        tls: offer,
+        http2: cluster.protocol == "http2" || (cluster.protocol == "as_client" && request.http2),
+        ..request.clone()
+    };
+    receiver.way = Some(arrive(&own, &arriving)?);
+    if let meltemi_walk::UpstreamSocket::Tls { settings, .. } = &endpoint.socket
+        && !settings.accepts.is_empty()
+    {
+        let holds = settings.accepts.iter().any(|name| name.wanted.holds(&workload.identity) == Some(true));
+        receiver.identity_accepted = Some(holds);
+    }
+    receiver.workload = Some(workload);
+    Ok(receiver)
+}

@@ -1,0 +1,131 @@
+//! Where what the walk met is written: routes in their VirtualServices, clusters' policies in their DestinationRules.
+
+use meltemi_api::{FieldPath, Spec};
+use meltemi_model::Mesh;
+use meltemi_names::{Kind, Namespace, ObjectKey, Port};
+use meltemi_sources::PlaceIndex;
+use meltemi_translate::route::{PassedOver, Written as Place, passed_over, written};
+use meltemi_walk::{Handling, RouteTried, Way};
+use serde::Serialize;
+
+use super::explanation::clusters;
+use super::workload::Workload;
+
+/// What a route is made from.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RuleOfRoute {
+    /// Its place in the virtual host.
+    pub(crate) route: usize,
+    /// Where it is written; none: it is made by itself, for a service without rules or for hosts that nobody knows.
+    pub(crate) written: Option<Written>,
+}
+
+/// A match that is no route for this sender, and stands before the rule that takes the request.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct NotForSender {
+    pub(crate) written: Written,
+    /// The route that it would stand before, by its place in the virtual host.
+    pub(crate) before: usize,
+    pub(crate) reason: PassedOver,
+}
+
+/// A part of an object.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Written {
+    pub(crate) kind: &'static str,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    /// The field, from the object's root; empty: the object as a whole.
+    pub(crate) field: String,
+    /// None for an object that comes from no file.
+    pub(crate) place: Option<meltemi_api::Place>,
+    #[serde(skip)]
+    pub(crate) key: ObjectKey,
+}
+
+impl Written {
+    pub(super) fn new(key: ObjectKey, field: &FieldPath, places: &PlaceIndex) -> Self {
+        let place = if field.segments().is_empty() {
+            places.of(&key).and_then(meltemi_api::Places::start)
+        } else {
+            places.place(&key, field)
+        };
+        Self {
+            kind: key.kind.as_str(),
+            namespace: key.namespace.to_string(),
+            name: key.name.to_string(),
+            field: field.to_string(),
+            place,
+            key,
+        }
+    }
+}
+
+/// For each route that was looked at; and what was passed over before the last of them.
+pub(super) fn of_routes(
+    way: &Way,
+    mesh: &Mesh,
+    from: &Workload,
+    port: u16,
+    places: &PlaceIndex,
+) -> (Vec<RuleOfRoute>, Vec<NotForSender>) {
+    let Some(Handling::Http(http)) = &way.handling else { return Default::default() };
+    let namespace = Namespace::from(from.namespace.as_str());
+    let found = |tried: &RouteTried| {
+        let key = object(tried.object.as_deref()?)?;
+        let Spec::VirtualService(service) = &mesh.object(&key)?.spec else { return None };
+        Some((key, service, Port::new(port.into())?))
+    };
+    let place = |tried: &RouteTried| {
+        let (key, service, port) = found(tried)?;
+        let own = *written(service, port, &namespace, &from.labels).get(tried.index)?;
+        Some((own, Written::new(key, &field(own), places)))
+    };
+    let rules: Vec<(usize, Option<(Place, Written)>)> =
+        http.tried.iter().map(|tried| (tried.index, place(tried))).collect();
+    let mut passed = Vec::new();
+    if let Some(tried) = http.tried.last()
+        && let Some((key, service, port)) = found(tried)
+    {
+        let last =
+            rules.last().and_then(|(_, rule)| rule.as_ref()).filter(|_| tried.matched).map(|(own, _)| *own);
+        let routes = written(service, port, &namespace, &from.labels);
+        let all = passed_over(service, port, &namespace, &from.labels).into_iter();
+        passed.extend(all.filter(|(own, _)| last.is_none_or(|last| *own < last)).map(|(own, reason)| {
+            let before = routes.iter().filter(|route| **route < own).count();
+            NotForSender { written: Written::new(key.clone(), &field(own), places), before, reason }
+        }));
+    }
+    let rules = rules
+        .into_iter()
+        .map(|(route, rule)| RuleOfRoute { route, written: rule.map(|(_, written)| written) })
+        .collect();
+    (rules, passed)
+}
+
+fn field(place: Place) -> FieldPath {
+    let field = FieldPath::of(&["spec", "http"]).index(place.rule);
+    match place.matching {
+        Some(matching) => field.key("match").index(matching),
+        None => field,
+    }
+}
+
+/// The DestinationRules of the clusters that the request may go to, each once.
+pub(super) fn of_clusters(way: &Way, places: &PlaceIndex) -> Vec<Written> {
+    let mut found: Vec<Written> = Vec::new();
+    for cluster in clusters(way) {
+        let Some(key) = cluster.object.as_deref().and_then(object) else { continue };
+        if !found.iter().any(|written| written.key == key) {
+            found.push(Written::new(key, &FieldPath::root(), places));
+        }
+    }
+    found
+}
+
+/// The object of a path at the API server, `/apis/<group>/<version>/namespaces/<ns>/<kind>/<name>` as Istio writes them.
+pub(super) fn object(path: &str) -> Option<ObjectKey> {
+    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let ["apis", _, _, "namespaces", namespace, kind, name] = parts[..] else { return None };
+    Some(ObjectKey::new(Kind::parse(&kind.replace('-', ""))?, namespace, name))
+}

@@ -1,0 +1,95 @@
+//! Which TLS a cluster's connections speak: what a rule says, else mutual TLS to those endpoints that take it (Istio: core/cluster_tls.go,
+//! pilot/pkg/xds/endpoints/mtls_checker.go).
+
+use std::sync::Arc;
+
+use meltemi_api::destination_rule::{ClientTls, TlsMode};
+use meltemi_model::endpoints::{IdentitiesOf, TakeTls, WhoTakesTls};
+use meltemi_model::peer::{Mode, NamespaceMode};
+use meltemi_model::read::Read;
+use meltemi_model::rule::Policy;
+use meltemi_model::service::ServiceShape;
+use meltemi_names::Port;
+use meltemi_proto::envoy::config::cluster::v3::Cluster;
+use meltemi_proto::envoy::config::cluster::v3::cluster::TransportSocketMatch;
+use meltemi_proto::envoy::config::core::v3::TransportSocket;
+use meltemi_proto::google::protobuf::Struct;
+
+use super::ClusterSettingsAnswer;
+use crate::metadata::text;
+use crate::tls::upstream::{self, Spoken};
+use crate::tls::{MeshTls, raw_buffer};
+
+/// Whether a policy leaves it to the mesh's own certificates how connections are encrypted. Where it does not, it makes no difference
+/// whether the caller has some.
+pub(crate) fn is_of_mesh(policy: &Policy) -> bool {
+    policy.tls.as_ref().is_none_or(|tls| tls.mode == TlsMode::IstioMutual)
+}
+
+/// The files that a policy names for TLS that is not the mesh's own.
+pub(super) fn files(policy: &Policy) -> Option<&ClientTls> {
+    let tls = policy.tls.as_ref()?;
+    let by_files = matches!(tls.mode, TlsMode::Simple | TlsMode::Mutual) && tls.credential_name.is_none();
+    by_files.then_some(tls)
+}
+
+/// A cluster's connections.
+pub(super) struct Connections<'a> {
+    pub(super) shape: &'a ServiceShape,
+    pub(super) port: Port,
+    pub(super) subset: Option<&'a Arc<str>>,
+    pub(super) policy: &'a Policy,
+    /// The caller has the mesh's certificates.
+    pub(super) certificates: bool,
+    pub(super) spoken: Spoken,
+}
+
+/// Writes into a cluster what its connections speak.
+pub(super) fn apply(
+    read: &Read<'_>,
+    settings: &ClusterSettingsAnswer,
+    connections: &Connections<'_>,
+    cluster: &mut Cluster,
+) {
+    let Connections { shape, port, policy, spoken, .. } = *connections;
+    if let Some(tls) = files(policy) {
+        cluster.transport_socket = Some(upstream::by_files(tls, spoken));
+        return;
+    }
+    if !connections.certificates || !is_of_mesh(policy) {
+        return;
+    }
+    if let Some(tls) = &policy.tls {
+        cluster.transport_socket = Some(mutual(read, connections, Some(tls)));
+        return;
+    }
+    let refused = || read.ask(NamespaceMode(shape.key.namespace.clone())).mode == Mode::Disable;
+    if !settings.auto_mtls || refused() {
+        return;
+    }
+    if cluster.eds_cluster_config.is_some() {
+        cluster.transport_socket_matches = vec![
+            matching("tlsMode-istio", &[("tlsMode", "istio")], mutual(read, connections, None)),
+            matching("tlsMode-disabled", &[], raw_buffer()),
+        ];
+    } else if *read.ask(WhoTakesTls { service: shape.key.clone(), port }) == TakeTls::All {
+        // Envoy knows nothing of the address that is called but the address: all take it, or none is asked.
+        cluster.transport_socket = Some(mutual(read, connections, None));
+    }
+}
+
+fn mutual(read: &Read<'_>, connections: &Connections<'_>, written: Option<&ClientTls>) -> TransportSocket {
+    let Connections { shape, port, subset, spoken, .. } = *connections;
+    let identities = read.ask(IdentitiesOf(shape.key.clone()));
+    let sni = upstream::sni(port, subset.map(|subset| &**subset), &shape.host);
+    upstream::mutual(&read.ask(MeshTls), written, &identities, sni, spoken)
+}
+
+fn matching(name: &str, labels: &[(&str, &str)], socket: TransportSocket) -> TransportSocketMatch {
+    let fields = labels.iter().map(|(key, value)| ((*key).to_owned(), text(*value))).collect();
+    TransportSocketMatch {
+        name: name.to_owned(),
+        r#match: Some(Struct { fields }),
+        transport_socket: Some(socket),
+    }
+}

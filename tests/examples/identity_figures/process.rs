@@ -1,0 +1,98 @@
+//! A control plane with an authority, as a process of its own; and what a process uses.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use meltemi_tests::live::{Addresses, Server, free_port};
+use tempfile::TempDir;
+
+/// The control plane, over a mesh of one service with two subsets.
+pub(crate) struct Plane {
+    pub(crate) server: Server,
+    pub(crate) folder: TempDir,
+    pub(crate) state: TempDir,
+    /// The port of the service.
+    pub(crate) port: u16,
+}
+
+impl Plane {
+    pub(crate) async fn start() -> Result<Self> {
+        let (folder, state) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let port = free_port()?;
+        std::fs::write(folder.path().join("service.yaml"), service(port))?;
+        std::fs::write(folder.path().join("route.yaml"), route(1))?;
+        let (mesh, keys) = (folder.path().display().to_string(), state.path().display().to_string());
+        let addresses = Addresses::free([127, 0, 0, 1].into())?;
+        let server = Server::launch(&["--config", &mesh, "--state-dir", &keys], addresses).await?;
+        let server = server.when_ready().await?;
+        server.says(&["the TLS port has a new certificate"]).await?;
+        Ok(Self { server, folder, state, port })
+    }
+
+    pub(crate) fn pid(&self) -> Result<u32> {
+        self.server.pid().context("the control plane has ended")
+    }
+
+    /// Saves the route with that weight.
+    pub(crate) fn save(&self, weight: u64) -> Result<()> {
+        let draft = self.folder.path().join(".draft");
+        std::fs::write(&draft, route(weight))?;
+        Ok(std::fs::rename(&draft, self.folder.path().join("route.yaml"))?)
+    }
+}
+
+fn service(port: u16) -> String {
+    format!(
+        "apiVersion: v1
+kind: Service
+metadata: {{name: reviews, namespace: shop}}
+spec:
+  clusterIP: 10.96.0.10
+  selector: {{app: reviews}}
+  ports: [{{name: http, port: {port}, targetPort: 9080}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: reviews, namespace: shop}}
+spec:
+  host: reviews
+  subsets: [{{name: v1, labels: {{version: v1}}}}, {{name: v2, labels: {{version: v2}}}}]
+"
+    )
+}
+
+fn route(weight: u64) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: reviews, namespace: shop}}
+spec:
+  hosts: [reviews]
+  http:
+  - route:
+    - {{destination: {{host: reviews, subset: v1}}, weight: {}}}
+    - {{destination: {{host: reviews, subset: v2}}, weight: {weight}}}
+",
+        100 - weight
+    )
+}
+
+/// Resident memory, in MB.
+pub(crate) fn resident(pid: u32) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes / 1024.0)
+}
+
+/// What a process has used of processors, its threads that have ended left out.
+pub(crate) fn cpu(pid: u32) -> Result<Duration> {
+    let mut nanos = 0;
+    for task in std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task"))? {
+        // A thread may end meanwhile.
+        let text = std::fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+        nanos += text.split_whitespace().next().and_then(|time| time.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(nanos))
+}

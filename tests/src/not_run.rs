@@ -1,0 +1,40 @@
+//! Tests that cannot run here: told with the reason, counted in a total of their own, and never counted as passed.
+//!
+//! Start at [`run`]. `cargo xtask test` names a file in [`LIST`], to which each test program adds a line, and prints the total.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+
+use libtest_mimic::{Arguments, Conclusion, Trial};
+
+/// The variable that names the file: one line for each program, `COUNT PROGRAM: REASON`.
+pub const LIST: &str = "MELTEMI_NOT_RUN";
+
+/// Runs the tests. Those that are marked as ignored lack what `reason` says.
+#[allow(clippy::print_stderr, reason = "the output of a test program is for its reader")]
+pub fn run(arguments: &Arguments, trials: Vec<Trial>, reason: Option<&str>) -> Conclusion {
+    let conclusion = libtest_mimic::run(arguments, trials);
+    // What a filter leaves out does not count.
+    if let Some(reason) = reason.filter(|_| conclusion.num_ignored > 0) {
+        // In one line, whatever the reason is made of.
+        let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+        let line = format!("{} {}: {reason}\n", conclusion.num_ignored, program());
+        eprintln!("NOT RUN: {line}");
+        if let Some(list) = std::env::var_os(LIST).filter(|path| !path.is_empty()) {
+            // In one go: programs may run beside each other.
+            let added = OpenOptions::new().create(true).append(true).open(&list);
+            if let Err(error) = added.and_then(|mut file| file.write_all(line.as_bytes())) {
+                eprintln!("{}: {error}", list.display());
+            }
+        }
+    }
+    conclusion
+}
+
+/// The name of this program; cargo adds a hash to it.
+fn program() -> String {
+    let path = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&path).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    name.rsplit_once('-').map_or(name.clone(), |(name, _)| name.to_owned())
+}

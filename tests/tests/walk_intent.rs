@@ -1,0 +1,240 @@
+//! What users of the golden cases and of the examples want, asserted on the way of a request: one line a request, written by hand.
+//!
+//! The expected end is written as `90% v1, 10% v2` (subsets, or the host where there is none), `503 direct_response`, `301 LOCATION`.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use meltemi_model::Event;
+use meltemi_names::TypeUrl;
+use meltemi_tests::mesh;
+use meltemi_views::{Engine, Options};
+use meltemi_walk::{
+    Action, Configuration, Destination, EndpointWay, Forward, Handling, Request, Seen, Way, walk,
+};
+
+/// Names and values.
+type Pairs = &'static [(&'static str, &'static str)];
+
+/// A golden case, the sender's labels, what is asked for, with which headers, and how it ends.
+type Row = (&'static str, Pairs, &'static str, Pairs, &'static str);
+
+/// The objects of a file or a folder under the top of the repository.
+fn events(path: &str) -> Result<Vec<Event>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    let files = if path.is_dir() {
+        std::fs::read_dir(&path)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?
+    } else {
+        vec![path.clone()]
+    };
+    let mut events = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let parsed = meltemi_api::parse(&text, "input.yaml", "default");
+        let objects = parsed.documents.iter().filter_map(|document| document.object.clone());
+        events.extend(objects.map(|object| Event::Upsert(std::sync::Arc::new(object))));
+    }
+    Ok(events)
+}
+
+/// The way of a request of the sidecar `client.default` with these labels, `METHOD http://HOST[:PORT]/PATH`, and headers.
+fn way(inputs: &[&str], labels: &[(&str, &str)], asked: &str, headers: &[(&str, &str)]) -> Result<Way> {
+    let mut engine = Engine::new(Options { virtual_hosts: false, ..Options::default() });
+    for input in inputs {
+        engine.apply(events(input)?);
+    }
+    let client = engine.connect(mesh::proxy("client.default", labels, "REDIRECT", false));
+    let view = engine.view(client);
+    let mut configuration = Configuration::default();
+    for type_url in [TypeUrl::Listener, TypeUrl::Route, TypeUrl::Cluster, TypeUrl::Endpoint] {
+        for live in view.all(type_url) {
+            let resource = &live.resource;
+            configuration.add(type_url, resource.name().as_str(), resource.body().to_vec());
+        }
+    }
+    let (method, url) = asked.split_once(" http://").context("METHOD http://...")?;
+    let (authority, path) = url.split_once('/').context("a path")?;
+    let port = authority.split_once(':').map_or(Ok(80), |(_, port)| port.parse())?;
+    // These services have no address: any that is no other's will do.
+    let destination = Destination { address: None, port };
+    let mut request = Request::new(method, authority, &format!("/{path}"), destination);
+    let own = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    request.headers = own.collect();
+    Ok(walk(&configuration, &request)?)
+}
+
+fn action(way: &Way) -> Option<&Action> {
+    match &way.handling {
+        Some(Handling::Http(http)) => http.route.as_ref().map(|route| &route.action),
+        _ => None,
+    }
+}
+
+fn forward(way: &Way) -> Result<&Forward> {
+    match action(way) {
+        Some(Action::Forward(forward)) => Ok(forward),
+        other => anyhow::bail!("it is not sent on: {other:?}"),
+    }
+}
+
+fn end(way: &Way) -> String {
+    let ends = way.seen.iter().map(|part| {
+        let end = match (&part.seen, action(way)) {
+            (Seen::Status { status, .. }, Some(Action::Redirect { location, .. })) => {
+                format!("{status} {location}")
+            }
+            (Seen::Status { status, cause, .. }, _) => {
+                let cause = serde_json::to_value(cause).unwrap_or_default();
+                format!("{status} {}", cause.as_str().unwrap_or_default())
+            }
+            (Seen::Endpoint { cluster }, _) => match cluster.split('|').collect::<Vec<_>>()[..] {
+                [_, _, "", host] => host.trim_end_matches(".default.svc.cluster.local").to_owned(),
+                [_, _, subset, _] => subset.to_owned(),
+                _ => cluster.clone(),
+            },
+            (other, _) => format!("{other:?}"),
+        };
+        if part.share.is_all() { end } else { format!("{}% {end}", part.share.0) }
+    });
+    ends.collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn requests_end_where_the_users_of_the_golden_cases_want() -> Result<()> {
+    const NONE: Pairs = &[];
+    const CLIENT: Pairs = &[("app", "client")];
+    const BETA: Pairs = &[("app", "client"), ("team", "beta")];
+    let rows: &[Row] = &[
+        ("canary-90-10", CLIENT, "GET http://myapp/", NONE, "90% v1, 10% v2"),
+        ("canary-90-10", CLIENT, "GET http://myapp.default.svc.cluster.local/", NONE, "90% v1, 10% v2"),
+        ("weights-not-100", CLIENT, "GET http://myapp/", NONE, "75% v1, 25% v2"),
+        ("canary-by-header", CLIENT, "GET http://myapp/", NONE, "v1"),
+        ("canary-by-header", CLIENT, "GET http://myapp/", &[("x-canary", "true")], "v2"),
+        ("canary-by-header", CLIENT, "GET http://myapp/", &[("x-canary", "yes")], "v1"),
+        ("ab-by-query", CLIENT, "GET http://myapp/?version=b&flag", NONE, "v2"),
+        ("ab-by-query", CLIENT, "GET http://myapp/?version=b", NONE, "v1"),
+        ("ab-by-user-regex", CLIENT, "GET http://myapp/", &[("user", "user-123")], "v2"),
+        ("ab-by-user-regex", CLIENT, "GET http://myapp/", &[("user", "user-12345")], "v1"),
+        ("ab-by-cookie-regex", CLIENT, "GET http://myapp/", &[("cookie", "a=1; group=b")], "v2"),
+        ("ab-by-cookie-regex", CLIENT, "GET http://myapp/", &[("cookie", "group=a")], "v1"),
+        ("blue-green", CLIENT, "GET http://myapp/", NONE, "green"),
+        ("direct-response", CLIENT, "GET http://myapp/", NONE, "503 direct_response"),
+        ("fault-abort", CLIENT, "GET http://myapp/", &[("x-test", "chaos")], "503 fault_abort"),
+        ("fault-abort", CLIENT, "GET http://myapp/", NONE, "myapp"),
+        ("redirect-https", CLIENT, "GET http://myapp/old/1?q", NONE, "308 http://shop.example.com/new?q"),
+        ("redirect-https", CLIENT, "GET http://myapp/x?q", NONE, "301 https://myapp/x?q"),
+        ("method-and-authority", CLIENT, "POST http://myapp/", NONE, "v2"),
+        ("method-and-authority", CLIENT, "GET http://myapp/", NONE, "v1"),
+        ("matches-are-alternatives", CLIENT, "GET http://myapp/api/x", NONE, "v2"),
+        ("matches-are-alternatives", CLIENT, "GET http://myapp/", &[("x-api", "")], "v2"),
+        ("matches-are-alternatives", CLIENT, "GET http://myapp/never", NONE, "v1"),
+        ("missing-subset", CLIENT, "GET http://myapp/", NONE, "503 unknown_cluster"),
+        ("source-labels", BETA, "GET http://myapp/", NONE, "v2"),
+        ("source-labels", CLIENT, "GET http://myapp/", NONE, "v1"),
+        ("external-name-alias", CLIENT, "GET http://shop/", NONE, "myapp"),
+        ("registry-only", CLIENT, "GET http://myapp/", NONE, "myapp"),
+        ("registry-only", CLIENT, "GET http://elsewhere.example/", NONE, "502 direct_response"),
+        ("rewrite-prefix", CLIENT, "GET http://myapp/shop/a", NONE, "myapp"),
+        ("rewrite-prefix", CLIENT, "GET http://myapp/other", NONE, "404 no_route"),
+        ("wildcard-host", CLIENT, "GET http://web/", NONE, "web"),
+    ];
+    let mut wrong = Vec::new();
+    for (case, labels, asked, headers, expected) in rows {
+        let way = way(&[&format!("tests/golden/{case}/input.yaml")], labels, asked, headers)?;
+        ensure!(way.unread.is_empty(), "{case}: {:?}", way.unread);
+        if end(&way) != *expected {
+            wrong.push(format!("{case}: {asked} {headers:?}: {} instead of {expected}", end(&way)));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn the_examples_do_what_their_comments_say() -> Result<()> {
+    let canary = |asked| way(&["examples/canary"], &[("app", "client")], asked, &[]);
+    assert_eq!(end(&canary("GET http://myapp:8000/")?), "90% v1, 10% v2");
+    let app = ["examples/canary/app.yaml", "examples/canary/endpoints-local.yaml"];
+    let strategy = |name: &str, asked: &str, headers: &[(&str, &str)]| {
+        let inputs = [app[0], app[1], name];
+        way(&inputs, &[("app", "client")], asked, headers)
+    };
+    let ab = "examples/strategies/ab-test.yaml";
+    for (asked, headers, expected) in [
+        ("GET http://myapp:8000/", &[("x-user", "user-123")][..], "v2"),
+        ("GET http://myapp:8000/", &[("cookie", "a=1; group=b")], "v2"),
+        ("GET http://myapp:8000/?version=b", &[], "v2"),
+        ("GET http://myapp:8000/", &[("x-user", "somebody")], "v1"),
+    ] {
+        assert_eq!(end(&strategy(ab, asked, headers)?), expected, "{asked} {headers:?}");
+    }
+    let blue = strategy("examples/strategies/blue-green.yaml", "GET http://myapp:8000/", &[])?;
+    assert_eq!(end(&blue), "blue");
+    let mirror = strategy("examples/strategies/mirror.yaml", "GET http://myapp:8000/", &[])?;
+    assert_eq!(end(&mirror), "v1");
+    let copies = &forward(&mirror)?.mirrors;
+    assert_eq!((copies.len(), copies[0].cluster.subset.as_deref()), (1, Some("v2")));
+    assert!(copies[0].share.is_all());
+    Ok(())
+}
+
+fn plain(case: &str, asked: &str) -> Result<Way> {
+    way(&[&format!("tests/golden/{case}/input.yaml")], &[("app", "client")], asked, &[])
+}
+
+#[test]
+fn timeouts_retries_rewrites_copies_and_hashes_are_those_that_are_written() -> Result<()> {
+    let slow = plain("timeout-and-retries", "GET http://myapp/slow")?;
+    assert_eq!(forward(&slow)?.timeout_ms, None);
+    let usual = plain("timeout-and-retries", "GET http://myapp/")?;
+    let retry = forward(&usual)?.retry.as_ref().context("retries")?;
+    assert_eq!(
+        (forward(&usual)?.timeout_ms, retry.attempts, retry.per_try_timeout_ms),
+        (Some(2000), 3, Some(500))
+    );
+    assert_eq!(forward(&plain("no-retries", "GET http://myapp/")?)?.retry, None);
+    let by_code = plain("retry-on-codes", "GET http://myapp/")?;
+    assert_eq!(forward(&by_code)?.retry.as_ref().context("retries")?.statuses, [503, 429]);
+    let rewritten = plain("rewrite-prefix", "GET http://myapp/shop/a?b")?;
+    let forward_of = forward(&rewritten)?;
+    assert_eq!(
+        (forward_of.path.as_deref(), forward_of.authority.as_deref()),
+        (Some("/a?b"), Some("shop.internal"))
+    );
+    let copied = plain("mirror-percentage", "GET http://myapp/")?;
+    assert_eq!(forward(&copied)?.mirrors[0].share.0, 0.5);
+    let hashed = plain("consistent-hash-header", "GET http://myapp/")?;
+    assert_eq!(forward(&hashed)?.hashed_by, ["header x-user"]);
+    assert_eq!(forward(&hashed)?.destinations[0].cluster.balancing, "ring_hash");
+    let changed = plain("header-operations", "GET http://myapp/")?;
+    let own = &forward(&changed)?.destinations[1].response_headers;
+    assert_eq!((own[0].name.as_str(), own[0].value.as_deref()), ("x-version", Some("v2")));
+    Ok(())
+}
+
+#[test]
+fn each_endpoint_is_spoken_to_in_the_mode_that_it_takes() -> Result<()> {
+    let way = {
+        let mut engine = Engine::new(Options { virtual_hosts: false, ..Options::default() });
+        engine.apply(events("tests/golden/auto-mtls/input.yaml")?);
+        let mut proxy = (*mesh::proxy("client.default", &[("app", "client")], "REDIRECT", false)).clone();
+        proxy.has_certificates = true;
+        let client = engine.connect(proxy.into());
+        let view = engine.view(client);
+        let mut configuration = Configuration::default();
+        for type_url in [TypeUrl::Listener, TypeUrl::Route, TypeUrl::Cluster, TypeUrl::Endpoint] {
+            for live in view.all(type_url) {
+                let resource = &live.resource;
+                configuration.add(type_url, resource.name().as_str(), resource.body().to_vec());
+            }
+        }
+        let destination = Destination { address: None, port: 80 };
+        walk(&configuration, &Request::new("GET", "myapp", "/", destination))?
+    };
+    let cluster = &forward(&way)?.destinations[0].cluster;
+    let mutual = |endpoint: &EndpointWay| (endpoint.address.clone(), endpoint.socket.is_mutual());
+    let all: Vec<(String, bool)> = cluster.endpoints.iter().map(mutual).collect();
+    let expected = [("10.1.0.1:8080", true), ("10.1.0.2:8080", false), ("10.1.0.3:8080", false)];
+    assert_eq!(all, expected.map(|(address, mutual)| (address.to_owned(), mutual)));
+    Ok(())
+}
