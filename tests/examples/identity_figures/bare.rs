@@ -16,7 +16,7 @@ use x509_parser::prelude::FromDer;
 
 const KEYS: &[(&str, &[&str], &dyn VerificationAlgorithm)] = &[
     ("P-256", &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], &signature::ECDSA_P256_SHA256_ASN1),
-    ("P-384", &["ec", "-pkeyopt", "ec_paramgen_curve:P-384"], &signature::ECDSA_P384_SHA384_ASN1),
+    ("P-384", &["ec", "-pkeyopt", "ec_paramgen_curve:P-384", "-sha384"], &signature::ECDSA_P384_SHA384_ASN1),
     ("Ed25519", &["ed25519"], &signature::ED25519),
     ("RSA-2048", &["rsa:2048"], &signature::RSA_PKCS1_2048_8192_SHA256),
     ("RSA-4096", &["rsa:4096"], &signature::RSA_PKCS1_2048_8192_SHA256),

@@ -1,6 +1,5 @@
 //! A control plane with an authority, as a process of its own; and what a process uses.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -86,13 +85,13 @@ pub(crate) fn resident(pid: u32) -> Result<f64> {
     Ok(kilobytes / 1024.0)
 }
 
-/// What a process has used of processors, its threads that have ended left out.
+/// What a process has used of processors, threads that have ended among it; in steps of 10 ms.
 pub(crate) fn cpu(pid: u32) -> Result<Duration> {
-    let mut nanos = 0;
-    for task in std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task"))? {
-        // A thread may end meanwhile.
-        let text = std::fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
-        nanos += text.split_whitespace().next().and_then(|time| time.parse::<u64>().ok()).unwrap_or(0);
-    }
-    Ok(Duration::from_nanos(nanos))
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name, in parentheses, may hold anything; after it come the third field and the others (proc(5)).
+    let (_, fields) = stat.rsplit_once(')').context("no name")?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let ticks: u64 = ticks.sum::<Result<_, _>>()?;
+    // Linux counts a hundred a second towards programs, on every machine.
+    Ok(Duration::from_millis(10 * ticks))
 }

@@ -91,7 +91,7 @@ impl Mesh {
             self.server.insert(Server::launch(&arguments, self.addresses).await?.when_ready().await?);
         // What signs is there a moment after the mesh is, and what is trusted is published with it.
         let roots = self.state.path().join(ROOTS);
-        until("the roots are published", async || Ok(drop(std::fs::metadata(&roots)?)))
+        until("the roots are published", async || Ok(std::fs::read(&roots)?))
             .await
             .with_context(|| server.log())?;
         Ok(())
@@ -160,7 +160,7 @@ impl Mesh {
         let token = format!("Bearer {}", self.token(account, Duration::from_secs(3600)).await?);
         let name = self.secure().ip().to_string();
         let client = Client::connect(self.secure(), &self.roots()?, &name, None).await?;
-        Ok(client.hold(Peer { authorization: Some(&token) }, 0).await?)
+        client.hold(Peer { authorization: Some(&token) }, 0).await
     }
 
     /// A pod that no mesh knows.

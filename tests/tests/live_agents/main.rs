@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::Result;
 use libtest_mimic::{Arguments, Trial};
 use meltemi_testkit::netns::available;
+use meltemi_tests::not_run;
 use tokio::runtime::{Builder, Runtime};
 
 use world::{Life, World};
@@ -26,12 +27,8 @@ const LIMIT: Duration = Duration::from_secs(300);
 
 type Test = for<'a> fn(&'a mut World) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
-#[allow(clippy::print_stderr, reason = "the output of a test program is for its reader")]
 fn main() -> Result<()> {
-    let missing = available().err();
-    if let Some(missing) = &missing {
-        eprintln!("\nNOT RUN: the tests of live_agents. {missing:#}\n");
-    }
+    let missing = available().err().map(|missing| format!("{missing:#}"));
     let tests: [(&str, Life, Test); 10] = [
         ("sidecars_talk_by_mutual_tls_with_their_own_names", Life::Calm, |world| Box::pin(wire::seen(world))),
         ("a_servers_certificate_satisfies_openssl_and_webpki", Life::Calm, |world| {
@@ -62,7 +59,7 @@ fn main() -> Result<()> {
     });
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let conclusion = libtest_mimic::run(&arguments, trials.into());
+    let conclusion = not_run::run(&arguments, trials.into(), missing.as_deref());
     shared.end();
     conclusion.exit();
 }

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Trial};
 use meltemi_testkit::http::Load;
 use meltemi_testkit::netns::available;
+use meltemi_tests::not_run;
 
 use pods::{CLIENT, DECLARED, Mesh, OWN, SERVER, SNIFFED, get, policy};
 
@@ -19,12 +20,8 @@ const LIMIT: Duration = Duration::from_secs(240);
 
 type Test = fn() -> Result<()>;
 
-#[allow(clippy::print_stderr, reason = "the output of a test program is for its reader")]
 fn main() {
-    let missing = available().err();
-    if let Some(missing) = &missing {
-        eprintln!("\nNOT RUN: the tests of live_mtls. {missing:#}\n");
-    }
+    let missing = available().err().map(|missing| format!("{missing:#}"));
     let tests: [(&str, Test); 5] = [
         ("under_strict_sidecars_are_let_in_by_their_identity_and_plain_text_is_not", || run(strict())),
         ("on_a_port_that_declares_nothing_http_is_told_from_bytes_under_mutual_tls", || run(sniffed())),
@@ -36,7 +33,7 @@ fn main() {
         Trial::test(name, move || test().map_err(|error| format!("{error:?}").into()))
             .with_ignored_flag(missing.is_some())
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit();
+    not_run::run(&Arguments::from_args(), trials.into(), missing.as_deref()).exit();
 }
 
 fn run(test: impl Future<Output = Result<()>>) -> Result<()> {

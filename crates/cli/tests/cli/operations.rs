@@ -124,6 +124,8 @@ const NO_FINDINGS: &[&str] = &[
     "retriable-status-codes",
     "rollouts-pod-template-hash",
     "sds-grpc",
+    // Istio's control plane, as the API server knows it.
+    "pilot-discovery",
     // How the metadata of Istio's routes and clusters names a kind.
     "destination-rule",
     "virtual-service",
