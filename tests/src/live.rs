@@ -3,6 +3,8 @@
 //! Knows: the command line of `meltemi`, its pages, and how long to wait for them. Must not know: how anything is translated.
 //! Start at [`World`]. Invariant: when [`World::save`] returns, the change is in force at every proxy, as far as it is to be.
 
+pub mod pods;
+pub mod prometheus;
 mod server;
 mod world;
 mod yaml;
@@ -46,6 +48,26 @@ pub fn free_port() -> Result<u16> {
         }
     }
     bail!("no port of {PORTS:?} is free on 127.0.0.1")
+}
+
+/// Asks again until what is asked is so: of a process that is not ours, and says nothing of its own accord.
+///
+/// # Errors
+/// What was wrong at last.
+pub async fn eventually(ask: impl AsyncFn() -> Result<()>) -> Result<()> {
+    let mut last = Ok(());
+    let asking = async {
+        let mut ticks = ticks();
+        loop {
+            ticks.tick().await;
+            last = ask().await;
+            if last.is_ok() {
+                return;
+            }
+        }
+    };
+    drop(tokio::time::timeout(LIMIT, asking).await);
+    last
 }
 
 pub(crate) fn ticks() -> Interval {

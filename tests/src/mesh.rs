@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use meltemi_model::Event;
 use meltemi_model::proxy::Proxy;
-use meltemi_proto::envoy::config::core::v3::Node;
+use meltemi_proto::envoy::config::core::v3::{Extension, Node};
 use meltemi_proto::google::protobuf::{Struct, Value, value};
 use meltemi_views::{Engine, Options};
 
@@ -56,6 +56,8 @@ pub fn proxy_at(ip: &str, id: &str, labels: &[(&str, &str)], interception: &str,
             ip.split(',').next().unwrap_or_default()
         ),
         user_agent_name: "envoy".to_owned(),
+        // As a stock Envoy, which counts traffic.
+        extensions: vec![Extension { name: "envoy.access_loggers.stats".to_owned(), ..Extension::default() }],
         metadata: Some(Struct { fields: fields.into() }),
         ..Node::default()
     };

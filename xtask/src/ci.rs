@@ -168,6 +168,13 @@ pub(crate) fn test(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     if let Some(folder) = kubernetes {
         command.env("KUBEBUILDER_ASSETS", folder);
     }
+    let prometheus = match arguments {
+        [] => tools::prometheus(workspace),
+        _ => tools::prometheus_at_hand(workspace),
+    };
+    if let Some(program) = prometheus {
+        command.env("PROMETHEUS_BIN", program);
+    }
     if arguments.is_empty() {
         // Built once for all: left to itself, a test that runs the program would build it with other features of its dependencies.
         let mut build = workspace.cargo();

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::workspace::Workspace;
 
 /// What every crate above may use; they know no mesh.
-const LEAVES: &[&str] = &["names", "proto", "memo", "catalog"];
+const LEAVES: &[&str] = &["names", "proto", "memo", "catalog", "telemetry"];
 
 /// Everything that serves the product; only those who join things may use all of it.
 const PRODUCT: &[&str] = &["api", "model", "sources", "translate", "views", "walk", "xds", "ca", "admission"];
@@ -21,6 +21,7 @@ const TABLE: &[(&str, &[&[&str]])] = &[
     ("proto", &[&["names"]]),
     ("memo", &[&["names"]]),
     ("catalog", &[&["names"]]),
+    ("telemetry", &[]),
     ("api", &[LEAVES]),
     ("model", &[LEAVES, &["api"]]),
     ("sources", &[LEAVES, &["api", "model"]]),

@@ -6,6 +6,7 @@
 mod envoy;
 mod hash;
 mod kubernetes;
+mod prometheus;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -26,6 +27,9 @@ pub(crate) fn all(workspace: &Workspace) -> Result<()> {
     println!("{}", envoy(workspace)?.display());
     println!("{}", kubernetes(workspace)?.display());
     println!("{}", cargo_deny(workspace)?.display());
+    if let Some(prometheus) = prometheus(workspace) {
+        println!("{}", prometheus.display());
+    }
     namespaces()
 }
 
@@ -56,6 +60,23 @@ pub(crate) fn kubernetes(workspace: &Workspace) -> Result<PathBuf> {
 /// The same where nothing must be built for it.
 pub(crate) fn kubernetes_at_hand(workspace: &Workspace) -> Option<PathBuf> {
     kubernetes::folder_at_hand(workspace)
+}
+
+/// A Prometheus to test with: `PROMETHEUS_BIN`, else the pinned one, fetched if need be. Without one its tests look for `prometheus` in the
+/// search path, and say NOT RUN if there is none: not every machine can have it from where it is pinned.
+pub(crate) fn prometheus(workspace: &Workspace) -> Option<PathBuf> {
+    match prometheus::pinned(&workspace.tools()) {
+        Ok(program) => Some(program),
+        Err(error) => {
+            eprintln!("  no pinned Prometheus, so that of the search path, if any: {error:#}");
+            None
+        }
+    }
+}
+
+/// The same where nothing must be fetched for it.
+pub(crate) fn prometheus_at_hand(workspace: &Workspace) -> Option<PathBuf> {
+    prometheus::at_hand(&workspace.tools())
 }
 
 /// Installs `ip` and `iptables`, which the suite in network namespaces runs, when this is root on a Debian.

@@ -72,8 +72,8 @@ pub struct MeshConfig {
     pub enable_prometheus_merge: Unread,
     /// Not supported yet.
     pub enable_tracing: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub default_providers: not_yet::MeshSetting,
+    /// Who takes what no resource sends elsewhere.
+    pub default_providers: DefaultProviders,
     /// Not supported yet.
     pub extension_providers: not_yet::MeshSetting,
     /// Not supported yet.
@@ -155,7 +155,7 @@ impl Default for MeshConfig {
             default_config: Unread,
             enable_prometheus_merge: Unread,
             enable_tracing: not_yet::MeshSetting::default(),
-            default_providers: not_yet::MeshSetting::default(),
+            default_providers: DefaultProviders::default(),
             extension_providers: not_yet::MeshSetting::default(),
             ingress_class: not_yet::MeshSetting::default(),
             ingress_controller_mode: not_yet::MeshSetting::default(),
@@ -181,6 +181,30 @@ impl Default for MeshConfig {
             ca: not_yet::MeshSetting::default(),
         }
     }
+}
+
+impl MeshConfig {
+    /// Whether proxies count traffic: yes, unless `defaultProviders.metrics` is there and does not list [`PROMETHEUS`]. (Istio's code
+    /// counts nothing without that list, but Istio's chart writes it.)
+    pub fn counts_traffic(&self) -> bool {
+        let providers = self.default_providers.metrics.as_ref();
+        providers.is_none_or(|providers| providers.iter().any(|provider| provider == PROMETHEUS))
+    }
+}
+
+/// The provider of metrics that is there without being defined: proxies count, and whoever wants to scrapes them.
+pub const PROMETHEUS: &str = "prometheus";
+
+/// Who takes what no resource sends elsewhere (Istio's reference: MeshConfig.DefaultProviders).
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DefaultProviders {
+    /// Of metrics; empty: nothing is counted. None: as if it said [`PROMETHEUS`].
+    pub metrics: Option<Vec<String>>,
+    /// Not supported yet.
+    pub tracing: not_yet::MeshSetting,
+    /// Not supported yet.
+    pub access_logging: not_yet::MeshSetting,
 }
 
 /// Reads the text of a mesh configuration that stands at `path` of its object. No configuration when a finding is an error.

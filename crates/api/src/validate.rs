@@ -27,6 +27,7 @@ mod tests;
 
 use crate::field::FieldPath;
 use crate::finding::Finding;
+use crate::mesh_config::PROMETHEUS;
 use crate::value::Duration;
 use crate::{MeshConfig, Object, Spec};
 
@@ -53,6 +54,16 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
         retry::check(retries, &path.key("defaultHttpRetryPolicy"), &mut report);
     }
     report.duration(&path.key("connectTimeout"), Some(mesh.connect_timeout));
+    let metrics = path.key("defaultProviders").key("metrics");
+    for (index, provider) in mesh.default_providers.metrics.iter().flatten().enumerate() {
+        if provider != PROMETHEUS {
+            report.warning(
+                &metrics.index(index),
+                "not-supported-yet",
+                format!("metrics go to no provider but `{PROMETHEUS}`; nothing is sent to `{provider}`"),
+            );
+        }
+    }
     report.trust_domain(&path.key("trustDomain"), &mesh.trust_domain);
     for (index, alias) in mesh.trust_domain_aliases.iter().enumerate() {
         report.trust_domain(&path.key("trustDomainAliases").index(index), alias);

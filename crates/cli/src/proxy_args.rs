@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use clap::{Args, ValueEnum};
 use meltemi_agent::envoy::node::Node;
+use meltemi_model::endpoints::CLUSTER_ID;
+use meltemi_telemetry::Workload;
 use serde_json::Value;
 
 /// Which proxy.
@@ -69,10 +71,22 @@ impl ProxyArgs {
             namespace: namespace.clone(),
             dns_domain: format!("{namespace}.svc.cluster.local"),
             labels: self.labels.iter().cloned().collect(),
-            metadata: [("INTERCEPTION_MODE".to_owned(), interception.into())].into_iter().collect(),
+            metadata: [
+                ("INTERCEPTION_MODE".to_owned(), interception.into()),
+                ("WORKLOAD_NAME".to_owned(), name.as_str().into()),
+            ]
+            .into_iter()
+            .collect(),
             locality: Vec::new(),
             workload: name.clone(),
         };
         node.to_json()
+    }
+
+    /// The workload as metrics know it.
+    pub(crate) fn packed(&self) -> String {
+        let label =
+            |key: &str| self.labels.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+        Workload::labelled(&self.id.name, &self.id.namespace, CLUSTER_ID, label).packed()
     }
 }

@@ -66,24 +66,6 @@ pub struct Backend {
     pub tls: TlsPorts,
 }
 
-impl Backend {
-    /// By which name metrics know it (Istio: pkg/kube/labels/labels.go).
-    pub fn canonical_name(&self) -> &str {
-        ["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]
-            .into_iter()
-            .find_map(|label| self.labels.value(label))
-            .unwrap_or(&self.workload)
-    }
-
-    /// By which revision metrics know it; `latest` when no label says (Istio: pkg/kube/labels/labels.go).
-    pub fn canonical_revision(&self) -> &str {
-        ["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"]
-            .into_iter()
-            .find_map(|label| self.labels.value(label))
-            .unwrap_or("latest")
-    }
-}
-
 /// One who serves a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {

@@ -66,6 +66,8 @@ pub struct Proxy {
     pub namespace: Namespace,
     /// The pod's name: the id without its namespace.
     pub name: Arc<str>,
+    /// Of which Deployment it is, by metadata (`WORKLOAD_NAME`); empty if it does not say. A known pod's wins.
+    pub workload: Arc<str>,
     /// Labels by metadata; a known pod's labels win.
     pub labels: Labels,
     /// `INSTANCE_IPS`, else the second part of the node id.
@@ -85,6 +87,8 @@ pub struct Proxy {
     /// Logs every request on standard output where the mesh's settings ask for no log (metadata `MELTEMI_ACCESS_LOG` = "true", which
     /// `meltemi bootstrap` writes, so that a person who tries a proxy sees what it does).
     pub access_log: bool,
+    /// Counts requests and connections: an Envoy with its stats access logger, by its own list of extensions.
+    pub metrics: bool,
     /// It has the mesh's certificates: something beside it serves them to it (SDS). Metadata `MELTEMI_CERTIFICATES` says so, `true` or
     /// `false`; without it all that Istio's agents start do, and they alone write `ISTIO_VERSION`.
     pub has_certificates: bool,
@@ -93,6 +97,9 @@ pub struct Proxy {
     /// Takes virtual hosts as resources of their own: an Envoy on a delta stream.
     pub takes_virtual_hosts: bool,
 }
+
+/// The extension by which an Envoy counts traffic; older ones lack it.
+pub const STATS_LOGGER: &str = "envoy.access_loggers.stats";
 
 /// Why a node cannot be served. The text goes to the proxy and to the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -153,6 +160,7 @@ impl Proxy {
             kind,
             namespace: namespace.into(),
             name: name.into(),
+            workload: metadata.text("WORKLOAD_NAME").unwrap_or_default().into(),
             labels,
             addresses,
             named_ports: metadata.text("POD_PORTS").map(named_ports).unwrap_or_default(),
@@ -166,6 +174,7 @@ impl Proxy {
             locality,
             http10: metadata.text("HTTP10") == Some("1"),
             access_log: metadata.text("MELTEMI_ACCESS_LOG") == Some("true"),
+            metrics: node.extensions.iter().any(|extension| extension.name == STATS_LOGGER),
             has_certificates: match metadata.text("MELTEMI_CERTIFICATES") {
                 Some(said) => said == "true",
                 None => metadata.text("ISTIO_VERSION").is_some_and(|version| !version.is_empty()),

@@ -32,6 +32,8 @@ pub struct InboundPort {
 /// What is known of the workload beside a proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WorkloadFacts {
+    /// Its name: of the Deployment, or of the WorkloadEntry; else the one that the proxy says, empty if it says none.
+    pub name: Arc<str>,
     /// The pod's or WorkloadEntry's labels, else those that the proxy says.
     pub labels: Labels,
     /// The Kubernetes node that it runs on.
@@ -56,7 +58,7 @@ impl Question for Workload {
 
     fn answer(&self, read: &Read<'_>) -> WorkloadFacts {
         let proxy = &self.0;
-        let Identity { labels, node, named, .. } = identify(read, proxy);
+        let Identity { name, labels, node, named, .. } = identify(read, proxy);
         let mut services: Vec<(Age, ObjectKey)> = labels
             .iter()
             .flat_map(|(key, value)| {
@@ -103,7 +105,7 @@ impl Question for Workload {
         }
         let policy = WorkloadPolicy { namespace: proxy.namespace.clone(), labels: labels.clone() };
         let policy = (*read.ask(policy)).clone();
-        WorkloadFacts { labels, node, ports: ports.into_values().collect(), policy }
+        WorkloadFacts { name, labels, node, ports: ports.into_values().collect(), policy }
     }
 }
 
@@ -127,6 +129,7 @@ fn without_selector(read: &Read<'_>, proxy: &Proxy) -> Vec<(Age, ObjectKey, Obje
 
 /// What is known of the workload beside a proxy, by whoever knows it.
 struct Identity {
+    name: Arc<str>,
     labels: Labels,
     node: Option<Arc<str>>,
     named: NamedPorts,
@@ -156,7 +159,8 @@ fn identify(read: &Read<'_>, proxy: &Proxy) -> Identity {
     if let Some((meta, pod)) = read::pod(read, &key) {
         let node = pod.node_name.clone().or_else(|| proxy.node_name.clone());
         let named = pod.ports.iter().filter_map(|port| Some((port.name.clone()?, port.port))).collect();
-        return Identity { labels: meta.labels.clone(), node, named, locality: None };
+        let name = Arc::clone(&pod.workload);
+        return Identity { name, labels: meta.labels.clone(), node, named, locality: None };
     }
     for address in &proxy.addresses {
         for key in filed(read, IndexKey::WorkloadsAt(*address)) {
@@ -174,11 +178,13 @@ fn identify(read: &Read<'_>, proxy: &Proxy) -> Identity {
             let named = entry.ports.clone();
             let locality =
                 entry.locality.clone().or_else(|| Locality::of_labels(&labels)).unwrap_or_default();
-            return Identity { labels, node: proxy.node_name.clone(), named, locality: Some(locality) };
+            let (name, node) = (key.name.as_str().into(), proxy.node_name.clone());
+            return Identity { name, labels, node, named, locality: Some(locality) };
         }
     }
     let node = proxy.node_name.clone();
-    Identity { labels: proxy.labels.clone(), node, named: proxy.named_ports.clone(), locality: None }
+    let named = proxy.named_ports.clone();
+    Identity { name: Arc::clone(&proxy.workload), labels: proxy.labels.clone(), node, named, locality: None }
 }
 
 /// Whether any service keeps its traffic on the caller's node; while none does, the node makes no difference.

@@ -16,6 +16,7 @@ mod mesh;
 mod metrics;
 mod pace;
 mod pages;
+mod pilot;
 mod ports;
 pub mod propagation;
 pub mod proxies;

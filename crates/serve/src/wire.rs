@@ -21,6 +21,7 @@ use crate::identity::{self, Domains};
 use crate::leader::{self, Candidate};
 use crate::metrics::{Metrics, StatusMetrics};
 use crate::pages::{self, Shown};
+use crate::pilot::Pilot;
 use crate::ports::Listener;
 use crate::propagation::{Book, Propagation};
 use crate::status::{self, Ledger};
@@ -144,6 +145,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     let metrics = Metrics::new(&mut registry);
     let stream_metrics = meltemi_xds::Metrics::default();
     stream_metrics.register(&mut registry);
+    registry.register_collector(Box::new(Pilot(stream_metrics.clone())));
     let status_metrics = StatusMetrics::new(&mut registry);
 
     let cluster = match &config.cluster {

@@ -45,6 +45,8 @@ pub struct OutboundKey {
     pub http10: bool,
     /// It logs even where the mesh's settings do not ask for it.
     pub access_log: bool,
+    /// It has what counts traffic. Whether it is to count is the mesh's to say.
+    pub metrics: bool,
     /// Routes go out as virtual hosts.
     pub virtual_hosts: bool,
     /// It has the mesh's certificates: see [`meltemi_model::proxy::Proxy::has_certificates`].

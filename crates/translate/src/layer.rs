@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use meltemi_api::service::TrafficDistribution;
 use meltemi_memo::{Memo, NodeId, Question};
+use meltemi_model::endpoints::CLUSTER_ID;
 use meltemi_model::proxy::{Interception, Proxy, ProxyKind};
 use meltemi_model::read::Read;
 use meltemi_model::service::{AnyDistribution, VisibleServices};
-use meltemi_model::workload::{self, Workload, WorkloadLocality};
+use meltemi_model::workload::{self, Workload, WorkloadFacts, WorkloadLocality};
 use meltemi_model::{Mesh, virtual_service};
 use meltemi_names::{Locality, Selector};
 
@@ -60,6 +61,7 @@ impl Question for LayersOf {
             node: workload.node.clone().filter(|_| reads_node),
             http10: proxy.http10,
             access_log: proxy.access_log,
+            metrics: proxy.metrics,
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
             has_certificates: proxy.has_certificates,
         })];
@@ -71,11 +73,22 @@ impl Question for LayersOf {
                 interception: proxy.interception,
                 family: proxy.family(),
                 access_log: proxy.access_log,
+                metrics: proxy.metrics,
+                workload: if proxy.metrics { self.packed(&workload).into() } else { Arc::default() },
                 policy: workload.policy.clone(),
                 has_certificates: proxy.has_certificates,
             }));
         }
         layers
+    }
+}
+
+impl LayersOf {
+    /// The workload as metrics know it.
+    fn packed(&self, workload: &WorkloadFacts) -> String {
+        let namespace = self.proxy.namespace.as_str();
+        let label = |key: &str| workload.labels.value(key);
+        meltemi_telemetry::Workload::labelled(&workload.name, namespace, CLUSTER_ID, label).packed()
     }
 }
 
@@ -101,6 +114,7 @@ impl Question for PartsOf {
                         selectors: Arc::clone(&key.selectors),
                         http10: key.http10,
                         access_log: key.access_log,
+                        metrics: key.metrics,
                         has_certificates: key.has_certificates,
                     }),
                     PartKey::Routes(RoutesKey {

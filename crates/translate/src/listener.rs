@@ -10,6 +10,7 @@ mod chain;
 mod http_manager;
 pub mod inbound;
 mod listener_filter;
+mod metrics;
 mod outbound;
 mod plan;
 mod policy;
@@ -32,6 +33,7 @@ pub use self::policy::ConnectionPolicy;
 
 pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
+use self::settings::SettingsOfListeners;
 use crate::cluster::ClusterKey;
 use crate::key::{Made, Members, ResourceKey};
 
@@ -50,6 +52,8 @@ pub struct ListenersKey {
     pub http10: bool,
     /// As in [`crate::key::OutboundKey`].
     pub access_log: bool,
+    /// As in [`crate::key::OutboundKey`].
+    pub metrics: bool,
     /// As in [`crate::key::OutboundKey`].
     pub has_certificates: bool,
 }
@@ -81,12 +85,17 @@ impl Question for ListenersKey {
         }
         let outbound = listeners
             .into_iter()
-            .map(|listener| OutboundListener { access_log: self.access_log, ..listener })
+            .map(|listener| OutboundListener {
+                access_log: self.access_log,
+                metrics: self.metrics,
+                ..listener
+            })
             .map(|listener| policy::applied(read, self, listener));
         let redirected = ListenerKey::VirtualOutbound {
             family: self.family,
             interception: self.interception,
             access_log: self.access_log,
+            metrics: self.metrics,
         };
         let all = outbound.map(ListenerKey::Outbound).chain((!bound).then_some(redirected));
         all.map(ResourceKey::Listener).collect()
@@ -106,6 +115,8 @@ pub enum ListenerKey {
         interception: Interception,
         /// As in [`crate::key::OutboundKey`].
         access_log: bool,
+        /// As in [`crate::key::OutboundKey`].
+        metrics: bool,
     },
     /// Takes what iptables redirects to the workload, `virtualInbound`.
     VirtualInbound(InboundListener),
@@ -119,8 +130,9 @@ impl Question for ListenerKey {
     fn answer(&self, read: &Read<'_>) -> Made {
         Some(match self {
             Self::Outbound(listener) => listener.make(read),
-            Self::VirtualOutbound { family, interception, access_log } => {
-                outbound::virtual_outbound(read, *family, *interception, *access_log)
+            Self::VirtualOutbound { family, interception, access_log, metrics } => {
+                let settings = SettingsOfListeners { access_log: *access_log, metrics: *metrics };
+                outbound::virtual_outbound(read, *family, *interception, settings)
             }
             Self::VirtualInbound(key) => inbound::virtual_inbound(read, key),
         })
@@ -140,6 +152,10 @@ pub struct InboundKey {
     pub family: IpFamily,
     /// As in [`crate::key::OutboundKey`].
     pub access_log: bool,
+    /// As in [`crate::key::OutboundKey`].
+    pub metrics: bool,
+    /// The workload as metrics know it, packed; empty where nothing is counted.
+    pub workload: Arc<str>,
     /// The PeerAuthentication that selects the workload.
     pub policy: Option<ObjectKey>,
     /// As in [`crate::key::OutboundKey`].

@@ -176,6 +176,28 @@ impl Metrics {
         );
     }
 
+    /// How many streams are live.
+    pub fn streams(&self) -> i64 {
+        let of =
+            |form| self.streams.get(&FormLabel { form: FormValue(form) }).map_or(0, |streams| streams.get());
+        [Form::Delta, Form::Sotw].into_iter().map(of).sum()
+    }
+
+    /// How many responses of a type were sent.
+    pub fn responses(&self, type_url: TypeUrl) -> u64 {
+        of_type(&self.responses, type_url)
+    }
+
+    /// How many of them were refused.
+    pub fn nacks(&self, type_url: TypeUrl) -> u64 {
+        of_type(&self.nacks, type_url)
+    }
+
+    /// How many answers were to responses of another time.
+    pub fn stale(&self, type_url: TypeUrl) -> u64 {
+        of_type(&self.stale, type_url)
+    }
+
     pub(crate) fn opened(&self, form: Form) {
         self.streams.get_or_create(&FormLabel { form: FormValue(form) }).inc();
     }
@@ -208,4 +230,8 @@ impl Metrics {
             }
         }
     }
+}
+
+fn of_type(family: &Family<TypeLabel, Counter>, type_url: TypeUrl) -> u64 {
+    family.get(&TypeLabel { r#type: TypeValue(type_url) }).map_or(0, |counter| counter.get())
 }

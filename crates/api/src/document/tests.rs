@@ -240,6 +240,27 @@ fn what_is_ambiguous_is_refused() {
 }
 
 #[test]
+fn a_provider_of_metrics_that_nothing_is_sent_to_is_told() {
+    let read = |text: &str| {
+        let (mesh, findings) = parse_mesh_config(text, "m.yaml");
+        let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        (mesh.is_some_and(|mesh| mesh.counts_traffic()), findings)
+    };
+    assert_eq!(read("{}"), (true, Vec::new()));
+    assert_eq!(read("defaultProviders: {metrics: [prometheus]}"), (true, Vec::new()));
+    assert_eq!(read("defaultProviders: {metrics: []}"), (false, Vec::new()));
+    let (counts, findings) = read("defaultProviders:\n  metrics:\n  - stackdriver\n");
+    assert!(!counts);
+    let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+    assert!(
+        finding.contains("defaultProviders.metrics[0]") && finding.contains("[not-supported-yet]"),
+        "{finding}"
+    );
+    let (counts, findings) = read("defaultProviders: {tracing: [zipkin]}");
+    assert!(counts && findings.len() == 1, "{findings:?}");
+}
+
+#[test]
 fn what_is_not_of_the_mesh_is_skipped_and_what_is_not_supported_yet_is_told() {
     let file = read(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n---\napiVersion: networking.istio.io/v1\nkind: \

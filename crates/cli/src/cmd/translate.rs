@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use meltemi_catalog::View;
-use meltemi_model::proxy::Proxy;
+use meltemi_model::proxy::{Proxy, STATS_LOGGER};
 use meltemi_names::TypeUrl;
-use meltemi_proto::envoy::config::core::v3::Node;
+use meltemi_proto::envoy::config::core::v3::{Extension, Node};
 use meltemi_views::{Engine, Options};
 use prost::Message;
 use serde_json::{Map, Value};
@@ -21,7 +21,9 @@ pub(crate) fn run(args: &TranslateArgs) -> anyhow::Result<ExitCode> {
     let mut node = args.proxy.node();
     node["metadata"]["MELTEMI_CERTIFICATES"] = args.certificates.to_string().into();
     let node = meltemi_proto::json::from_json("envoy.config.core.v3.Node", &node)?;
-    let node = Node::decode(node.as_slice())?;
+    let mut node = Node::decode(node.as_slice())?;
+    // As an Envoy says itself when it connects: it counts traffic.
+    node.extensions.push(Extension { name: STATS_LOGGER.to_owned(), ..Extension::default() });
     // Route configurations are shown whole, as a state-of-the-world client has them: that is how people read them.
     let proxy = Proxy::parse(&node, false)?;
     let mut engine = Engine::new(Options { virtual_hosts: false, ..Options::default() });

@@ -6,6 +6,7 @@ mod agent;
 mod bootstrap;
 mod crds;
 mod explain;
+mod metrics_page;
 mod operations;
 mod program;
 mod proxy_status;

@@ -33,7 +33,7 @@ impl World {
         self.memo.take_cost()
     }
 
-    /// `locality address:port workload/canonical name/revision`, `!` before what is unhealthy, `~` before what drains; of port 80.
+    /// `locality address:port workload/app/version`, `!` before what is unhealthy, `~` before what drains; of port 80.
     fn endpoints(&self) -> Vec<String> {
         let (_, found) = self.memo.observe(EndpointsOf(service()), self.store.mesh());
         let mut lines = Vec::new();
@@ -54,8 +54,8 @@ impl World {
                         Health::Draining => "~",
                     },
                     backend.workload,
-                    backend.canonical_name(),
-                    backend.canonical_revision(),
+                    backend.labels.value("app").unwrap_or(&backend.workload),
+                    backend.labels.value("version").unwrap_or("latest"),
                 ));
             }
         }

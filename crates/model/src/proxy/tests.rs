@@ -1,6 +1,6 @@
 //! Nodes as agents write them.
 
-use meltemi_proto::envoy::config::core::v3::Node;
+use meltemi_proto::envoy::config::core::v3::{Extension, Node};
 use meltemi_proto::google::protobuf::{Struct, Value, value};
 
 use super::{Interception, IpFamily, Proxy, ProxyError, ProxyKind};
@@ -17,6 +17,19 @@ fn node(id: &str, metadata: &[(&str, Value)]) -> Node {
         metadata: Some(Struct { fields }),
         ..Node::default()
     }
+}
+
+#[test]
+fn an_envoy_that_can_count_says_so_in_its_list_of_extensions() {
+    let id = "sidecar~10.0.0.7~cart-1.shop~shop.svc.cluster.local";
+    let mut node = node(id, &[("WORKLOAD_NAME", text("cart"))]);
+    assert!(!Proxy::parse(&node, true).unwrap().metrics);
+    node.extensions = ["envoy.access_loggers.file", "envoy.access_loggers.stats"]
+        .map(|name| Extension { name: name.to_owned(), ..Extension::default() })
+        .to_vec();
+    let proxy = Proxy::parse(&node, true).unwrap();
+    assert!(proxy.metrics);
+    assert_eq!(&*proxy.workload, "cart");
 }
 
 #[test]

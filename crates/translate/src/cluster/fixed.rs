@@ -7,11 +7,12 @@ use meltemi_model::proxy::IpFamily;
 use meltemi_names::TypeUrl;
 use meltemi_proto::envoy::config::cluster::v3::Cluster;
 use meltemi_proto::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
+use meltemi_proto::envoy::config::core::v3::Metadata;
 
 use super::{ClusterSettingsAnswer, inbound, pool, protocol};
-use crate::encode;
 use crate::resource_names::{BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH};
 use crate::wrap::duration;
+use crate::{encode, metadata};
 
 /// Drops all: it has no endpoints.
 pub(super) fn black_hole(settings: &ClusterSettingsAnswer) -> Arc<Resource> {
@@ -21,6 +22,7 @@ pub(super) fn black_hole(settings: &ClusterSettingsAnswer) -> Arc<Resource> {
             alt_stat_name: stat_name(BLACK_HOLE),
             cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into())),
             connect_timeout: Some(duration(settings.connect_timeout)),
+            metadata: named(BLACK_HOLE),
             ..Cluster::default()
         },
     )
@@ -28,7 +30,7 @@ pub(super) fn black_hole(settings: &ClusterSettingsAnswer) -> Arc<Resource> {
 
 /// Sends to where the client wanted to go.
 pub(super) fn passthrough(settings: &ClusterSettingsAnswer) -> Arc<Resource> {
-    resource(PASSTHROUGH, to_original_destination(settings))
+    resource(PASSTHROUGH, Cluster { metadata: named(PASSTHROUGH), ..to_original_destination(settings) })
 }
 
 /// The same for what comes in. Its statistics count as the other's (Istio: core/cluster_builder.go).
@@ -37,6 +39,11 @@ pub(super) fn inbound_passthrough(settings: &ClusterSettingsAnswer, family: IpFa
         INBOUND_PASSTHROUGH,
         Cluster { upstream_bind_config: Some(inbound::source(family)), ..to_original_destination(settings) },
     )
+}
+
+/// Metrics call such a cluster by its own name: what is behind it nobody knows.
+fn named(cluster: &str) -> Option<Metadata> {
+    metadata::with_service(None, meltemi_telemetry::service("", cluster, ""))
 }
 
 fn to_original_destination(settings: &ClusterSettingsAnswer) -> Cluster {

@@ -79,13 +79,14 @@ pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee:
         spoken,
     };
     tls::apply(read, settings, &connections, &mut cluster);
-    cluster.metadata = metadata::istio(
+    let metadata = metadata::istio(
         rule.and_then(|rule| rule.first())
             .map(metadata::config)
             .into_iter()
             .chain(subset.map(|subset| ("subset", metadata::text(&**subset))))
             .chain([metadata::services(&shape.host, service)]),
     );
+    cluster.metadata = metadata::with_service(metadata, metadata::packed_service(&shape.host, service));
     let origin = rule.into_iter().flat_map(|rule| rule.iter()).cloned().chain([service.clone()]).collect();
     Some(encode::whole(TypeUrl::Cluster, name, &cluster, needs, origin))
 }

@@ -67,9 +67,12 @@ fn a_service_without_a_rule_gets_istios_defaults() {
                 "max_retries": UNLIMITED,
             }]},
             "common_lb_config": {"healthy_panic_threshold": {}},
-            "metadata": {"filter_metadata": {"istio": {
-                "services": [{"host": "cart.shop.svc.cluster.local", "name": "cart", "namespace": "shop"}],
-            }}},
+            "metadata": {"filter_metadata": {
+                "istio": {
+                    "services": [{"host": "cart.shop.svc.cluster.local", "name": "cart", "namespace": "shop"}],
+                },
+                "meltemi": {"service": "cart.shop.svc.cluster.local;cart;shop"},
+            }},
         })
     );
 }
@@ -322,7 +325,8 @@ fn fixed_clusters_are_the_black_hole_and_the_passthrough() {
     let made = fixture.decoded(&members);
     assert_eq!(
         made["CDS BlackHoleCluster"],
-        json!({"name": "BlackHoleCluster", "alt_stat_name": "BlackHoleCluster;", "type": "STATIC", "connect_timeout": "10s"})
+        json!({"name": "BlackHoleCluster", "alt_stat_name": "BlackHoleCluster;", "type": "STATIC", "connect_timeout": "10s",
+            "metadata": {"filter_metadata": {"meltemi": {"service": ";BlackHoleCluster;"}}}})
     );
     let passthrough = &made["CDS PassthroughCluster"];
     assert_eq!(passthrough["alt_stat_name"], json!("PassthroughCluster;"));

@@ -148,10 +148,9 @@ fn encoded(endpoint: &Endpoint, port: Port) -> LbEndpoint {
 /// pilot/pkg/networking/util/util.go).
 fn metadata(backend: &Backend, port: Port) -> Option<Metadata> {
     let namespace = backend.namespace.as_ref().map_or("", |namespace| namespace.as_str());
-    let revision =
-        Some(backend.canonical_revision()).filter(|&revision| revision != "latest").unwrap_or_default();
-    let parts = [&backend.workload, namespace, backend.canonical_name(), revision, CLUSTER_ID];
-    let mut found = metadata::istio([("workload", metadata::text(parts.join(";")))]);
+    let label = |key: &str| backend.labels.value(key);
+    let workload = meltemi_telemetry::Workload::labelled(&backend.workload, namespace, CLUSTER_ID, label);
+    let mut found = metadata::istio([("workload", metadata::text(workload.packed()))]);
     if backend.tls.has(port)
         && let Some(metadata) = &mut found
     {

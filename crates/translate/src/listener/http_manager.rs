@@ -5,7 +5,6 @@
 
 use meltemi_catalog::ResourceName;
 use meltemi_proto::any::pack;
-use meltemi_proto::envoy::config::accesslog::v3::AccessLog;
 use meltemi_proto::envoy::config::core::v3::{
     AggregatedConfigSource, ApiVersion, ConfigSource, Http1ProtocolOptions, Http2ProtocolOptions,
     config_source::ConfigSourceSpecifier,
@@ -30,6 +29,8 @@ use meltemi_proto::envoy::extensions::filters::network::http_connection_manager:
 use meltemi_proto::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 use meltemi_proto::google::protobuf::{Any, BoolValue};
 
+use super::settings::Logs;
+
 /// What differs from one connection manager to the next.
 #[derive(Debug)]
 pub(crate) struct HttpManager<'a> {
@@ -37,8 +38,8 @@ pub(crate) struct HttpManager<'a> {
     pub(crate) stat_prefix: &'a str,
     /// Translates gRPC-Web.
     pub(crate) grpc_web: bool,
-    /// Where it logs.
-    pub(crate) access_log: &'a [AccessLog],
+    /// Where it logs and counts.
+    pub(crate) logs: &'a Logs,
 }
 
 impl HttpManager<'_> {
@@ -78,7 +79,7 @@ impl HttpManager<'_> {
         HttpConnectionManager {
             stat_prefix: format!("{};", self.stat_prefix),
             http_filters: self.http_filters(),
-            access_log: self.access_log.to_vec(),
+            access_log: self.logs.http.clone(),
             use_remote_address: Some(BoolValue { value: false }),
             normalize_path: Some(BoolValue { value: true }),
             path_with_escaped_slashes_action: PathWithEscapedSlashesAction::KeepUnchanged.into(),

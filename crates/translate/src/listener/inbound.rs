@@ -27,10 +27,12 @@ use super::bind::{Bind, Treatment};
 use super::chain::{bind, chain, listener, to_port};
 use super::http_manager::HttpManager;
 use super::listener_filter::{except, http_inspector, original_dst, tls_inspector};
+use super::metrics::Side;
 use super::outbound::transparent;
-use super::settings::{ListenerSettings, SettingsOfListeners};
+use super::settings::{ListenerSettings, Logs, SettingsOfListeners};
 use super::tcp::to_cluster;
 use crate::encode::whole;
+use crate::metadata;
 use crate::resource_names::{BLACK_HOLE, INBOUND_PASSTHROUGH, inbound_cluster};
 use crate::tls::{MeshTls, downstream};
 use crate::wrap::u32_value;
@@ -43,6 +45,10 @@ pub struct InboundListener {
     interception: Interception,
     family: IpFamily,
     access_log: bool,
+    /// As in [`crate::key::OutboundKey`].
+    metrics: bool,
+    /// As in [`InboundKey`].
+    workload: Arc<str>,
     /// What the workload takes from its callers.
     modes: PortModes,
     /// The policies that say so.
@@ -67,6 +73,8 @@ impl InboundListener {
             interception: key.interception,
             family: key.family,
             access_log: key.access_log,
+            metrics: key.metrics,
+            workload: Arc::clone(&key.workload),
             modes,
             policies: decided_by.iter().cloned().collect(),
             has_certificates: key.has_certificates,
@@ -75,10 +83,10 @@ impl InboundListener {
 }
 
 pub(super) fn virtual_inbound(read: &Read<'_>, key: &InboundListener) -> Arc<Resource> {
-    let settings = read.ask(SettingsOfListeners { access_log: key.access_log });
+    let settings = read.ask(SettingsOfListeners { access_log: key.access_log, metrics: key.metrics });
     let name = "virtualInbound";
-    let to_itself = to_cluster(BLACK_HOLE, &settings.access_log);
     let passthrough = Target::passthrough(None, key.modes.rest);
+    let to_itself = to_cluster(BLACK_HOLE, &passthrough.logs(key, &settings, false));
     // A port of its own mode has chains of its own, also where no service leads to it.
     let led_to = |port: Port| key.ports.iter().any(|led| led.target == port);
     let others = key.modes.ports.iter().filter(|(port, _)| !led_to(*port));
@@ -92,7 +100,7 @@ pub(super) fn virtual_inbound(read: &Read<'_>, key: &InboundListener) -> Arc<Res
     let mutual = all().flat_map(Target::rows).any(|row| row.mutual_tls) && key.has_certificates;
     let tls = mutual.then(|| downstream::mutual(&read.ask(MeshTls)));
     let mut chains = vec![chain("virtualInbound-blackhole", Some(to_port(settings.inbound_port)), to_itself)];
-    chains.extend(all().flat_map(|target| target.chains(&settings, tls.as_ref())));
+    chains.extend(all().flat_map(|target| target.chains(key, &settings, tls.as_ref())));
     let without = |inspected: fn(&ChainRow) -> bool| {
         let bare = targets.iter().filter(move |target| !target.rows().iter().any(inspected));
         bare.filter_map(|target| target.port)
@@ -132,6 +140,8 @@ struct Target {
     service_port: u16,
     /// What spans are called: `<host>:<port>/*`.
     operation: Option<String>,
+    /// What metrics call the service, packed; empty if it is not known.
+    metrics_service: String,
 }
 
 impl Target {
@@ -144,6 +154,7 @@ impl Target {
             mode,
             service_port: 0,
             operation: None,
+            metrics_service: meltemi_telemetry::service("", INBOUND_PASSTHROUGH, ""),
         }
     }
 
@@ -156,6 +167,11 @@ impl Target {
             mode,
             service_port: port.port.number(),
             operation: service.as_ref().as_ref().map(|service| format!("{}:{}/*", service.host, port.port)),
+            metrics_service: service
+                .as_ref()
+                .as_ref()
+                .map(|service| metadata::packed_service(&service.host, &port.service))
+                .unwrap_or_default(),
         }
     }
 
@@ -163,9 +179,15 @@ impl Target {
         rows(self.mode, Treatment::of(self.protocol))
     }
 
+    fn logs(&self, key: &InboundListener, settings: &ListenerSettings, mutual_tls: bool) -> Logs {
+        let service = &self.metrics_service;
+        settings.inbound(Side::Destination { workload: &key.workload, service, mutual_tls })
+    }
+
     /// Its chains; `tls`: how callers' mutual TLS is ended.
     fn chains(
         &self,
+        key: &InboundListener,
         settings: &ListenerSettings,
         tls: Option<&TransportSocket>,
     ) -> impl Iterator<Item = FilterChain> {
@@ -173,11 +195,15 @@ impl Target {
         let served = || self.rows().iter().filter(|row| tls.is_some() || !row.mutual_tls);
         // Nor by the chains of the ports that have none of their own.
         let refused = self.port.filter(|_| served().next().is_none()).map(|port| {
-            chain(&self.chain_name(false), Some(to_port(port)), to_cluster(BLACK_HOLE, &settings.access_log))
+            chain(
+                &self.chain_name(false),
+                Some(to_port(port)),
+                to_cluster(BLACK_HOLE, &self.logs(key, settings, false)),
+            )
         });
         let chains = served().map(|row| {
-            let filter =
-                if row.http { self.http(settings) } else { to_cluster(&self.cluster, &settings.access_log) };
+            let logs = self.logs(key, settings, row.mutual_tls);
+            let filter = if row.http { self.http(&logs) } else { to_cluster(&self.cluster, &logs) };
             let matching = FilterChainMatch {
                 application_protocols: row
                     .application_protocols
@@ -207,16 +233,13 @@ impl Target {
         }
     }
 
-    fn http(&self, settings: &ListenerSettings) -> Filter {
+    fn http(&self, logs: &Logs) -> Filter {
         let stat_prefix = match self.port {
             Some(port) if !self.is_passthrough() => format!("inbound_0.0.0.0_{port}"),
             _ => self.cluster.clone(),
         };
-        let manager = HttpManager {
-            stat_prefix: &stat_prefix,
-            grpc_web: self.protocol == Protocol::GrpcWeb,
-            access_log: &settings.access_log,
-        };
+        let manager =
+            HttpManager { stat_prefix: &stat_prefix, grpc_web: self.protocol == Protocol::GrpcWeb, logs };
         manager.inbound(self.routes(), self.protocol.is_http2())
     }
 

@@ -28,7 +28,7 @@ const HANDSHAKE_TIMEOUT_SECONDS: i64 = 15;
 
 impl OutboundListener {
     pub(super) fn make(&self, read: &Read<'_>) -> Arc<Resource> {
-        let settings = read.ask(SettingsOfListeners { access_log: self.access_log });
+        let settings = read.ask(SettingsOfListeners { access_log: self.access_log, metrics: self.metrics });
         let name = self.bind.listener_name(self.port);
         let mut needs = Needs::default();
         let tcp = self.tcp.as_ref().map(|backend| needs.chain_to(backend, None, &settings));
@@ -50,7 +50,7 @@ impl OutboundListener {
             chains.extend(default.take());
         } else if default.is_none() && !self.bind.is_bound() {
             needs.cluster(settings.fallback);
-            let filter = to_cluster(settings.fallback, &settings.access_log);
+            let filter = to_cluster(settings.fallback, &settings.outbound);
             default = Some(chain(PASSTHROUGH_CHAIN, None, filter));
         }
         let sniffs = self.http.is_some() && chains.iter().any(|chain| chain.filter_chain_match.is_some());
@@ -98,7 +98,7 @@ impl Needs {
         settings: &ListenerSettings,
     ) -> FilterChain {
         let cluster = outbound_cluster(backend.port, None, &backend.host);
-        let filter = to_backend(cluster.as_str(), &backend.policy, &settings.access_log);
+        let filter = to_backend(cluster.as_str(), &backend.policy, &settings.outbound);
         self.cluster(cluster);
         let mut chain = chain("", matching, filter);
         if backend.policy.as_bytes {
@@ -118,7 +118,7 @@ impl Needs {
         let manager = HttpManager {
             stat_prefix: &format!("outbound_{listener}"),
             grpc_web: http.grpc_web,
-            access_log: &settings.access_log,
+            logs: &settings.outbound,
         };
         let matching = FilterChainMatch {
             application_protocols: plaintext_http(http.http10),
@@ -135,11 +135,11 @@ pub(super) fn virtual_outbound(
     read: &Read<'_>,
     family: IpFamily,
     interception: Interception,
-    access_log: bool,
+    settings: SettingsOfListeners,
 ) -> Arc<Resource> {
-    let settings = read.ask(SettingsOfListeners { access_log });
+    let settings = read.ask(settings);
     let name = "virtualOutbound";
-    let log = &settings.access_log;
+    let logs = &settings.outbound;
     let mut message = Listener {
         traffic_direction: TrafficDirection::Outbound.into(),
         use_original_dst: Some(BoolValue { value: true }),
@@ -148,9 +148,9 @@ pub(super) fn virtual_outbound(
             chain(
                 "virtualOutbound-blackhole",
                 Some(to_port(settings.outbound_port)),
-                to_cluster(BLACK_HOLE, log),
+                to_cluster(BLACK_HOLE, logs),
             ),
-            chain("virtualOutbound-catchall-tcp", None, to_cluster(settings.fallback, log)),
+            chain("virtualOutbound-catchall-tcp", None, to_cluster(settings.fallback, logs)),
         ],
         access_log: settings.listener_log.clone(),
         transparent: transparent(interception),

@@ -38,6 +38,8 @@ pub struct OutboundListener {
     pub tcp: Option<Backend>,
     /// As in [`crate::key::OutboundKey`].
     pub access_log: bool,
+    /// As in [`crate::key::OutboundKey`].
+    pub metrics: bool,
 }
 
 /// What happens to HTTP at a listener.
@@ -99,6 +101,7 @@ impl HeadlessPort {
             tls: Arc::default(),
             tcp: Some(self.backend.clone()),
             access_log: false,
+            metrics: false,
         }
     }
 }
@@ -290,6 +293,7 @@ impl Draft {
             tls: self.tls.into(),
             tcp: self.tcp,
             access_log: false,
+            metrics: false,
         }
     }
 }

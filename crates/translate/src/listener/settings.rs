@@ -9,6 +9,7 @@ use meltemi_names::Port;
 use meltemi_proto::envoy::config::accesslog::v3::AccessLog;
 
 use super::access_log;
+use super::metrics::{Side, at_the_end};
 use crate::resource_names::{BLACK_HOLE, PASSTHROUGH};
 use crate::wrap::duration;
 
@@ -17,20 +18,26 @@ use crate::wrap::duration;
 pub(crate) struct SettingsOfListeners {
     /// Logs go to standard output where the mesh's settings ask for none.
     pub(crate) access_log: bool,
+    /// The proxy has what counts traffic.
+    pub(crate) metrics: bool,
 }
 
 impl SettingsOfListeners {
     /// As the mesh's settings are.
     pub(crate) fn of_mesh() -> Self {
-        Self { access_log: false }
+        Self { access_log: false, metrics: false }
     }
 }
 
 /// The settings that listeners read.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ListenerSettings {
-    /// Of every request and connection.
-    pub(crate) access_log: Vec<AccessLog>,
+    /// Traffic is counted.
+    metrics: bool,
+    /// Of every request and connection of the workload.
+    pub(crate) outbound: Logs,
+    /// The file that the mesh's settings, or the proxy, ask for.
+    access_log: Option<AccessLog>,
     /// Of connections that a virtual listener has no chain for.
     pub(crate) listener_log: Vec<AccessLog>,
     /// Where connections to unknown destinations go.
@@ -43,6 +50,39 @@ pub(crate) struct ListenerSettings {
     pub(crate) inbound_port: Port,
 }
 
+impl ListenerSettings {
+    /// Of every request and connection to the workload.
+    pub(crate) fn inbound(&self, side: Side<'_>) -> Logs {
+        Logs::new(self.access_log.as_ref(), self.metrics.then_some(side))
+    }
+}
+
+/// Where requests and connections are written and counted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Logs {
+    /// Of requests.
+    pub(crate) http: Vec<AccessLog>,
+    /// Of connections that are not taken apart.
+    pub(crate) tcp: Vec<AccessLog>,
+    /// Connections are counted, also at the moment when they have reached their endpoint.
+    pub(crate) connected: bool,
+}
+
+impl Logs {
+    fn new(file: Option<&AccessLog>, counted: Option<Side<'_>>) -> Self {
+        let Some(side) = counted else {
+            let file: Vec<AccessLog> = file.cloned().into_iter().collect();
+            return Self { http: file.clone(), tcp: file, connected: false };
+        };
+        let file = || file.cloned().into_iter();
+        Self {
+            http: file().chain([side.requests()]).collect(),
+            tcp: file().map(at_the_end).chain(side.connections()).collect(),
+            connected: true,
+        }
+    }
+}
+
 impl Question for SettingsOfListeners {
     type World = Mesh;
     type Answer = ListenerSettings;
@@ -50,11 +90,14 @@ impl Question for SettingsOfListeners {
 
     fn answer(&self, read: &Read<'_>) -> ListenerSettings {
         let mesh = settings(read);
-        let access_log: Vec<AccessLog> = access_log::of(&mesh, self.access_log).into_iter().collect();
-        let listener_log = if mesh.disable_envoy_listener_log { &[][..] } else { &access_log[..] };
+        let metrics = self.metrics && mesh.counts_traffic();
+        let access_log = access_log::of(&mesh, self.access_log);
+        let listener_log = access_log.as_ref().filter(|_| !mesh.disable_envoy_listener_log);
         ListenerSettings {
-            listener_log: listener_log.iter().map(access_log::without_chain).collect(),
+            listener_log: listener_log.map(access_log::without_chain).into_iter().collect(),
+            outbound: Logs::new(access_log.as_ref(), metrics.then_some(Side::Source)),
             access_log,
+            metrics,
             fallback: match mesh.outbound_traffic_policy.mode {
                 OutboundMode::AllowAny => PASSTHROUGH,
                 OutboundMode::RegistryOnly => BLACK_HOLE,

@@ -1,7 +1,6 @@
 //! The network filter that sends a connection to a cluster.
 
 use meltemi_proto::any::pack;
-use meltemi_proto::envoy::config::accesslog::v3::AccessLog;
 use meltemi_proto::envoy::config::core::v3::substitution_format_string::Format;
 use meltemi_proto::envoy::config::core::v3::{DataSource, SubstitutionFormatString, data_source::Specifier};
 use meltemi_proto::envoy::config::listener::v3::{Filter, filter::ConfigType};
@@ -11,7 +10,8 @@ use meltemi_proto::envoy::extensions::filters::common::set_filter_state::v3::{
 };
 use meltemi_proto::envoy::extensions::filters::network::set_filter_state::v3::Config as SetFilterState;
 use meltemi_proto::envoy::extensions::filters::network::tcp_proxy::v3::{
-    TcpProxy, tcp_proxy::ClusterSpecifier,
+    TcpProxy,
+    tcp_proxy::{ClusterSpecifier, TcpAccessLogOptions},
 };
 use meltemi_proto::envoy::r#type::v3::{
     HashPolicy,
@@ -19,21 +19,26 @@ use meltemi_proto::envoy::r#type::v3::{
 };
 
 use super::policy::ConnectionPolicy;
+use super::settings::Logs;
 use crate::tls::upstream::AS_BYTES;
 use crate::wrap::duration;
 
 /// Sends every connection to `cluster`; the cluster's name is the prefix of its statistics (Istio: pilot/pkg/networking/core/networkfilter.go).
-pub(crate) fn to_cluster(cluster: &str, access_log: &[AccessLog]) -> Filter {
-    to_backend(cluster, &ConnectionPolicy::default(), access_log)
+pub(crate) fn to_cluster(cluster: &str, logs: &Logs) -> Filter {
+    to_backend(cluster, &ConnectionPolicy::default(), logs)
 }
 
 /// The same, as `policy` says.
-pub(crate) fn to_backend(cluster: &str, policy: &ConnectionPolicy, access_log: &[AccessLog]) -> Filter {
+pub(crate) fn to_backend(cluster: &str, policy: &ConnectionPolicy, logs: &Logs) -> Filter {
     let by_source = HashPolicy { policy_specifier: Some(PolicySpecifier::SourceIp(SourceIp {})) };
     let proxy = TcpProxy {
         stat_prefix: cluster.to_owned(),
         cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
-        access_log: access_log.to_vec(),
+        access_log: logs.tcp.clone(),
+        access_log_options: logs.connected.then(|| TcpAccessLogOptions {
+            flush_access_log_on_connected: true,
+            ..TcpAccessLogOptions::default()
+        }),
         idle_timeout: policy.idle_timeout.map(duration),
         max_downstream_connection_duration: policy.max_duration.map(duration),
         hash_policy: policy.by_source.then_some(by_source).into_iter().collect(),

@@ -2,6 +2,7 @@
 
 mod conflicts;
 mod inbound;
+mod metrics;
 mod needs;
 mod outbound;
 mod settings;
@@ -51,12 +52,22 @@ impl Bench {
 
     /// `virtualInbound` of a pod with that label `app`.
     fn inbound(&self, app: &str) -> Arc<Resource> {
+        self.inbound_of(app, None)
+    }
+
+    /// The same where a workload that metrics know by these words counts.
+    fn counted_inbound(&self, app: &str, workload: &str) -> Arc<Resource> {
+        self.inbound_of(app, Some(workload))
+    }
+
+    fn inbound_of(&self, app: &str, counted: Option<&str>) -> Arc<Resource> {
         let proxy = Proxy {
             has_certificates: false,
             id: "pod.default".into(),
             kind: ProxyKind::Sidecar,
             namespace: "default".into(),
             name: "pod".into(),
+            workload: "pod".into(),
             labels: [("app", app)].into_iter().collect::<Labels>(),
             addresses: vec!["10.0.0.9".parse().unwrap()],
             named_ports: Default::default(),
@@ -66,6 +77,7 @@ impl Bench {
             locality: Locality::default(),
             http10: false,
             access_log: false,
+            metrics: false,
             build: "envoy/1.40.0".into(),
             takes_virtual_hosts: true,
         };
@@ -76,6 +88,8 @@ impl Bench {
             interception: Interception::Redirect,
             family: IpFamily::V4,
             access_log: false,
+            metrics: counted.is_some(),
+            workload: counted.unwrap_or_default().into(),
             policy: workload.policy.clone(),
             has_certificates: false,
         };
@@ -93,6 +107,7 @@ fn redirected() -> ListenersKey {
         selectors: Arc::default(),
         http10: false,
         access_log: false,
+        metrics: false,
         has_certificates: false,
     }
 }

@@ -53,6 +53,7 @@ fn every_cluster_and_route_that_a_listener_needs_is_made() {
                 kind: ProxyKind::Sidecar,
                 namespace: "default".into(),
                 name: "pod".into(),
+                workload: "pod".into(),
                 labels: [("app", "a")].into_iter().collect(),
                 addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
                 named_ports: Default::default(),
@@ -62,6 +63,7 @@ fn every_cluster_and_route_that_a_listener_needs_is_made() {
                 locality: Locality::default(),
                 http10: false,
                 access_log: false,
+                metrics: false,
                 build: "envoy/1.40.0".into(),
                 takes_virtual_hosts: true,
             });
