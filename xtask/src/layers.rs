@@ -32,7 +32,7 @@ const TABLE: &[(&str, &[&[&str]])] = &[
     ("ca", &[LEAVES]),
     ("serve", &[LEAVES, PRODUCT]),
     // Beside every workload: it talks to a control plane over the wire, and links none of it.
-    ("agent", &[&["names", "proto"]]),
+    ("agent", &[&["names", "proto", "telemetry"]]),
     ("cli", &[LEAVES, PRODUCT, &["serve", "agent"]]),
     ("testkit", &[LEAVES, PRODUCT, &["serve", "agent", "cli"]]),
     ("tests", &[LEAVES, PRODUCT, &["serve", "agent", "cli", "testkit"]]),

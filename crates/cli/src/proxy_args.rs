@@ -4,8 +4,6 @@ use std::net::IpAddr;
 
 use clap::{Args, ValueEnum};
 use meltemi_agent::envoy::node::Node;
-use meltemi_model::endpoints::CLUSTER_ID;
-use meltemi_telemetry::Workload;
 use serde_json::Value;
 
 /// Which proxy.
@@ -81,12 +79,5 @@ impl ProxyArgs {
             workload: name.clone(),
         };
         node.to_json()
-    }
-
-    /// The workload as metrics know it.
-    pub(crate) fn packed(&self) -> String {
-        let label =
-            |key: &str| self.labels.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
-        Workload::labelled(&self.id.name, &self.id.namespace, CLUSTER_ID, label).packed()
     }
 }

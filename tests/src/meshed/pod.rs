@@ -20,6 +20,9 @@ const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHO
 /// Where a pod says whether it is ready (Istio's).
 const HEALTH: u16 = 15021;
 
+/// Where an agent says what is counted (Istio's).
+const STATUS: u16 = 15020;
+
 /// The part of a short life that is left when a certificate is renewed.
 const LEFT: f64 = 0.85;
 
@@ -104,6 +107,17 @@ impl MeshedPod {
         });
         let outcome = outcome.await.and_then(|outcome| outcome);
         outcome.with_context(|| format!("the pod {}; its log:\n{}", self.name, self.agent.log()))
+    }
+
+    /// All that is counted in it, as a scraper from outside sees it.
+    ///
+    /// # Errors
+    /// When the agent does not answer with 200.
+    pub async fn metrics(&self) -> Result<String> {
+        let status = SocketAddr::new(self.pod.address().into(), STATUS);
+        let answer = Request::get("/stats/prometheus").send_through(&self.pod.connector(), status).await?;
+        ensure!(answer.status == 200, "{} {}", answer.status, answer.text());
+        Ok(answer.text())
     }
 
     /// Its Envoy's admin interface.

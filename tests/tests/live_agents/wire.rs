@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use meltemi_tests::live::{rule, split};
-use meltemi_tests::meshed::{Openssl, SERVICE, Use, Visitor, chain, uri_names, verified};
+use meltemi_tests::meshed::{Openssl, SERVICE, Use, Visitor, chain, until, uri_names, verified};
 use serde_json::Value;
 
 use crate::world::{APP, CLIENT, SERVER, SNI, TAPPED, World};
@@ -27,6 +27,37 @@ pub(crate) async fn seen(world: &mut World) -> Result<()> {
     ensure!(world.server.names().await? == [SERVER]);
     let handshakes = world.server.sum(HANDSHAKES).await?;
     ensure!(handshakes > 0, "no handshake");
+
+    // Both sides count it, and know each other's name.
+    for (pod, words) in [
+        (
+            &world.client,
+            [
+                r#"reporter="source""#,
+                r#"source_app="client""#,
+                r#"destination_app="myapp""#,
+                r#"destination_version="v1""#,
+            ],
+        ),
+        (
+            &world.server,
+            [
+                r#"reporter="destination""#,
+                r#"connection_security_policy="mutual_tls""#,
+                r#"source_principal="spiffe://cluster.local/ns/default/sa/client""#,
+                r#"destination_principal="spiffe://cluster.local/ns/default/sa/server""#,
+            ],
+        ),
+    ] {
+        until("the request is counted", async || {
+            let text = pod.metrics().await?;
+            let counted = text.lines().filter(|line| line.starts_with("istio_requests_total{"));
+            let mut counted = counted.filter(|line| words.iter().all(|words| line.contains(words)));
+            let missing = || format!("no istio_requests_total with {words:?} in {text}");
+            counted.find(|line| line.contains(r#"response_code="200""#)).with_context(missing).map(drop)
+        })
+        .await?;
+    }
 
     // What the app was told came from the connection, not from the client.
     let lie = meltemi_testkit::http::Request::get("/")

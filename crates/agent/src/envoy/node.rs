@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use meltemi_telemetry::{Workload, tag};
 use serde_json::{Map, Value, json};
+
+/// The cluster of those who name none, as in Istio.
+const CLUSTER_ID: &str = "Kubernetes";
 
 /// A proxy, as its node says.
 #[derive(Clone, Debug)]
@@ -39,6 +43,8 @@ impl Node {
         metadata.insert("NAMESPACE".to_owned(), json!(namespace));
         metadata.insert("INSTANCE_IPS".to_owned(), json!(ips.join(",")));
         metadata.insert("LABELS".to_owned(), json!(self.labels));
+        // Envoy reads it itself where it counts what the workload calls.
+        metadata.insert(tag::NODE_METADATA.to_owned(), json!(self.packed()));
         metadata.extend(self.metadata.clone());
         let mut node = json!({
             "id": format!("{kind}~{ip}~{name}.{namespace}~{dns_domain}"),
@@ -53,6 +59,15 @@ impl Node {
             node["locality"] = locality;
         }
         node
+    }
+
+    /// The workload as metrics know it.
+    fn packed(&self) -> String {
+        let said = |key: &str| self.metadata.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let name = said("WORKLOAD_NAME").unwrap_or(&self.name);
+        let cluster = said("CLUSTER_ID").unwrap_or(CLUSTER_ID);
+        let label = |key: &str| self.labels.get(key).map(String::as_str);
+        Workload::labelled(name, &self.namespace, cluster, label).packed()
     }
 
     /// The first of the labels that name an app, as in Istio.

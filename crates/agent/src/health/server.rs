@@ -142,7 +142,8 @@ async fn metrics(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Respons
     let limit = limit(header);
     let envoy = async {
         match pages.admin.prometheus(limit).await {
-            Ok(answer) => String::from_utf8_lossy(&answer.body).into_owned(),
+            // Under Istio's names and with its labels, as whoever scrapes expects.
+            Ok(answer) => meltemi_telemetry::spread(&String::from_utf8_lossy(&answer.body)),
             Err(error) => {
                 pages.metrics.not_scraped(Part::Envoy);
                 tracing::debug!("Envoy's metrics cannot be had: {error}");

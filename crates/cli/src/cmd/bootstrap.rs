@@ -11,8 +11,6 @@ pub(crate) fn run(args: &BootstrapArgs) -> anyhow::Result<ExitCode> {
     let mut node = args.proxy.node();
     // Who tries a proxy by hand wants to see each request; where the mesh's settings say how to log, they count.
     node["metadata"]["MELTEMI_ACCESS_LOG"] = "true".into();
-    // Envoy reads it itself where it counts what the workload calls.
-    node["metadata"][meltemi_telemetry::tag::NODE_METADATA] = args.proxy.packed().into();
     let bootstrap =
         Bootstrap { node, xds: args.xds_address.clone(), admin: args.admin_address.clone(), companion: None };
     // Envoy takes a file whose name has no ending, as `<(meltemi bootstrap ...)` has, for JSON; JSON is YAML, too.

@@ -13,7 +13,7 @@ Made by a test (`UPDATE=1 cargo xtask test -p meltemi-cli --test cli metrics_pag
 
 Each proxy counts the requests and connections that pass it, under Istio's names: the caller's as `reporter=\"source\"`, that of who is called
 as `reporter=\"destination\"`. Envoy has them at `/stats/prometheus`, as `envoy_istio_...` and with packed labels; the rules of
-`deploy/prometheus/relabel.yaml`, under `metric_relabel_configs`, make Istio's of them. [compat.md](compat.md#metrics-of-traffic) says which labels are known
+`deploy/prometheus/relabel.yaml`, under `metric_relabel_configs`, make Istio's of them. `meltemi agent` has done so on its page at port 15020. [compat.md](compat.md#metrics-of-traffic) says which labels are known
 where. `defaultProviders: {metrics: []}` in the mesh's settings switches all of it off, in every proxy, at once.
 
 | metric | kind | |
