@@ -5,11 +5,11 @@ use meltemi_names::TypeUrl;
 use meltemi_tests::mesh::{engine, secured, upserts};
 use meltemi_views::{Engine, Options, ProxyId};
 
-/// A pod of service `index` with a sidecar, under the account of that service.
+/// A pod of service `index` with a sidecar, under the account of that service; all of them are one workload.
 fn pod(index: usize, name: &str, last: usize) -> String {
     format!(
         "---\n{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: shop, labels: {{app: s{index}, \
-         security.istio.io/tlsMode: istio}}}}, spec: {{serviceAccountName: s{index}, containers: []}}, \
+         security.istio.io/tlsMode: istio, service.istio.io/workload-name: s{index}}}}}, spec: {{serviceAccountName: s{index}, containers: []}}, \
          status: {{podIP: 10.1.{index}.{last}}}}}\n"
     )
 }

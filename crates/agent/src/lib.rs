@@ -2,7 +2,7 @@
 //!
 //! Knows: Istio's certificate service as a client, SDS as a server, Envoy's command line and admin interface, what injected pods rely
 //! on. Must not know: what the mesh's configuration means; it talks to a control plane over the wire only.
-//! Start at [`run`] for the order of things, [`Options`] for what may be set.
+//! Start at [`run()`] for the order of things, [`Options`] for what may be set.
 //! Invariant: the private key is in this process's and Envoy's memory and nowhere else. While the control plane is away, nothing that
 //! works is taken away.
 
