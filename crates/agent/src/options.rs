@@ -224,7 +224,8 @@ impl Options {
         let (xds, xds_tls) = match plaintext {
             Some(address) => (address, None),
             None => {
-                let address = flags.xds.clone().unwrap_or(discovery);
+                // Who names one control plane means it for both.
+                let address = flags.xds.clone().or_else(|| flags.ca.clone()).unwrap_or(discovery);
                 let name = server_name(&address.host);
                 (address, Some(Upstream { name, roots: root(&["XDS_ROOT_CA"]) }))
             }

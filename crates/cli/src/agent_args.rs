@@ -31,7 +31,7 @@ pub(crate) struct AgentArgs {
     /// The certificate service; else CA_ADDR, else ProxyConfig's discoveryAddress, else istiod.istio-system.svc:15012.
     #[arg(long, value_name = "ADDRESS", value_parser = HostPort::parse)]
     ca: Option<HostPort>,
-    /// The control plane; else ProxyConfig's discoveryAddress.
+    /// The control plane; else that of --ca, else ProxyConfig's discoveryAddress.
     #[arg(long, value_name = "ADDRESS", value_parser = HostPort::parse, conflicts_with = "xds_plaintext")]
     xds: Option<HostPort>,
     /// The control plane, without TLS: to try things on one machine. Whoever is on the way reads and changes all.

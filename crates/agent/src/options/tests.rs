@@ -84,6 +84,14 @@ fn flags_win_over_variables_and_these_over_the_mesh() {
 }
 
 #[test]
+fn who_names_one_control_plane_means_it_for_both() {
+    let flags = Flags { ca: Some(HostPort::parse("127.0.0.1:15012").unwrap()), ..Flags::default() };
+    let (options, _) = Options::read(flags, &[], &around(&[])).unwrap();
+    assert_eq!(options.xds.to_string(), "127.0.0.1:15012");
+    assert_eq!(options.xds_tls.map(|tls| tls.name), Some("127.0.0.1".to_owned()));
+}
+
+#[test]
 fn metadata_labels_and_locality_are_what_the_pod_says() {
     let mut around = around(&[
         ("ISTIO_META_CLUSTER_ID", "east"),
