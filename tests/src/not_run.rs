@@ -5,7 +5,9 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
+use anyhow::Result;
 use libtest_mimic::{Arguments, Conclusion, Trial};
 
 /// The variable that names the file: one line for each program, `COUNT PROGRAM: REASON`.
@@ -30,6 +32,20 @@ pub fn run(arguments: &Arguments, trials: Vec<Trial>, reason: Option<&str>) -> C
         }
     }
     conclusion
+}
+
+/// A test of a program that has its own `main`; `lacks`: what it needs is not here.
+pub fn trial(name: &str, test: fn() -> Result<()>, lacks: bool) -> Trial {
+    Trial::test(name, move || test().map_err(|error| format!("{error:?}").into())).with_ignored_flag(lacks)
+}
+
+/// Runs a test in a runtime of its own, on this thread.
+///
+/// # Errors
+/// The test's, or that it took longer than `limit`.
+pub fn within(limit: Duration, test: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { tokio::time::timeout(limit, test).await })?
 }
 
 /// The name of this program; cargo adds a hash to it.

@@ -173,3 +173,20 @@ pub fn request() -> Result<String> {
     let key = KeyPair::generate()?;
     Ok(CertificateParams::new(vec!["spiffe.example".to_owned()])?.serialize_request(&key)?.pem()?)
 }
+
+/// What is pushed meanwhile: a VirtualService that sends so many of a hundred requests to v2 of shop/reviews.
+pub fn route(weight: u64) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: reviews, namespace: shop}}
+spec:
+  hosts: [reviews]
+  http:
+  - route:
+    - {{destination: {{host: reviews, subset: v1}}, weight: {}}}
+    - {{destination: {{host: reviews, subset: v2}}, weight: {weight}}}
+",
+        100 - weight
+    )
+}

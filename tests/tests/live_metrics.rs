@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use meltemi_testkit::envoy::{Admin, Envoy};
 use meltemi_testkit::http::{App, Request};
 use meltemi_testkit::netns::available;
@@ -39,16 +39,12 @@ fn main() {
             network.is_some() || prometheus.is_some(),
         ),
     ];
-    let trials = tests.map(|(name, test, ignored)| {
-        Trial::test(name, move || test().map_err(|error| format!("{error:?}").into()))
-            .with_ignored_flag(ignored)
-    });
+    let trials = tests.map(|(name, test, lacks)| not_run::trial(name, test, lacks));
     not_run::run(&Arguments::from_args(), trials.into(), network.or(prometheus).as_deref()).exit();
 }
 
 fn run(test: impl Future<Output = Result<()>>) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(400), test).await })?
+    not_run::within(Duration::from_secs(400), test)
 }
 
 /// The sum of a counter's series in Envoy that have these labels, as they stand there.

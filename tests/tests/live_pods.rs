@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use meltemi_testkit::envoy::Envoy;
 use meltemi_testkit::netns::available;
 use meltemi_tests::live::pods::{Mesh, SERVICE};
@@ -24,16 +24,12 @@ fn main() {
         ("an_unknown_destination_is_passed_through_as_the_mesh_says", || run(unknown())),
         ("pods_of_a_headless_service_are_called_by_their_address", || run(headless())),
     ];
-    let trials = tests.map(|(name, test)| {
-        Trial::test(name, move || test().map_err(|error| format!("{error:?}").into()))
-            .with_ignored_flag(missing.is_some())
-    });
+    let trials = tests.map(|(name, test)| not_run::trial(name, test, missing.is_some()));
     not_run::run(&Arguments::from_args(), trials.into(), missing.as_deref()).exit();
 }
 
 fn run(test: impl Future<Output = Result<()>>) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), test).await })?
+    not_run::within(Duration::from_secs(60), test)
 }
 
 /// The sum of the stats that match.

@@ -8,7 +8,7 @@ use meltemi_testkit::xds::{Form, Node, Sidecar};
 use meltemi_tests::control_plane::{ControlPlane, split, until, virtual_host};
 use meltemi_tests::kubernetes::Certificate;
 use meltemi_tests::kubernetes::{Asker, certificate};
-use meltemi_tests::storm::{Proof, SERVER, Shape, Storm, request, tokens};
+use meltemi_tests::storm::{Proof, SERVER, Shape, Storm, request, route, tokens};
 use tempfile::TempDir;
 
 /// What a storm is: all sidecars of a large mesh.
@@ -74,22 +74,6 @@ impl World {
         .await?;
         Ok(())
     }
-}
-
-fn route(weight: u64) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: reviews, namespace: shop}}
-spec:
-  hosts: [reviews]
-  http:
-  - route:
-    - {{destination: {{host: reviews, subset: v1}}, weight: {}}}
-    - {{destination: {{host: reviews, subset: v2}}, weight: {weight}}}
-",
-        100 - weight
-    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use meltemi_tests::live::{Addresses, Server, free_port};
+use meltemi_tests::storm::route;
 use tempfile::TempDir;
 
 /// The control plane, over a mesh of one service with two subsets.
@@ -58,22 +59,6 @@ spec:
   host: reviews
   subsets: [{{name: v1, labels: {{version: v1}}}}, {{name: v2, labels: {{version: v2}}}}]
 "
-    )
-}
-
-fn route(weight: u64) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: reviews, namespace: shop}}
-spec:
-  hosts: [reviews]
-  http:
-  - route:
-    - {{destination: {{host: reviews, subset: v1}}, weight: {}}}
-    - {{destination: {{host: reviews, subset: v2}}, weight: {weight}}}
-",
-        100 - weight
     )
 }
 

@@ -8,7 +8,7 @@ mod pods;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use meltemi_testkit::http::Load;
 use meltemi_testkit::netns::available;
 use meltemi_tests::not_run;
@@ -29,16 +29,12 @@ fn main() {
         ("a_caller_of_another_trust_domain_is_refused_until_it_is_an_alias", || run(foreign_client())),
         ("a_server_with_another_account_is_refused_by_its_callers", || run(wrong_server())),
     ];
-    let trials = tests.map(|(name, test)| {
-        Trial::test(name, move || test().map_err(|error| format!("{error:?}").into()))
-            .with_ignored_flag(missing.is_some())
-    });
+    let trials = tests.map(|(name, test)| not_run::trial(name, test, missing.is_some()));
     not_run::run(&Arguments::from_args(), trials.into(), missing.as_deref()).exit();
 }
 
 fn run(test: impl Future<Output = Result<()>>) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { tokio::time::timeout(LIMIT, test).await })?
+    not_run::within(LIMIT, test)
 }
 
 async fn strict() -> Result<()> {
