@@ -82,6 +82,9 @@ pub mod not_yet {
         HttpErrorCodes: "the status codes that count as failures are 500 to 599"
         MeshSetting: "the mesh behaves as if the field were absent"
         EgressProxy: "unknown destinations are reached directly"
+        DefaultEndpoint: "traffic goes where VirtualServices send it"
+        CaCertCredential: "clients are verified by the Secret of the certificate, or the one beside it"
+        CaOfCertificate: "clients are verified by caCertificates beside the list"
         KeepAlive: "HTTP/2 connections are not probed"
     }
 }

@@ -47,6 +47,8 @@ pub enum IndexKey {
     VirtualServicesByHost(Host),
     /// All VirtualServices that apply to sidecars.
     MeshVirtualServices,
+    /// VirtualServices that are bound to that Gateway.
+    VirtualServicesOfGateway(ObjectKey),
     /// VirtualServices that send to, or mirror to, that host.
     VirtualServicesByDestination(Host),
     /// VirtualServices that ask for the caller's labels.
@@ -67,6 +69,8 @@ pub enum IndexKey {
     GeneralPeerAuthentications(Namespace),
     /// PeerAuthentications of that namespace whose selector's first pair (by key) is this one.
     PeerAuthenticationsSelecting(Namespace, Arc<str>, Arc<str>),
+    /// Gateways.
+    Gateways,
     /// ConfigMaps that hold mesh settings.
     Settings,
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use meltemi_api::endpoint_slice::{MANAGED_BY_LABEL, OF_SELECTORS};
 use meltemi_api::pod::Phase;
 use meltemi_api::service::TrafficDistribution;
+use meltemi_api::value::GatewayName;
 use meltemi_api::virtual_service::{Destination, HttpRoute};
 use meltemi_api::{Meta, Object, Spec};
-use meltemi_names::{Host, Labels, Namespace};
+use meltemi_names::{Host, Kind, Labels, Namespace, ObjectKey};
 
 use crate::discovery::is_settings;
 use crate::entry::IndexKey;
@@ -70,12 +71,13 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             }
         }
         Spec::VirtualService(service) => {
-            if !service.is_in_mesh() {
-                return keys;
-            }
+            let gateways = service.gateways.iter().filter_map(|gateway| gateway_key(gateway, namespace));
+            keys.extend(gateways.map(IndexKey::VirtualServicesOfGateway));
             let resolve = |host: &Host| qualified(host, namespace);
-            keys.insert(IndexKey::MeshVirtualServices);
-            keys.extend(service.hosts.iter().map(resolve).map(IndexKey::VirtualServicesByHost));
+            if service.is_in_mesh() {
+                keys.insert(IndexKey::MeshVirtualServices);
+                keys.extend(service.hosts.iter().map(resolve).map(IndexKey::VirtualServicesByHost));
+            }
             keys.extend(
                 destinations(&service.http)
                     .map(|destination| resolve(&destination.host))
@@ -83,7 +85,7 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             );
             let asks_for_labels =
                 |route: &HttpRoute| route.matches.iter().any(|found| !found.source_labels.is_empty());
-            if service.http.iter().any(asks_for_labels) {
+            if service.is_in_mesh() && service.http.iter().any(asks_for_labels) {
                 keys.insert(IndexKey::VirtualServicesWithSourceLabels);
             }
         }
@@ -99,6 +101,9 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             if rule.traffic_policy.iter().chain(subsets).any(|policy| policy.hashes()) {
                 keys.insert(IndexKey::RulesThatHash);
             }
+        }
+        Spec::Gateway(_) => {
+            keys.insert(IndexKey::Gateways);
         }
         Spec::PeerAuthentication(policy) => {
             let first = policy.labels().and_then(|selector| selector.labels().iter().next());
@@ -116,7 +121,8 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             }
         }
         Spec::Namespace => keys.extend(preferring(TrafficDistribution::annotated(meta))),
-        Spec::Node => {}
+        // A Secret is asked for by its name.
+        Spec::Node | Spec::Secret(_) => {}
     }
     keys
 }
@@ -131,6 +137,17 @@ pub fn qualified(host: &Host, namespace: &Namespace) -> Host {
         Host::of_service(host.as_str(), namespace.as_str(), CLUSTER_DOMAIN)
     } else {
         host.clone()
+    }
+}
+
+/// The Gateway that a name in a VirtualService of `namespace` stands for; none for `mesh`.
+pub fn gateway_key(name: &GatewayName, namespace: &Namespace) -> Option<ObjectKey> {
+    match name {
+        GatewayName::Mesh => None,
+        GatewayName::Named { namespace: written, name } => {
+            let namespace = written.clone().unwrap_or_else(|| namespace.clone());
+            Some(ObjectKey::new(Kind::Gateway, namespace, name.as_str()))
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod discovery;
 pub mod endpoints;
 pub mod entry;
 pub mod exposure;
+pub mod gateway;
 pub mod index;
 pub mod mesh;
 pub mod peer;

@@ -26,7 +26,7 @@ pub fn written(service: &VirtualService, port: Port, namespace: &Namespace, labe
     let selectors: Vec<Selector> =
         matches.map(|found| &found.source_labels).filter(|wanted| wanted.selects(labels)).cloned().collect();
     let admits = |callers: Callers| callers.admit(port, Some(namespace), &selectors);
-    reachable(&service.http, admits).map(|route| route.place).collect()
+    reachable(&service.http, Callers::of, admits).map(|route| route.place).collect()
 }
 
 /// Why a match of a rule is no route for some callers.
@@ -85,10 +85,11 @@ pub(super) struct Reachable<'a> {
     pub(super) conditions: RouteMatch,
 }
 
-/// The routes to be made, one for each way to match a rule, in order, up to the first that takes all. `admits` says whether the
-/// callers of a match are those that the routes are for.
+/// The routes to be made, one for each way to match a rule, in order, up to the first that takes all. `of` says whom a match lets in,
+/// `admits` whether those are whom the routes are for.
 pub(super) fn reachable(
     rules: &[HttpRoute],
+    of: impl Fn(&HttpMatch) -> Option<Callers>,
     admits: impl Fn(Callers) -> bool,
 ) -> impl Iterator<Item = Reachable<'_>> {
     let mut taken = false;
@@ -107,7 +108,7 @@ pub(super) fn reachable(
         .filter_map(move |(place, rule, found)| {
             let every = HttpMatch::default();
             let conditions = found.unwrap_or(&every);
-            if !Callers::of(conditions).is_some_and(&admits) {
+            if !of(conditions).is_some_and(&admits) {
                 return None;
             }
             let conditions = matching::route_match(conditions)?;
