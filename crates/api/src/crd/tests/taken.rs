@@ -47,6 +47,7 @@ fn full(name: &str, schema: &Value, turn: usize) -> Value {
             "hosts" => json!("a.example.com"),
             "protocol" => json!("HTTPS"),
             "bytes" => json!("aGVsbG8="),
+            "destinationSubnets" => json!("10.0.0.0/8"),
             _ => json!("1s"),
         },
     }
