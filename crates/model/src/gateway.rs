@@ -125,6 +125,22 @@ impl Question for BoundTo {
     }
 }
 
+/// The selectors over a proxy's labels that VirtualServices of a Gateway ask for (`sourceLabels`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SourcesAt(pub ObjectKey);
+
+impl Question for SourcesAt {
+    type World = Mesh;
+    type Answer = BTreeSet<Selector>;
+    const NAME: &'static str = "source labels at a gateway";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        let bound = read.ask(BoundTo(self.0.clone()));
+        let asked = bound.iter().flat_map(|outline| &outline.callers).map(|callers| callers.labels.clone());
+        asked.filter(|labels| !labels.is_empty()).collect()
+    }
+}
+
 /// A VirtualService as it is for the proxies of a Gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct OutlineAt {

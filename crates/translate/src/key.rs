@@ -11,7 +11,11 @@ use meltemi_names::{Locality, Namespace, Selector};
 
 use crate::cluster::ClusterKey;
 use crate::endpoint::AssignmentKey;
+use crate::gateway::GatewayKey;
+use crate::gateway::secret::{SecretKey, SecretsKey};
+use crate::listener::gateway::GatewayListenersKey;
 use crate::listener::{InboundKey, InboundPartKey, ListenerKey, ListenersKey};
+use crate::route::gateway::GatewayRoutesKey;
 use crate::route::{RouteKey, RoutesKey, VirtualHostKey};
 
 /// A set of resources that proxies share: those of equal keys hold the same one.
@@ -21,6 +25,8 @@ pub enum LayerKey {
     Outbound(OutboundKey),
     /// What a proxy needs to be called.
     Inbound(InboundKey),
+    /// What a gateway needs.
+    Gateway(GatewayKey),
 }
 
 /// All that outbound translation may know of a proxy.
@@ -66,6 +72,12 @@ pub enum PartKey {
     Routes(RoutesKey),
     /// The listener and clusters of inbound traffic.
     Inbound(InboundPartKey),
+    /// The listeners of gateways.
+    GatewayListeners(GatewayListenersKey),
+    /// The route configurations and virtual hosts of gateways.
+    GatewayRoutes(GatewayRoutesKey),
+    /// The certificates of gateways.
+    Secrets(SecretsKey),
 }
 
 /// Names one resource together with all that it depends on beside the mesh.
@@ -81,6 +93,8 @@ pub enum ResourceKey {
     Route(RouteKey),
     /// A virtual host as a resource (VHDS).
     VirtualHost(VirtualHostKey),
+    /// A secret (SDS).
+    Secret(SecretKey),
 }
 
 /// A made resource; none if, after all, there is none of that key (a DNS cluster without endpoints).
@@ -98,6 +112,9 @@ impl PartKey {
             Self::Listeners(key) => memo.observe(key, mesh),
             Self::Routes(key) => memo.observe(key, mesh),
             Self::Inbound(key) => memo.observe(key, mesh),
+            Self::GatewayListeners(key) => memo.observe(key, mesh),
+            Self::GatewayRoutes(key) => memo.observe(key, mesh),
+            Self::Secrets(key) => memo.observe(key, mesh),
         }
     }
 
@@ -109,6 +126,9 @@ impl PartKey {
             Self::Listeners(_) => memo.answer::<ListenersKey>(node),
             Self::Routes(_) => memo.answer::<RoutesKey>(node),
             Self::Inbound(_) => memo.answer::<InboundPartKey>(node),
+            Self::GatewayListeners(_) => memo.answer::<GatewayListenersKey>(node),
+            Self::GatewayRoutes(_) => memo.answer::<GatewayRoutesKey>(node),
+            Self::Secrets(_) => memo.answer::<SecretsKey>(node),
         }
     }
 }
@@ -122,6 +142,7 @@ impl ResourceKey {
             Self::Listener(key) => memo.observe(key, mesh),
             Self::Route(key) => memo.observe(key, mesh),
             Self::VirtualHost(key) => memo.observe(key, mesh),
+            Self::Secret(key) => memo.observe(key, mesh),
         };
         (node, (*made).clone())
     }
@@ -134,6 +155,7 @@ impl ResourceKey {
             Self::Listener(_) => memo.answer::<ListenerKey>(node),
             Self::Route(_) => memo.answer::<RouteKey>(node),
             Self::VirtualHost(_) => memo.answer::<VirtualHostKey>(node),
+            Self::Secret(_) => memo.answer::<SecretKey>(node),
         };
         made.and_then(|made| (*made).clone())
     }

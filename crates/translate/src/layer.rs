@@ -6,6 +6,7 @@ use std::sync::Arc;
 use meltemi_api::service::TrafficDistribution;
 use meltemi_memo::{Memo, NodeId, Question};
 use meltemi_model::endpoints::CLUSTER_ID;
+use meltemi_model::gateway::{GatewaySet, SourcesAt};
 use meltemi_model::proxy::{Interception, Proxy, ProxyKind};
 use meltemi_model::read::Read;
 use meltemi_model::service::{AnyDistribution, VisibleServices};
@@ -14,6 +15,7 @@ use meltemi_model::{Mesh, virtual_service};
 use meltemi_names::{Locality, Selector};
 
 use crate::cluster::{FixedKey, ServicePartKey};
+use crate::gateway::GatewayKey;
 use crate::key::{LayerKey, OutboundKey, PartKey};
 use crate::listener::{InboundKey, InboundPartKey, ListenersKey};
 use crate::route::RoutesKey;
@@ -51,6 +53,10 @@ impl Question for LayersOf {
             }
         });
         let reads_node = preferred == TrafficDistribution::SameNode || *read.ask(workload::AnyNodeLocal);
+        let node = workload.node.clone().filter(|_| reads_node);
+        if proxy.kind == ProxyKind::Router {
+            return vec![LayerKey::Gateway(self.gateway(read, &workload, selectors, locality, node))];
+        }
         let mut layers = vec![LayerKey::Outbound(OutboundKey {
             namespace: proxy.namespace.clone(),
             domain: proxy.cluster_domain().map(Arc::from),
@@ -58,7 +64,7 @@ impl Question for LayersOf {
             family: proxy.family(),
             selectors: selectors.into_iter().collect(),
             locality,
-            node: workload.node.clone().filter(|_| reads_node),
+            node,
             http10: proxy.http10,
             access_log: proxy.access_log,
             metrics: proxy.metrics,
@@ -66,7 +72,7 @@ impl Question for LayersOf {
             has_certificates: proxy.has_certificates,
         })];
         // Without redirection nothing reaches the proxy that was not sent to it by name (Istio: no inbound in mode NONE).
-        if proxy.kind == ProxyKind::Sidecar && proxy.interception != Interception::None {
+        if proxy.interception != Interception::None {
             layers.push(LayerKey::Inbound(InboundKey {
                 namespace: proxy.namespace.clone(),
                 ports: workload.ports.clone(),
@@ -84,6 +90,37 @@ impl Question for LayersOf {
 }
 
 impl LayersOf {
+    /// A gateway is not called by other workloads' sidecars in any way of its own: its servers are all that it has.
+    fn gateway(
+        &self,
+        read: &Read<'_>,
+        workload: &WorkloadFacts,
+        mut selectors: BTreeSet<Selector>,
+        locality: Option<Locality>,
+        node: Option<Arc<str>>,
+    ) -> GatewayKey {
+        let proxy = &self.proxy;
+        let set = GatewaySet::of(read, proxy, &workload.labels);
+        for gateway in &*set.gateways {
+            let asked = read.ask(SourcesAt(gateway.clone()));
+            selectors.extend(asked.iter().filter(|selector| selector.selects(&workload.labels)).cloned());
+        }
+        GatewayKey {
+            namespace: proxy.namespace.clone(),
+            set,
+            family: proxy.family(),
+            selectors: selectors.into_iter().collect(),
+            locality,
+            node,
+            http10: proxy.http10,
+            access_log: proxy.access_log,
+            metrics: proxy.metrics,
+            virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
+            has_certificates: proxy.has_certificates,
+            reads_secrets: proxy.reads_secrets,
+        }
+    }
+
     /// The workload as metrics know it.
     fn packed(&self, workload: &WorkloadFacts) -> String {
         let namespace = self.proxy.namespace.as_str();
@@ -104,6 +141,7 @@ impl Question for PartsOf {
     fn answer(&self, read: &Read<'_>) -> Vec<PartKey> {
         match &self.0 {
             LayerKey::Inbound(key) => vec![PartKey::Inbound(InboundPartKey(key.clone()))],
+            LayerKey::Gateway(key) => crate::gateway::parts(read, key),
             LayerKey::Outbound(key) => {
                 let fixed = [
                     PartKey::Fixed(FixedKey),

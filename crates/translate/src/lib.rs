@@ -13,6 +13,7 @@ pub mod endpoint;
 pub mod finding;
 #[cfg(test)]
 mod fixture;
+pub mod gateway;
 pub mod key;
 pub mod layer;
 pub mod listener;

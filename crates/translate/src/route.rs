@@ -48,6 +48,11 @@ use crate::key::{Made, Members};
 use crate::resource_names::{port_route, service_route};
 use crate::wrap::u32_value;
 
+/// What an ExternalName service of that host stands for, if one has it.
+pub(crate) fn external_name(read: &Read<'_>, host: &Host) -> Option<Host> {
+    (*read.ask(http_route::ExternalNameOf(host.clone()))).clone()
+}
+
 /// The outbound routes of one kind of caller.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoutesKey {

@@ -8,7 +8,8 @@ use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::read::Read;
 use meltemi_model::rule::{PolicyOf, RuleFor, RuleRef};
-use meltemi_names::{Port, Protocol};
+use meltemi_model::service::ServiceId;
+use meltemi_names::{Namespace, Port, Protocol, Selector};
 
 use super::ListenersKey;
 use super::plan::{Backend, OutboundListener};
@@ -76,21 +77,39 @@ pub(crate) fn applied(
     listener
 }
 
-fn ruled(read: &Read<'_>, caller: &ListenersKey, mut backend: Backend) -> Backend {
-    let rule = read.ask(RuleFor {
-        viewer: caller.namespace.clone(),
-        service: backend.service.clone(),
-        selectors: Arc::clone(&caller.selectors),
-    });
+/// Who calls, as far as rules for connections ask.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    pub(crate) namespace: &'a Namespace,
+    pub(crate) selectors: &'a Arc<[Selector]>,
+    pub(crate) has_certificates: bool,
+}
+
+/// What the caller's rules say of connections to a port of a service.
+pub(crate) fn to(
+    read: &Read<'_>,
+    caller: Caller<'_>,
+    service: ServiceId,
+    port: Port,
+    protocol: Protocol,
+) -> ConnectionPolicy {
+    let Caller { namespace, selectors, has_certificates } = caller;
+    let rule =
+        read.ask(RuleFor { viewer: namespace.clone(), service, selectors: Arc::clone(selectors) });
     // Without a rule only connections that may be HTTP have anything to say.
-    if rule.is_some() || (caller.has_certificates && backend.protocol == Protocol::Auto) {
-        let policy = ConnectionPolicyOf {
-            rule: (*rule).clone(),
-            port: backend.port,
-            protocol: backend.protocol,
-            has_certificates: caller.has_certificates,
-        };
-        backend.policy = (*read.ask(policy)).clone();
+    if rule.is_none() && !(has_certificates && protocol == Protocol::Auto) {
+        return ConnectionPolicy::default();
     }
+    let policy = ConnectionPolicyOf { rule: (*rule).clone(), port, protocol, has_certificates };
+    (*read.ask(policy)).clone()
+}
+
+fn ruled(read: &Read<'_>, caller: &ListenersKey, mut backend: Backend) -> Backend {
+    let as_caller = Caller {
+        namespace: &caller.namespace,
+        selectors: &caller.selectors,
+        has_certificates: caller.has_certificates,
+    };
+    backend.policy = to(read, as_caller, backend.service.clone(), backend.port, backend.protocol);
     backend
 }

@@ -11,7 +11,7 @@ use meltemi_proto::envoy::extensions::filters::common::set_filter_state::v3::{
 use meltemi_proto::envoy::extensions::filters::network::set_filter_state::v3::Config as SetFilterState;
 use meltemi_proto::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy,
-    tcp_proxy::{ClusterSpecifier, TcpAccessLogOptions},
+    tcp_proxy::{ClusterSpecifier, TcpAccessLogOptions, WeightedCluster, weighted_cluster::ClusterWeight},
 };
 use meltemi_proto::envoy::r#type::v3::{
     HashPolicy,
@@ -30,10 +30,30 @@ pub(crate) fn to_cluster(cluster: &str, logs: &Logs) -> Filter {
 
 /// The same, as `policy` says.
 pub(crate) fn to_backend(cluster: &str, policy: &ConnectionPolicy, logs: &Logs) -> Filter {
+    proxy(cluster, ClusterSpecifier::Cluster(cluster.to_owned()), policy, logs)
+}
+
+/// Sends each connection to one of `clusters`, by weight.
+pub(crate) fn to_backends(
+    stat_prefix: &str,
+    clusters: &[(String, u32)],
+    policy: &ConnectionPolicy,
+    logs: &Logs,
+) -> Filter {
+    let weighted = clusters.iter().map(|(name, weight)| ClusterWeight {
+        name: name.clone(),
+        weight: *weight,
+        ..ClusterWeight::default()
+    });
+    let weighted = WeightedCluster { clusters: weighted.collect() };
+    proxy(stat_prefix, ClusterSpecifier::WeightedClusters(weighted), policy, logs)
+}
+
+fn proxy(stat_prefix: &str, to: ClusterSpecifier, policy: &ConnectionPolicy, logs: &Logs) -> Filter {
     let by_source = HashPolicy { policy_specifier: Some(PolicySpecifier::SourceIp(SourceIp {})) };
     let proxy = TcpProxy {
-        stat_prefix: cluster.to_owned(),
-        cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
+        stat_prefix: stat_prefix.to_owned(),
+        cluster_specifier: Some(to),
         access_log: logs.tcp.clone(),
         access_log_options: logs.connected.then(|| TcpAccessLogOptions {
             flush_access_log_on_connected: true,
