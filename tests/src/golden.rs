@@ -50,12 +50,14 @@ pub struct Case {
 struct ProxyFile {
     /// `pod.namespace`.
     id: String,
+    /// `sidecar` or `router`.
+    r#type: String,
     labels: BTreeMap<String, String>,
     /// `REDIRECT`, `TPROXY` or `NONE`.
     interception: String,
     /// Its addresses, by comma.
     ip: String,
-    /// It has the mesh's certificates.
+    /// It has the mesh's certificates, and by them the Secrets of its namespace.
     certificates: bool,
 }
 
@@ -63,6 +65,7 @@ impl Default for ProxyFile {
     fn default() -> Self {
         Self {
             id: "client.default".to_owned(),
+            r#type: "sidecar".to_owned(),
             labels: [("app".to_owned(), "client".to_owned())].into(),
             interception: "REDIRECT".to_owned(),
             ip: "10.9.9.9".to_owned(),
@@ -154,6 +157,11 @@ impl Case {
         let ProxyFile { id, interception, ip, .. } = &self.proxy;
         let proxy = crate::mesh::proxy_at(ip, id, &labels, interception, false);
         let proxy = if self.proxy.certificates { crate::mesh::with_certificates(&proxy) } else { proxy };
+        let proxy = match self.proxy.r#type.as_str() {
+            "sidecar" => proxy,
+            "router" => crate::mesh::as_gateway(&proxy),
+            other => bail!("proxy.yaml: `{other}` is no type of a proxy"),
+        };
         // Whole route configurations, as a state-of-the-world client has them: that is how people read them.
         let client = engine.connect(proxy);
         let view = engine.view(client);
