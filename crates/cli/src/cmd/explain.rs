@@ -16,10 +16,12 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use bytes::Bytes;
+use meltemi_model::gateway::GatewaySet;
 use meltemi_model::proxy::Proxy;
 use meltemi_names::TypeUrl;
 use meltemi_proto::envoy::config::core::v3::Node;
-use meltemi_views::{Engine, Options};
+use meltemi_translate::key::LayerKey;
+use meltemi_views::{Engine, Options, ProxyId};
 use meltemi_walk::Configuration;
 use prost::Message;
 use serde_json::Value;
@@ -53,11 +55,27 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// All that a proxy would be sent.
-fn configuration(engine: &mut Engine, node: &Value) -> anyhow::Result<Configuration> {
+fn connect(engine: &mut Engine, node: &Value) -> anyhow::Result<ProxyId> {
     let node = meltemi_proto::json::from_json("envoy.config.core.v3.Node", node)?;
-    let proxy = Proxy::parse(&Node::decode(node.as_slice())?, false)?;
-    let id = engine.connect(Arc::new(proxy));
+    let mut proxy = Proxy::parse(&Node::decode(node.as_slice())?, false)?;
+    // Who has the mesh's certificate has an identity, and by that the Secrets of its namespace.
+    proxy.reads_secrets = proxy.has_certificates;
+    Ok(engine.connect(Arc::new(proxy)))
+}
+
+/// The Gateways that a proxy serves, and where it listens for them; none for a sidecar.
+fn gateways(engine: &mut Engine, node: &Value) -> anyhow::Result<Option<GatewaySet>> {
+    let id = connect(engine, node)?;
+    let set = engine.layers(id).find_map(|layer| match layer {
+        LayerKey::Gateway(key) => Some(key.set.clone()),
+        _ => None,
+    });
+    Ok(set)
+}
+
+/// All that a proxy would be sent, secrets apart.
+fn configuration(engine: &mut Engine, node: &Value) -> anyhow::Result<Configuration> {
+    let id = connect(engine, node)?;
     let view = engine.view(id);
     let mut configuration = Configuration::default();
     for type_url in [TypeUrl::Listener, TypeUrl::Route, TypeUrl::Cluster, TypeUrl::Endpoint] {

@@ -20,20 +20,26 @@ pub struct Written {
 }
 
 /// Where each route of the VirtualService's virtual hosts stands, for requests to `port` from a workload of that namespace with these
-/// labels, in the order of the routes.
-pub fn written(service: &VirtualService, port: Port, namespace: &Namespace, labels: &Labels) -> Vec<Written> {
+/// labels, in the order of the routes. `of` says whom a match lets in: [`Callers::of`] among sidecars, [`Callers::at`] at a gateway.
+pub fn written(
+    service: &VirtualService,
+    of: impl Fn(&HttpMatch) -> Option<Callers>,
+    port: Port,
+    namespace: &Namespace,
+    labels: &Labels,
+) -> Vec<Written> {
     let matches = service.http.iter().flat_map(|rule| &rule.matches);
     let selectors: Vec<Selector> =
         matches.map(|found| &found.source_labels).filter(|wanted| wanted.selects(labels)).cloned().collect();
     let admits = |callers: Callers| callers.admit(port, Some(namespace), &selectors);
-    reachable(&service.http, Callers::of, admits).map(|route| route.place).collect()
+    reachable(&service.http, of, admits).map(|route| route.place).collect()
 }
 
 /// Why a match of a rule is no route for some callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PassedOver {
-    /// It is for gateways.
+    /// It is for gateways, or at a gateway for sidecars and other gateways.
     Gateways,
     /// It is for requests to another port.
     Port,
@@ -48,12 +54,13 @@ pub enum PassedOver {
 /// The matches of the VirtualService that are no routes for such a caller, in order, each with the first reason.
 pub fn passed_over(
     service: &VirtualService,
+    of: impl Fn(&HttpMatch) -> Option<Callers>,
     port: Port,
     namespace: &Namespace,
     labels: &Labels,
 ) -> Vec<(Written, PassedOver)> {
     let why = |found: &HttpMatch| {
-        let Some(callers) = Callers::of(found) else { return Some(PassedOver::Gateways) };
+        let Some(callers) = of(found) else { return Some(PassedOver::Gateways) };
         if callers.port.is_some_and(|wanted| wanted != port) {
             return Some(PassedOver::Port);
         }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use meltemi_api::{Finding, Severity};
-use meltemi_names::ObjectKey;
+use meltemi_model::gateway::GatewaySet;
+use meltemi_names::{ObjectKey, Port};
 use meltemi_walk::{
     Action, ClusterWay, Destination, EndpointWay, Handling, Mode, Request, TlsOffer, Way, arrive, mode, walk,
 };
@@ -14,7 +15,7 @@ use super::request::Scheme;
 use super::resolve::Target;
 use super::rule::{self, RuleOfRoute};
 use super::workload::Workload;
-use super::{configuration, engine};
+use super::{configuration, engine, gateways};
 use crate::args::ExplainArgs;
 use crate::folder::Folder;
 use crate::proxy_args::InterceptionArg;
@@ -69,7 +70,9 @@ impl Explanation {
         let mut from = Workload::named(engine.mesh(), &args.from.name, &args.from.namespace, &args.labels);
         from.has_certificate &= !args.without_certificate;
         let target = Target::of(engine.mesh(), &from.namespace, &args.url.host, args.url.port);
-        let request = request(args, &target);
+        from.gateway = args.gateway;
+        let set = if args.gateway { gateways(&mut engine, &from.node("REDIRECT"))? } else { None };
+        let request = request(args, &target, &from, set.as_ref());
         let interception = match args.interception {
             InterceptionArg::Redirect => "REDIRECT",
             InterceptionArg::None => "NONE",
@@ -77,7 +80,7 @@ impl Explanation {
         let sent = configuration(&mut engine, &from.node(interception))?;
         let way = walk(&sent, &request)?;
         let (rules, passed_over) =
-            rule::of_routes(&way, engine.mesh(), &from, args.url.port, folder.places());
+            rule::of_routes(&way, engine.mesh(), &from, set.as_ref(), args.url.port, folder.places());
         let policies = rule::of_clusters(&way, folder.places());
         let mut receivers: Vec<Receiver> = Vec::new();
         for cluster in clusters(&way) {
@@ -104,13 +107,16 @@ impl Explanation {
     }
 }
 
-fn request(args: &ExplainArgs, target: &Target) -> Request {
+fn request(args: &ExplainArgs, target: &Target, from: &Workload, set: Option<&GatewaySet>) -> Request {
     // Without redirection the sender connects to its own proxy.
     let address = match args.interception {
+        _ if from.gateway => from.address,
         InterceptionArg::Redirect => target.address,
         InterceptionArg::None => Some(std::net::Ipv4Addr::LOCALHOST.into()),
     };
-    let destination = Destination { address, port: args.url.port };
+    // Clients of a gateway know its Service's port.
+    let led_to = set.zip(Port::new(args.url.port.into())).map(|(set, port)| set.target(port).number());
+    let destination = Destination { address, port: led_to.unwrap_or(args.url.port) };
     let mut request = Request::new(&args.method, &args.url.authority(), &args.url.path, destination);
     for (name, value) in &args.headers {
         if name == "host" {

@@ -1,7 +1,10 @@
 //! Where what the walk met is written: routes in their VirtualServices, clusters' policies in their DestinationRules.
 
+use meltemi_api::virtual_service::HttpMatch;
 use meltemi_api::{FieldPath, Spec};
 use meltemi_model::Mesh;
+use meltemi_model::gateway::GatewaySet;
+use meltemi_model::virtual_service::Callers;
 use meltemi_names::{Kind, Namespace, ObjectKey, Port};
 use meltemi_sources::PlaceIndex;
 use meltemi_translate::route::{PassedOver, Written as Place, passed_over, written};
@@ -66,6 +69,7 @@ pub(super) fn of_routes(
     way: &Way,
     mesh: &Mesh,
     from: &Workload,
+    set: Option<&GatewaySet>,
     port: u16,
     places: &PlaceIndex,
 ) -> (Vec<RuleOfRoute>, Vec<NotForSender>) {
@@ -76,21 +80,32 @@ pub(super) fn of_routes(
         let Spec::VirtualService(service) = &mesh.object(&key)?.spec else { return None };
         Some((key, service, Port::new(port.into())?))
     };
-    let place = |tried: &RouteTried| {
+    let callers = |key: &ObjectKey| {
+        let own = key.namespace.clone();
+        move |found: &HttpMatch| match set {
+            // Of which of its Gateways a route is does not stand in it.
+            Some(set) => set.gateways.iter().find_map(|gateway| Callers::at(found, gateway, &own)),
+            None => Callers::of(found),
+        }
+    };
+    let place = |index: usize, tried: &RouteTried| {
         let (key, service, port) = found(tried)?;
-        let own = *written(service, port, &namespace, &from.labels).get(tried.index)?;
+        // At a gateway routes of several objects stand after each other.
+        let before = http.tried.iter().take(index).filter(|other| other.object == tried.object).count();
+        let own = *written(service, callers(&key), port, &namespace, &from.labels).get(before)?;
         Some((own, Written::new(key, &field(own), places)))
     };
+    let tried = http.tried.iter().enumerate();
     let rules: Vec<(usize, Option<(Place, Written)>)> =
-        http.tried.iter().map(|tried| (tried.index, place(tried))).collect();
+        tried.map(|(index, tried)| (tried.index, place(index, tried))).collect();
     let mut passed = Vec::new();
     if let Some(tried) = http.tried.last()
         && let Some((key, service, port)) = found(tried)
     {
         let last =
             rules.last().and_then(|(_, rule)| rule.as_ref()).filter(|_| tried.matched).map(|(own, _)| *own);
-        let routes = written(service, port, &namespace, &from.labels);
-        let all = passed_over(service, port, &namespace, &from.labels).into_iter();
+        let routes = written(service, callers(&key), port, &namespace, &from.labels);
+        let all = passed_over(service, callers(&key), port, &namespace, &from.labels).into_iter();
         passed.extend(all.filter(|(own, _)| last.is_none_or(|last| *own < last)).map(|(own, reason)| {
             let before = routes.iter().filter(|route| **route < own).count();
             NotForSender { written: Written::new(key.clone(), &field(own), places), before, reason }
