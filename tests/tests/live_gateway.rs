@@ -147,7 +147,8 @@ async fn requests_go_by_host_through_a_gateway_on_state_of_the_world() -> Result
 }
 
 #[tokio::test]
-async fn secrets_are_chosen_by_name_and_a_new_one_takes_the_old_ones_place_without_a_lost_request() -> Result<()> {
+async fn secrets_are_chosen_by_name_and_a_new_one_takes_the_old_ones_place_without_a_lost_request()
+-> Result<()> {
     let (app, signer) = (App::start("shop", "v1").await?, Signer::new("Edge root")?);
     let (http, https) = (free_port()?, free_port()?);
     let (a, b) = (signer.server("a.example.com")?, signer.server("b.example.com")?);
@@ -195,7 +196,10 @@ async fn secrets_are_chosen_by_name_and_a_new_one_takes_the_old_ones_place_witho
     edge.save("a.yaml", &secret("a", "default", &renewed, None), 1).await?;
     let shown = renewed.der()?;
     eventually(async || {
-        ensure!(both.get(at(https), "a.example.com").await?.certificate == shown, "the old certificate is shown");
+        ensure!(
+            both.get(at(https), "a.example.com").await?.certificate == shown,
+            "the old certificate is shown"
+        );
         Ok(())
     })
     .await?;
@@ -221,7 +225,9 @@ async fn curl(signer: &Signer, port: u16) -> Result<Option<String>> {
     command.args(["--resolve", &format!("a.example.com:{port}:127.0.0.1")]);
     command.arg(format!("https://a.example.com:{port}/"));
     match command.stdin(Stdio::null()).output().await {
-        Ok(output) => Ok(Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())),
+        Ok(output) => {
+            Ok(Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -233,7 +239,12 @@ async fn mutual_tls_at_the_edge_refuses_who_shows_nothing_or_a_strangers_certifi
     let (clients, strangers) = (Signer::new("Clients")?, Signer::new("Strangers")?);
     let (port, optional) = (free_port()?, free_port()?);
     let servers = [
-        encrypted(port, "mutual", "a.example.com", "mode: MUTUAL, credentialName: a, subjectAltNames: [partner.example.com]"),
+        encrypted(
+            port,
+            "mutual",
+            "a.example.com",
+            "mode: MUTUAL, credentialName: a, subjectAltNames: [partner.example.com]",
+        ),
         encrypted(optional, "optional", "a.example.com", "mode: OPTIONAL_MUTUAL, credentialName: a"),
     ]
     .concat();
@@ -262,7 +273,10 @@ async fn mutual_tls_at_the_edge_refuses_who_shows_nothing_or_a_strangers_certifi
         let answer = client.get(at(port), "a.example.com").await;
         ensure!(answer.is_err(), "{who} was let in: {answer:?}");
     }
-    ensure!(client.get(at(optional), "a.example.com").await?.status == 200, "a certificate is optional there");
+    ensure!(
+        client.get(at(optional), "a.example.com").await?.status == 200,
+        "a certificate is optional there"
+    );
     let stranger = client.showing(&strangers.client("partner.example.com")?);
     ensure!(stranger.get(at(optional), "a.example.com").await.is_err(), "and verified where there is one");
     gateway.end().await?;
@@ -289,7 +303,9 @@ async fn tls_is_passed_on_by_name_to_whoever_ends_it() -> Result<()> {
         })
         .collect();
     let to_host = |host: &str, service: &str| {
-        format!("{{match: [{{port: {port}, sniHosts: [{host}]}}], route: [{{destination: {{host: {service}}}}}]}}")
+        format!(
+            "{{match: [{{port: {port}, sniHosts: [{host}]}}], route: [{{destination: {{host: {service}}}}}]}}"
+        )
     };
     let rules = format!(
         "apiVersion: networking.istio.io/v1
@@ -334,8 +350,11 @@ spec:
 async fn a_secret_is_served_to_its_own_namespace_and_to_nobody_without_an_identity() -> Result<()> {
     let (app, signer) = (App::start("shop", "v1").await?, Signer::new("Edge root")?);
     let (http, https) = (free_port()?, free_port()?);
-    let servers =
-        [plain(http, "'*'", ""), encrypted(https, "https", "a.example.com", "mode: SIMPLE, credentialName: a")].concat();
+    let servers = [
+        plain(http, "'*'", ""),
+        encrypted(https, "https", "a.example.com", "mode: SIMPLE, credentialName: a"),
+    ]
+    .concat();
     let apps = [service("shop", 80), workload("shop", "shop", "v1", app.address())].join("---\n");
     let pair = signer.server("a.example.com")?;
     let edge = Edge::start(&[
@@ -351,7 +370,10 @@ async fn a_secret_is_served_to_its_own_namespace_and_to_nobody_without_an_identi
     let foreign = edge.gateway("elsewhere").await?;
     edge.server.in_force(0, 1).await?;
     ensure!(get(http, "a.example.com").await?.status == 200, "{}", foreign.log());
-    ensure!(client.get(at(https), "a.example.com").await.is_err(), "another namespace's gateway showed the Secret");
+    ensure!(
+        client.get(at(https), "a.example.com").await.is_err(),
+        "another namespace's gateway showed the Secret"
+    );
     let own = signer.server("a.example.com")?;
     edge.save("own.yaml", &secret("a", "elsewhere", &own, None), 1).await?;
     let shown = own.der()?;
@@ -373,5 +395,49 @@ async fn a_secret_is_served_to_its_own_namespace_and_to_nobody_without_an_identi
     ensure!(client.get(at(https), "a.example.com").await.is_err(), "a Secret went to nobody");
     let listeners = bare.admin().stats("listener_manager.total_listeners_active").await?;
     ensure!(listeners.iter().any(|(_, count)| *count == 1), "{listeners:?}");
+    edge.end().await
+}
+
+/// A file of the example, with ports that are free here.
+fn example(name: &str, ports: &[(&str, u16)]) -> Result<String> {
+    let path = format!("{}/../examples/gateway/{name}", env!("CARGO_MANIFEST_DIR"));
+    let mut text = std::fs::read_to_string(&path).with_context(|| path)?;
+    for (written, port) in ports {
+        text = text.replace(written, &port.to_string());
+    }
+    Ok(text)
+}
+
+#[tokio::test]
+async fn the_example_serves_a_shop_by_https_and_redirects_who_comes_without() -> Result<()> {
+    let (v1, v2) = (App::start("shop", "v1").await?, App::start("shop", "v2").await?);
+    let signer = Signer::new("Edge root")?;
+    let (http, https) = (free_port()?, free_port()?);
+    let ports =
+        [("8080", http), ("8443", https), ("9001", v1.address().port()), ("9002", v2.address().port())];
+    let files =
+        [example("app.yaml", &ports)?, example("gateway.yaml", &ports)?, example("routing.yaml", &ports)?];
+    let pair = signer.server("shop.example.com")?;
+    let edge = Edge::start(&[
+        ("app.yaml", &files[0]),
+        ("gateway.yaml", &files[1]),
+        ("routing.yaml", &files[2]),
+        ("secret.yaml", &secret("shop-cert", "default", &pair, None)),
+    ])
+    .await?;
+    let gateway = edge.gateway("default").await?;
+    edge.server.in_force(0, 1).await?;
+    let redirected = get(http, "shop.example.com").await?;
+    ensure!(redirected.status == 301, "{redirected:?}");
+    let client = Https::believing(&signer.roots);
+    let mut old = 0;
+    for _ in 0..60 {
+        let reply = client.get(at(https), "shop.example.com").await.with_context(|| gateway.log())?;
+        ensure!(reply.status == 200, "{reply:?}");
+        old += usize::from(reply.version.as_deref() == Some("v1"));
+    }
+    // Nine of ten: less than half of sixty is a chance of one in 10^18.
+    ensure!(old > 30, "{old} of 60 went to the old version");
+    gateway.end().await?;
     edge.end().await
 }

@@ -280,7 +280,8 @@ fn read_spec(
             let read: MetadataOnly = reader::read(value, &root, &mut Vec::new())?;
             // Where a finding stands, its line of the file is shown: never one of the data.
             let path = Some(FieldPath::of(&["metadata", "name"]));
-            let credential = Credential::read(value).map_err(|message| Fault { message, hint: None, path })?;
+            let credential =
+                Credential::read(value).map_err(|message| Fault { message, hint: None, path })?;
             Ok((read.metadata, Spec::Secret(credential)))
         }
         Kind::Node => {

@@ -89,7 +89,9 @@ impl Credential {
             None => value("ca.crl")?,
         };
         if certificate.is_none() && roots.is_none() {
-            return Err("it holds neither a certificate with its key nor certificates to verify others by".to_owned());
+            return Err(
+                "it holds neither a certificate with its key nor certificates to verify others by".to_owned()
+            );
         }
         Ok(Self { certificate, roots, revoked })
     }
@@ -100,11 +102,15 @@ fn holding(key: &str, value: Option<Arc<[u8]>>, block: &str) -> Result<Option<Ar
     let Some(bytes) = value else { return Ok(None) };
     let text = std::str::from_utf8(&bytes).unwrap_or_default();
     let begins = text.lines().any(|line| {
-        line.trim_end().strip_prefix("-----BEGIN ").is_some_and(|rest| {
-            rest.strip_suffix("-----").is_some_and(|found| found.ends_with(block))
-        })
+        line.trim_end()
+            .strip_prefix("-----BEGIN ")
+            .is_some_and(|rest| rest.strip_suffix("-----").is_some_and(|found| found.ends_with(block)))
     });
-    if begins { Ok(Some(bytes)) } else { Err(format!("`{key}` holds no PEM block of a {}", block.to_ascii_lowercase())) }
+    if begins {
+        Ok(Some(bytes))
+    } else {
+        Err(format!("`{key}` holds no PEM block of a {}", block.to_ascii_lowercase()))
+    }
 }
 
 #[cfg(test)]
@@ -121,7 +127,10 @@ mod tests {
         let read = Credential::read(&both).unwrap();
         assert!(read.certificate.is_some() && read.roots.is_some());
         let generic = json!({"stringData": {"cert": CHAIN, "key": KEY, "tls.crt": "no matter"}});
-        assert_eq!(Credential::read(&generic).unwrap().certificate.unwrap().key.reveal()[..], *KEY.as_bytes());
+        assert_eq!(
+            Credential::read(&generic).unwrap().certificate.unwrap().key.reveal()[..],
+            *KEY.as_bytes()
+        );
         let data = json!({"data": {"cacert": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="}});
         assert!(Credential::read(&data).unwrap().certificate.is_none());
     }
@@ -141,9 +150,13 @@ mod tests {
 
     #[test]
     fn other_secrets_are_nobodys_business() {
-        assert!(!is_credential(&json!({"type": "kubernetes.io/service-account-token", "data": {"ca.crt": "x"}})));
+        assert!(!is_credential(
+            &json!({"type": "kubernetes.io/service-account-token", "data": {"ca.crt": "x"}})
+        ));
         assert!(!is_credential(&json!({"type": "Opaque", "data": {"password": "x"}})));
-        assert!(is_credential(&json!({"type": "kubernetes.io/tls", "data": {"tls.crt": "x", "tls.key": "x"}})));
+        assert!(is_credential(
+            &json!({"type": "kubernetes.io/tls", "data": {"tls.crt": "x", "tls.key": "x"}})
+        ));
     }
 
     #[test]

@@ -49,9 +49,13 @@ pub enum IndexKey {
     MeshVirtualServices,
     /// VirtualServices that are bound to that Gateway.
     VirtualServicesOfGateway(ObjectKey),
+    /// VirtualServices that apply to sidecars and have rules for connections, `tcp` or `tls`.
+    ConnectionVirtualServices,
+    /// VirtualServices that delegate to that one.
+    DelegatingTo(ObjectKey),
     /// VirtualServices that send to, or mirror to, that host.
     VirtualServicesByDestination(Host),
-    /// VirtualServices that ask for the caller's labels.
+    /// VirtualServices that ask for the caller's labels, or delegate to one that may.
     VirtualServicesWithSourceLabels,
     /// Pods.
     Pods,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use meltemi_api::{
-    Credential, DestinationRule, EndpointSlice, Gateway, Meta, Object, PeerAuthentication, Pod, Service, Spec, VirtualService,
-    WorkloadEntry,
+    Credential, DestinationRule, EndpointSlice, Gateway, Meta, Object, PeerAuthentication, Pod, Service,
+    Spec, VirtualService, WorkloadEntry,
 };
 use meltemi_memo::Reader;
 use meltemi_names::ObjectKey;

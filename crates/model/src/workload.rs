@@ -133,7 +133,11 @@ pub(crate) fn led_to(read: &Read<'_>, proxy: &Proxy) -> Vec<(Port, Port)> {
     let counts = |led: &Led<'_>| {
         read::meta(read, &led.service.object).is_none_or(|meta| meta.labels.value(NO_TRANSLATION).is_none())
     };
-    led(read, proxy, &labels, &named).iter().filter(|led| counts(led)).map(|led| (led.port.port, led.target)).collect()
+    led(read, proxy, &labels, &named)
+        .iter()
+        .filter(|led| counts(led))
+        .map(|led| (led.port.port, led.target))
+        .collect()
 }
 
 /// The services without a selector whose slices name one of the proxy's addresses, oldest first, each with such a slice.

@@ -151,7 +151,9 @@ impl Kind {
             Self::RequestAuthentication => Some("ra"),
             Self::AuthorizationPolicy => Some("ap"),
             Self::Telemetry => Some("telemetry"),
-            Self::Secret | Self::EndpointSlice | Self::Sidecar | Self::EnvoyFilter | Self::ProxyConfig => None,
+            Self::Secret | Self::EndpointSlice | Self::Sidecar | Self::EnvoyFilter | Self::ProxyConfig => {
+                None
+            }
         }
     }
 }

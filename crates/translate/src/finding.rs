@@ -42,7 +42,9 @@ impl Question for FindingsOf {
             Spec::Gateway(gateway) => gateway::findings(read, key, gateway),
             Spec::PeerAuthentication(policy) => peer_authentication::findings(read, key, policy),
             Spec::ConfigMap(_) => settings(read, key),
-            Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::Namespace | Spec::Secret(_) => Vec::new(),
+            Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::Namespace | Spec::Secret(_) => {
+                Vec::new()
+            }
         };
         findings.sort();
         findings.into_iter().map(|finding| finding.about(key)).collect()

@@ -8,6 +8,7 @@
 
 mod action;
 mod body;
+mod cors;
 mod domains;
 mod fault;
 pub mod gateway;
@@ -47,11 +48,6 @@ use crate::encode;
 use crate::key::{Made, Members};
 use crate::resource_names::{port_route, service_route};
 use crate::wrap::u32_value;
-
-/// What an ExternalName service of that host stands for, if one has it.
-pub(crate) fn external_name(read: &Read<'_>, host: &Host) -> Option<Host> {
-    (*read.ask(http_route::ExternalNameOf(host.clone()))).clone()
-}
 
 /// The outbound routes of one kind of caller.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

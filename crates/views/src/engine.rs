@@ -310,7 +310,7 @@ impl Engine {
         moved
     }
 
-    /// The virtual hosts of a proxy that keep their last good state.
+    /// The virtual hosts and listeners of a proxy that keep their last good state.
     pub fn held(&self, id: ProxyId) -> Vec<Held> {
         let layers = self.proxies.get(&id).into_iter().flat_map(|proxy| &proxy.layers);
         layers.filter_map(|key| self.groups.get(key)).flat_map(Group::held).collect()

@@ -115,7 +115,8 @@ impl Edge {
         command.stdin(Stdio::null()).stdout(log.reopen()?).stderr(log.reopen()?);
         let child = command.spawn().context("starting `meltemi agent`")?;
         let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let gateway = Gateway { child, log, admin: Admin::new(at(admin), Connect::default()), _folder: folder };
+        let gateway =
+            Gateway { child, log, admin: Admin::new(at(admin), Connect::default()), _folder: folder };
         let ready = async || {
             let answer = Request::get("/healthz/ready").send(at(health)).await?;
             ensure!(answer.status == 200, "{} {}", answer.status, answer.text());

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
 };
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -89,7 +89,8 @@ fn named(name: &str) -> CertificateParams {
 /// A Secret of type `kubernetes.io/tls` in a namespace; `roots` is what clients are verified by.
 pub fn secret(name: &str, namespace: &str, pair: &Pair, roots: Option<&str>) -> String {
     let block = |key: &str, text: &str| {
-        let lines: String = text.trim_end().lines().map(|line| format!("    {}\n", line.trim_end())).collect();
+        let lines: String =
+            text.trim_end().lines().map(|line| format!("    {}\n", line.trim_end())).collect();
         format!("  {key}: |\n{lines}")
     };
     let roots = roots.map(|roots| block("ca.crt", roots)).unwrap_or_default();
@@ -170,7 +171,12 @@ impl Https {
             let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
             let version = text.lines().find_map(|line| line.strip_prefix("x-app-version: "));
             let version = version.map(|version| version.trim().to_owned());
-            Ok(Reply { status: status.with_context(|| format!("no answer: {text:?}"))?, version, certificate, text })
+            Ok(Reply {
+                status: status.with_context(|| format!("no answer: {text:?}"))?,
+                version,
+                certificate,
+                text,
+            })
         };
         timeout(LIMIT, talk).await.context("no answer in time")?
     }
@@ -182,7 +188,8 @@ impl Https {
         let task = tokio::spawn(async move {
             let mut answered = 0_u64;
             while !stopped.load(Ordering::Relaxed) {
-                let reply = client.get(address, host).await.with_context(|| format!("after {answered} answers"))?;
+                let reply =
+                    client.get(address, host).await.with_context(|| format!("after {answered} answers"))?;
                 ensure!(reply.status == 200, "{reply:?}");
                 answered += 1;
             }

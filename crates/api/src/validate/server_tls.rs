@@ -27,15 +27,44 @@ pub(super) fn check(tls: &ServerTls, path: &FieldPath, report: &mut Report) {
     .collect();
     if tls.mode == ServerTlsMode::IstioMutual {
         for name in certificates {
-            report.error(&path.key(&name), "bad-tls", "ISTIO_MUTUAL has the mesh's own certificates, and no others");
+            report.error(
+                &path.key(&name),
+                "bad-tls",
+                "ISTIO_MUTUAL has the mesh's own certificates, and no others",
+            );
         }
         return;
     }
+    if tls.mode == ServerTlsMode::AutoPassthrough {
+        report.add(
+            Finding::warning("not-supported-yet", "this mode is not supported yet")
+                .at(&path.key("mode"))
+                .in_force("the server is left out"),
+        );
+    }
+    if !tls.mode.verifies() && !tls.mode.passes_on() {
+        for (name, given) in [
+            ("subjectAltNames", !tls.subject_alt_names.is_empty()),
+            ("verifyCertificateSpki", !tls.verify_certificate_spki.is_empty()),
+            ("verifyCertificateHash", !tls.verify_certificate_hash.is_empty()),
+        ] {
+            if given {
+                report.add(
+                    Finding::warning("names-without-effect", "SIMPLE asks clients for no certificate")
+                        .at(&path.key(name))
+                        .hint("write mode: MUTUAL, or OPTIONAL_MUTUAL"),
+                );
+            }
+        }
+    }
     if tls.mode.passes_on() && (!certificates.is_empty() || tls.ca_crl.is_some()) {
         report.add(
-            Finding::warning("certificate-without-effect", "a server that passes TLS on shows no certificate")
-                .at(path)
-                .in_force("the destination's own certificate"),
+            Finding::warning(
+                "certificate-without-effect",
+                "a server that passes TLS on shows no certificate",
+            )
+            .at(path)
+            .in_force("the destination's own certificate"),
         );
     }
     sources(tls, path, report);
@@ -62,11 +91,9 @@ fn sources(tls: &ServerTls, path: &FieldPath, report: &mut Report) {
         !tls.tls_certificates.is_empty(),
     ];
     if ways.iter().filter(|way| **way).count() > 1 {
-        report.add(
-            Finding::error("bad-tls", "the certificate comes from one place alone")
-                .at(path)
-                .hint("keep one of credentialName, credentialNames, tlsCertificates, serverCertificate with privateKey"),
-        );
+        report.add(Finding::error("bad-tls", "the certificate comes from one place alone").at(path).hint(
+            "keep one of credentialName, credentialNames, tlsCertificates, serverCertificate with privateKey",
+        ));
     }
 }
 
@@ -92,7 +119,8 @@ fn files(tls: &ServerTls, path: &FieldPath, report: &mut Report) {
     let listed = tls.tls_certificates.iter().enumerate().map(|(index, pair)| {
         (path.key("tlsCertificates").index(index), &pair.server_certificate, &pair.private_key)
     });
-    let own = tls.tls_certificates.is_empty().then_some((path.clone(), &tls.server_certificate, &tls.private_key));
+    let own =
+        tls.tls_certificates.is_empty().then_some((path.clone(), &tls.server_certificate, &tls.private_key));
     for (here, certificate, key) in listed.chain(own) {
         if certificate.is_none() {
             needs(&here.key("serverCertificate"), "the server's certificate", report);

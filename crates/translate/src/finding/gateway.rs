@@ -45,19 +45,24 @@ fn of_conflict(rejected: &Rejected, gateway: &Gateway, servers: &FieldPath) -> F
     match &rejected.why {
         Conflict::Protocol { other, speaks } => {
             let server = gateway.servers.get(rejected.index);
-            let port = server.and_then(|server| server.number()).map(|port| format!(" {port}")).unwrap_or_default();
+            let port =
+                server.and_then(|server| server.number()).map(|port| format!(" {port}")).unwrap_or_default();
             let speaks = format!("{speaks:?}").to_ascii_uppercase();
-            Finding::warning("port-conflict", format!("port{port} is {speaks} by {other}, whose proxies this is for, too"))
-                .at(&path.key("port"))
-                .in_force("the older server; this one is left out")
-                .hint("choose another port, or other proxies by spec.selector")
+            Finding::warning(
+                "port-conflict",
+                format!("port{port} is {speaks} by {other}, whose proxies this is for, too"),
+            )
+            .at(&path.key("port"))
+            .in_force("the older server; this one is left out")
+            .hint("choose another port, or other proxies by spec.selector")
         }
-        Conflict::Host { other, host } => {
-            Finding::warning("host-conflict", format!("{other} has an encrypted server for `{host}` on this port, too"))
-                .at(&path.key("hosts"))
-                .in_force("the older server; this one is left out, with all of its hosts")
-                .hint("keep the host in one of them")
-        }
+        Conflict::Host { other, host } => Finding::warning(
+            "host-conflict",
+            format!("{other} has an encrypted server for `{host}` on this port, too"),
+        )
+        .at(&path.key("hosts"))
+        .in_force("the older server; this one is left out, with all of its hosts")
+        .hint("keep the host in one of them"),
     }
 }
 
@@ -79,7 +84,8 @@ fn of_credential(
         return Some(finding.at(path).in_force(in_force).hint("write the Secret's name alone"));
     };
     let Some(credential) = read::credential(read, &secret) else {
-        let message = format!("{secret} is not there, or not read; proxies look for it in their own namespace");
+        let message =
+            format!("{secret} is not there, or not read; proxies look for it in their own namespace");
         return Some(
             Finding::warning("secret-not-found", message)
                 .at(path)
@@ -94,10 +100,13 @@ fn of_credential(
     let beside = ObjectKey::new(Kind::Secret, own.clone(), format!("{}-cacert", secret.name).as_str());
     let roots = read::credential(read, &beside).unwrap_or(credential).roots.is_some();
     (mode.verifies() && first && !roots).then(|| {
-        Finding::warning("secret-incomplete", format!("neither {beside} nor {secret} holds what clients are verified by"))
-            .at(path)
-            .in_force(in_force)
-            .hint("add the key ca.crt to one of them")
+        Finding::warning(
+            "secret-incomplete",
+            format!("neither {beside} nor {secret} holds what clients are verified by"),
+        )
+        .at(path)
+        .in_force(in_force)
+        .hint("add the key ca.crt to one of them")
     })
 }
 
@@ -121,18 +130,24 @@ fn of_gateway(read: &Read<'_>, key: &ObjectKey, name: &GatewayName, path: &Field
             .at(path)
             .in_force("no gateway has the rules; they wait for it");
         return Some(match elsewhere {
-            Some(other) => finding.hint(format!("write {}/{} for the one of that name", other.namespace, other.name)),
+            Some(other) => {
+                finding.hint(format!("write {}/{} for the one of that name", other.namespace, other.name))
+            }
             None => finding,
         });
     };
     let bound = read.ask(BoundTo(named.clone()));
     let outline = bound.iter().find(|outline| outline.key == *key)?;
-    let met = gateway.servers.iter().any(|server| !common(&server.hosts, &named.namespace, outline).is_empty());
+    let met =
+        gateway.servers.iter().any(|server| !common(&server.hosts, &named.namespace, outline).is_empty());
     (!met).then(|| {
         let hosts = gateway.servers.iter().flat_map(|server| &server.hosts);
-        Finding::warning("hosts-not-served", format!("{named} serves none of these hosts for namespace {}", key.namespace))
-            .at(path)
-            .in_force("that gateway has nothing of these rules")
-            .hint(format!("its hosts are {}", listed(hosts)))
+        Finding::warning(
+            "hosts-not-served",
+            format!("{named} serves none of these hosts for namespace {}", key.namespace),
+        )
+        .at(path)
+        .in_force("that gateway has nothing of these rules")
+        .hint(format!("its hosts are {}", listed(hosts)))
     })
 }

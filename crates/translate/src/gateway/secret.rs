@@ -82,8 +82,9 @@ impl SecretsKey {
             Some(SecretKey { name: name.into(), namespace: secret.namespace, secret: secret.name, part })
         };
         let written = tls.credentials();
-        let certificates =
-            written.iter().filter_map(move |written| secret(written, certificate_name(written), Part::Certificate));
+        let certificates = written
+            .iter()
+            .filter_map(move |written| secret(written, certificate_name(written), Part::Certificate));
         // Of several the first says who verifies clients, as in Istio.
         let first = written.first().filter(|_| tls.mode.verifies());
         let roots = first.and_then(|written| secret(written, roots_name(written), Part::Roots));

@@ -36,6 +36,8 @@ struct ConnectionPolicyOf {
     rule: Option<RuleRef>,
     port: Port,
     protocol: Protocol,
+    /// Whose own word about the choice of an endpoint counts.
+    subset: Option<Arc<str>>,
     has_certificates: bool,
 }
 
@@ -45,12 +47,15 @@ impl Question for ConnectionPolicyOf {
     const NAME: &'static str = "policy of connections";
 
     fn answer(&self, read: &Read<'_>) -> ConnectionPolicy {
-        let policy = self.rule.as_ref().and_then(|rule| {
-            (*read.ask(PolicyOf { rule: Arc::clone(rule), port: self.port, subset: None })).clone()
-        });
-        let policy = policy.unwrap_or_default();
+        let of = |subset: Option<Arc<str>>| {
+            let rule = self.rule.as_ref()?;
+            (*read.ask(PolicyOf { rule: Arc::clone(rule), port: self.port, subset })).clone()
+        };
+        let policy = of(None).unwrap_or_default();
+        let balanced = self.subset.clone().and_then(|subset| of(Some(subset)));
+        let balanced = balanced.as_ref().unwrap_or(&policy);
         let tcp = policy.connection_pool.as_ref().and_then(|pool| pool.tcp.as_ref());
-        let hash = policy.load_balancer.as_ref().and_then(|balancer| balancer.consistent_hash.as_ref());
+        let hash = balanced.load_balancer.as_ref().and_then(|balancer| balancer.consistent_hash.as_ref());
         ConnectionPolicy {
             idle_timeout: tcp.and_then(|tcp| tcp.idle_timeout),
             max_duration: tcp.and_then(|tcp| tcp.max_connection_duration),
@@ -85,31 +90,44 @@ pub(crate) struct Caller<'a> {
     pub(crate) has_certificates: bool,
 }
 
-/// What the caller's rules say of connections to a port of a service.
-pub(crate) fn to(
-    read: &Read<'_>,
-    caller: Caller<'_>,
-    service: ServiceId,
-    port: Port,
-    protocol: Protocol,
-) -> ConnectionPolicy {
-    let Caller { namespace, selectors, has_certificates } = caller;
-    let rule =
-        read.ask(RuleFor { viewer: namespace.clone(), service, selectors: Arc::clone(selectors) });
+impl<'a> From<&'a ListenersKey> for Caller<'a> {
+    fn from(key: &'a ListenersKey) -> Self {
+        Self { namespace: &key.namespace, selectors: &key.selectors, has_certificates: key.has_certificates }
+    }
+}
+
+/// Where connections go.
+pub(crate) struct Target {
+    pub(crate) service: ServiceId,
+    pub(crate) port: Port,
+    pub(crate) protocol: Protocol,
+    pub(crate) subset: Option<Arc<str>>,
+}
+
+/// What the caller's rules say of connections there.
+pub(crate) fn of<'a>(read: &Read<'_>, caller: impl Into<Caller<'a>>, target: &Target) -> ConnectionPolicy {
+    let Caller { namespace, selectors, has_certificates } = caller.into();
+    let rule = read.ask(RuleFor {
+        viewer: namespace.clone(),
+        service: target.service.clone(),
+        selectors: Arc::clone(selectors),
+    });
     // Without a rule only connections that may be HTTP have anything to say.
-    if rule.is_none() && !(has_certificates && protocol == Protocol::Auto) {
+    if rule.is_none() && !(has_certificates && target.protocol == Protocol::Auto) {
         return ConnectionPolicy::default();
     }
-    let policy = ConnectionPolicyOf { rule: (*rule).clone(), port, protocol, has_certificates };
-    (*read.ask(policy)).clone()
+    (*read.ask(ConnectionPolicyOf {
+        rule: (*rule).clone(),
+        port: target.port,
+        protocol: target.protocol,
+        subset: target.subset.clone(),
+        has_certificates,
+    }))
+    .clone()
 }
 
 fn ruled(read: &Read<'_>, caller: &ListenersKey, mut backend: Backend) -> Backend {
-    let as_caller = Caller {
-        namespace: &caller.namespace,
-        selectors: &caller.selectors,
-        has_certificates: caller.has_certificates,
-    };
-    backend.policy = to(read, as_caller, backend.service.clone(), backend.port, backend.protocol);
+    let (service, port, protocol) = (backend.service.clone(), backend.port, backend.protocol);
+    backend.policy = of(read, caller, &Target { service, port, protocol, subset: None });
     backend
 }

@@ -1,5 +1,6 @@
 //! The network filter that sends a connection to a cluster.
 
+use meltemi_catalog::ResourceName;
 use meltemi_proto::any::pack;
 use meltemi_proto::envoy::config::core::v3::substitution_format_string::Format;
 use meltemi_proto::envoy::config::core::v3::{DataSource, SubstitutionFormatString, data_source::Specifier};
@@ -30,30 +31,30 @@ pub(crate) fn to_cluster(cluster: &str, logs: &Logs) -> Filter {
 
 /// The same, as `policy` says.
 pub(crate) fn to_backend(cluster: &str, policy: &ConnectionPolicy, logs: &Logs) -> Filter {
-    proxy(cluster, ClusterSpecifier::Cluster(cluster.to_owned()), policy, logs)
+    to(cluster, ClusterSpecifier::Cluster(cluster.to_owned()), policy, logs)
 }
 
-/// Sends each connection to one of `clusters`, by weight.
-pub(crate) fn to_backends(
-    stat_prefix: &str,
-    clusters: &[(String, u32)],
+/// Sends connections to these clusters by weight; `name` is the prefix of their statistics. Envoy adds the weights up.
+pub(crate) fn by_weight(
+    name: &str,
+    clusters: &[(&ResourceName, u32)],
     policy: &ConnectionPolicy,
     logs: &Logs,
 ) -> Filter {
-    let weighted = clusters.iter().map(|(name, weight)| ClusterWeight {
-        name: name.clone(),
+    let weighted = clusters.iter().map(|(cluster, weight)| ClusterWeight {
+        name: cluster.to_string(),
         weight: *weight,
         ..ClusterWeight::default()
     });
-    let weighted = WeightedCluster { clusters: weighted.collect() };
-    proxy(stat_prefix, ClusterSpecifier::WeightedClusters(weighted), policy, logs)
+    let specifier = ClusterSpecifier::WeightedClusters(WeightedCluster { clusters: weighted.collect() });
+    to(name, specifier, policy, logs)
 }
 
-fn proxy(stat_prefix: &str, to: ClusterSpecifier, policy: &ConnectionPolicy, logs: &Logs) -> Filter {
+fn to(name: &str, clusters: ClusterSpecifier, policy: &ConnectionPolicy, logs: &Logs) -> Filter {
     let by_source = HashPolicy { policy_specifier: Some(PolicySpecifier::SourceIp(SourceIp {})) };
     let proxy = TcpProxy {
-        stat_prefix: stat_prefix.to_owned(),
-        cluster_specifier: Some(to),
+        stat_prefix: name.to_owned(),
+        cluster_specifier: Some(clusters),
         access_log: logs.tcp.clone(),
         access_log_options: logs.connected.then(|| TcpAccessLogOptions {
             flush_access_log_on_connected: true,

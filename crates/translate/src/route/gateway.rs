@@ -13,6 +13,7 @@ use meltemi_model::gateway::merge::{Merged, ServerInForce};
 use meltemi_model::gateway::{BoundTo, GatewaySet, common};
 use meltemi_model::read::{self, Read};
 use meltemi_model::service::ServiceByHost;
+use meltemi_model::virtual_service::delegate::http_rules;
 use meltemi_model::virtual_service::{Outline, followed};
 use meltemi_names::{Host, Namespace, ObjectKey, Port, Selector};
 use meltemi_proto::envoy::config::route::v3::Route;
@@ -172,8 +173,10 @@ pub(super) fn routes(
             default_retries: default_retries.as_ref().as_ref(),
             at: Some(At { gateway: &rules.gateway, viewer: &rules.viewer, https: rules.https }),
         };
-        routes.extend(rule.routes(&spec.http, clusters));
+        let http = http_rules(read, meta, spec);
+        routes.extend(rule.routes(&http.rules, clusters));
         origin.extend([rules.virtual_service.clone(), rules.gateway.clone()]);
+        origin.extend(http.delegates().cloned());
         origin.extend(rules.hashed.iter().flat_map(|(_, rules)| rules.iter()).cloned());
     }
     // Stable: the first of those that take everything is in force.

@@ -17,7 +17,7 @@ use meltemi_model::service::ServiceByHost;
 use meltemi_names::{Host, Namespace, Port, Selector};
 use meltemi_proto::envoy::config::route::v3::route_action::{HashPolicy, hash_policy};
 
-use super::http_route::ExternalNameOf;
+use crate::external_name::ExternalNameOf;
 use crate::wrap::duration;
 
 /// For each host the DestinationRules in force, for those hosts alone to which requests go by their hash.
@@ -44,7 +44,8 @@ pub(super) fn rules_that_hash<'h>(
             }
             let service = read.ask(ServiceByHost { viewer: viewer.clone(), host: host.clone() });
             let service = service.as_ref().as_ref()?.id.clone();
-            let rule = read.ask(RuleFor { viewer: viewer.clone(), service, selectors: Arc::clone(selectors) });
+            let rule =
+                read.ask(RuleFor { viewer: viewer.clone(), service, selectors: Arc::clone(selectors) });
             let rule = rule.as_ref().as_ref()?;
             read.ask(AnyHash(Arc::clone(rule))).then(|| (host, Arc::clone(rule)))
         })

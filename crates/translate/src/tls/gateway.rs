@@ -37,10 +37,8 @@ pub(crate) struct Means {
 
 /// How TLS is ended; none if the proxy can have no certificate for it.
 pub(crate) fn terminating(tls: &ServerTls, means: Means) -> Option<TransportSocket> {
-    let mut common = CommonTlsContext {
-        alpn_protocols: ALPN.map(str::to_owned).to_vec(),
-        ..CommonTlsContext::default()
-    };
+    let mut common =
+        CommonTlsContext { alpn_protocols: ALPN.map(str::to_owned).to_vec(), ..CommonTlsContext::default() };
     match (tls.mode, tls.credentials()) {
         (ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough, _) => return None,
         (ServerTlsMode::IstioMutual, _) => {
@@ -77,10 +75,10 @@ pub(crate) fn terminating(tls: &ServerTls, means: Means) -> Option<TransportSock
 fn pairs(tls: &ServerTls) -> Vec<(&str, &str)> {
     let listed = tls.tls_certificates.iter();
     let listed = listed.map(|pair| (pair.server_certificate.as_deref(), pair.private_key.as_deref()));
-    let own = tls.tls_certificates.is_empty().then_some((
-        tls.server_certificate.as_deref(),
-        tls.private_key.as_deref(),
-    ));
+    let own = tls
+        .tls_certificates
+        .is_empty()
+        .then_some((tls.server_certificate.as_deref(), tls.private_key.as_deref()));
     listed.chain(own).filter_map(|(certificate, key)| Some((certificate?, key?))).collect()
 }
 

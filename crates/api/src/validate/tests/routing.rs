@@ -126,7 +126,7 @@ fn cors_takes_what_browsers_take() {
     assert_eq!(
         cors("{allowOrigin: ['*'], allowCredentials: true}"),
         "8:18 info older-spelling http[0].corsPolicy.allowOrigin: this is an older spelling\n\
-         8:36 warning bad-cors http[0].corsPolicy.allowCredentials: every site's scripts may call with the user's credentials\n"
+         8:56 warning bad-cors http[0].corsPolicy.allowCredentials: every site's scripts may call with the user's credentials\n"
     );
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Must not know: TLS that the gateway ends itself. Invariant: a rule whose weights sum to nothing makes no chain, which Envoy would refuse.
 
+use meltemi_api::gateway::ServerTlsMode;
 use meltemi_api::virtual_service::{ConnectionDestination, ConnectionMatch};
+use meltemi_catalog::ResourceName;
 use meltemi_model::gateway::merge::ServerInForce;
 use meltemi_model::gateway::{BoundTo, common};
 use meltemi_model::index::{gateway_key, qualified};
@@ -14,10 +16,10 @@ use meltemi_proto::envoy::config::listener::v3::{Filter, FilterChain};
 
 use super::super::policy::{self, ConnectionPolicy};
 use super::super::settings::Logs;
-use super::super::tcp::{as_bytes, to_backend, to_backends};
+use super::super::tcp::{as_bytes, by_weight, to_backend};
 use super::{GatewayListenersKey, Noted};
+use crate::external_name::ExternalNameOf;
 use crate::resource_names::outbound_cluster;
-use crate::route::external_name;
 
 /// The connections of one server.
 pub(super) struct Connections<'a> {
@@ -46,7 +48,9 @@ impl Connections<'_> {
     /// The chains by the name that clients ask for, which they go on asking the destination for.
     pub(super) fn passed_on(&self, noted: &mut Noted) -> Vec<FilterChain> {
         let mut chains = Vec::new();
-        for key in self.bound() {
+        let by_rules =
+            self.server.server.tls.as_ref().is_some_and(|tls| tls.mode == ServerTlsMode::Passthrough);
+        for key in self.bound().into_iter().filter(|_| by_rules) {
             let Some((_, service)) = read::virtual_service(self.read, &key) else { continue };
             for rule in &service.tls {
                 let matches = rule.matches.iter().filter(|found| self.admits(&found.connection, &key));
@@ -86,33 +90,40 @@ impl Connections<'_> {
         noted: &mut Noted,
     ) -> Option<Vec<Filter>> {
         // Of one destination the weight is not read.
-        let mut to: Vec<(String, u32)> = Vec::new();
+        let mut to: Vec<(ResourceName, u32)> = Vec::new();
+        let alone = route.len() == 1;
         let mut decides: Option<ConnectionPolicy> = None;
         for ConnectionDestination { destination, weight } in route {
-            if *weight == 0 && route.len() > 1 {
+            if *weight == 0 && !alone {
                 continue;
             }
             let host = qualified(&destination.host, &key.namespace);
-            let host = external_name(self.read, &host).unwrap_or(host);
+            let host = self.read.ask(ExternalNameOf(host.clone())).as_ref().clone().unwrap_or(host);
             let seen = ServiceByHost { viewer: self.of.namespace.clone(), host: host.clone() };
             let shape = self.read.ask(seen);
             let shape = shape.as_ref().as_ref();
             let port = destination.port.unwrap_or_else(|| self.usual_port(shape.map(|shape| &**shape)));
-            let policy = shape.map(|shape| self.policy(shape, port)).unwrap_or_default();
+            let policy = shape
+                .map(|shape| self.policy(shape, port, destination.subset.as_deref().filter(|_| alone)))
+                .unwrap_or_default();
             match &mut decides {
                 None => decides = Some(policy),
                 Some(first) => first.as_bytes |= policy.as_bytes,
             }
             let cluster = outbound_cluster(port, destination.subset.as_deref(), &host);
             noted.needs(TypeUrl::Cluster, cluster.clone());
-            to.push((cluster.to_string(), *weight));
+            to.push((cluster, *weight));
         }
         noted.origin.push(key.clone());
         let policy = decides.unwrap_or_default();
         let proxy = match to.as_slice() {
             [] => return None,
-            [(only, _)] => to_backend(only, &policy, self.logs),
-            many => to_backends(&format!("{}.{}", key.name, key.namespace), many, &policy, self.logs),
+            [(only, _)] => to_backend(only.as_str(), &policy, self.logs),
+            many => {
+                let many: Vec<(&ResourceName, u32)> =
+                    many.iter().map(|(name, weight)| (name, *weight)).collect();
+                by_weight(&format!("{}.{}", key.name, key.namespace), &many, &policy, self.logs)
+            }
         };
         Some(policy.as_bytes.then(as_bytes).into_iter().chain([proxy]).collect())
     }
@@ -125,7 +136,7 @@ impl Connections<'_> {
         }
     }
 
-    fn policy(&self, shape: &ServiceShape, port: Port) -> ConnectionPolicy {
+    fn policy(&self, shape: &ServiceShape, port: Port, subset: Option<&str>) -> ConnectionPolicy {
         let Some(protocol) = shape.port(port).map(|port| port.protocol) else {
             return ConnectionPolicy::default();
         };
@@ -134,6 +145,7 @@ impl Connections<'_> {
             selectors: &self.of.selectors,
             has_certificates: self.of.has_certificates,
         };
-        policy::to(self.read, caller, shape.id.clone(), port, protocol)
+        let subset = subset.map(Into::into);
+        policy::of(self.read, caller, &policy::Target { service: shape.id.clone(), port, protocol, subset })
     }
 }

@@ -79,7 +79,9 @@ fn listener(explanation: &Explanation, page: &mut Page) {
         return;
     };
     let how = match listener.found {
-        Found::OwnSocket if explanation.from.gateway => format!("the client connects to its socket at {}", listener.address),
+        Found::OwnSocket if explanation.from.gateway => {
+            format!("the client connects to its socket at {}", listener.address)
+        }
         Found::OwnSocket => format!("the sender connects to its socket at {}", listener.address),
         Found::Address => "by the destination's address and port".to_owned(),
         Found::Port => format!("by the destination's port {port}"),
@@ -187,7 +189,11 @@ pub(super) fn place(written: &Written) -> String {
         Some(place) => format!(" ({}:{})", place.file, place.line),
         None => String::new(),
     };
-    format!("{} {}/{}{field}{place}", written.kind, written.namespace, written.name)
+    let by = match &written.delegated_by {
+        Some(root) => format!(", for {}", self::place(root)),
+        None => String::new(),
+    };
+    format!("{} {}/{}{field}{place}{by}", written.kind, written.namespace, written.name)
 }
 
 fn by_itself(name: &str) -> String {
