@@ -52,7 +52,7 @@ struct ProxyFile {
     /// `pod.namespace`.
     id: String,
     /// `sidecar` or `router`.
-    r#type: String,
+    r#type: ProxyType,
     labels: BTreeMap<String, String>,
     /// `REDIRECT`, `TPROXY` or `NONE`.
     interception: String,
@@ -62,11 +62,19 @@ struct ProxyFile {
     certificates: bool,
 }
 
+/// What a proxy is for.
+#[derive(Clone, Copy, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ProxyType {
+    Sidecar,
+    Router,
+}
+
 impl Default for ProxyFile {
     fn default() -> Self {
         Self {
             id: "client.default".to_owned(),
-            r#type: "sidecar".to_owned(),
+            r#type: ProxyType::Sidecar,
             labels: [("app".to_owned(), "client".to_owned())].into(),
             interception: "REDIRECT".to_owned(),
             ip: "10.9.9.9".to_owned(),
@@ -177,10 +185,9 @@ impl Case {
         let ProxyFile { id, interception, ip, .. } = &self.proxy;
         let proxy = crate::mesh::proxy_at(ip, id, &labels, interception, false);
         let proxy = if self.proxy.certificates { crate::mesh::with_certificates(&proxy) } else { proxy };
-        let proxy = match self.proxy.r#type.as_str() {
-            "sidecar" => proxy,
-            "router" => crate::mesh::as_gateway(&proxy),
-            other => bail!("proxy.yaml: `{other}` is no type of a proxy"),
+        let proxy = match self.proxy.r#type {
+            ProxyType::Sidecar => proxy,
+            ProxyType::Router => crate::mesh::as_gateway(&proxy),
         };
         // Whole route configurations, as a state-of-the-world client has them: that is how people read them.
         let client = engine.connect(proxy);
