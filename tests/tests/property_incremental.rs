@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use meltemi_model::Event;
 use meltemi_names::{ObjectKey, TypeUrl};
-use meltemi_tests::mesh::{proxy, secured, sidecar, upserts, with_certificates};
+use meltemi_tests::mesh::{as_gateway, proxy, secured, sidecar, upserts, with_certificates};
 use meltemi_tests::served::{Served, served};
 use meltemi_views::{Engine, Options};
 use proptest::prelude::*;
@@ -133,6 +133,43 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "{{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {{name: p{name}, namespace: {at}, creationTimestamp: '{created}'}}, spec: {{{scope}mtls: {{mode: {mode}}}}}}}"
             )
         }
+        9 => {
+            let servers = [
+                "{port: {number: 8080, name: http, protocol: HTTP}, hosts: ['*.example.com', 'web/web.example.org'], tls: {httpsRedirect: true}}",
+                "{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}, {port: {number: 8443, name: https, protocol: HTTPS}, hosts: ['a.example.com'], tls: {mode: MUTUAL, credentialName: c0}}",
+                "{port: {number: 8443, name: https, protocol: HTTPS}, hosts: ['a.example.com', './b.example.com'], tls: {mode: SIMPLE, credentialNames: [c1, c2]}}",
+                "{port: {number: 8080, name: tcp, protocol: TCP}, hosts: ['*']}, {port: {number: 8443, name: tls, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}",
+            ][variant % 4];
+            let selector = ["{istio: edge}", "{istio: other}", "{}"][variant / 4 % 3];
+            let created = ["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"][variant % 2];
+            format!(
+                "{{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {{name: g{name}, namespace: {namespace}, creationTimestamp: '{created}'}}, spec: {{selector: {selector}, servers: [{servers}]}}}}"
+            )
+        }
+        10 => {
+            let block =
+                |kind: &str| format!("\"-----BEGIN {kind}-----\\n{variant}\\n-----END {kind}-----\\n\"");
+            let roots =
+                if variant % 2 == 0 { format!(", ca.crt: {}", block("CERTIFICATE")) } else { String::new() };
+            format!(
+                "{{apiVersion: v1, kind: Secret, type: kubernetes.io/tls, metadata: {{name: c{name}{}, namespace: {namespace}}}, stringData: {{tls.crt: {}, tls.key: {}{roots}}}}}",
+                ["", "", "-cacert"][variant % 3],
+                block("CERTIFICATE"),
+                block("PRIVATE KEY"),
+            )
+        }
+        11 => {
+            let hosts =
+                ["'*'", "a.example.com, c.example.com", "'*.example.com'", "web.example.org"][variant % 4];
+            let gateways =
+                ["[shop/g0, web/g1]", "[g0, g1, g2]", "[shop/g2, mesh]", "[web/g1]"][variant / 2 % 4];
+            let gateways = if hosts == "'*'" { gateways.replace(", mesh", "") } else { gateways.to_owned() };
+            let matches =
+                ["", "match: [{port: 80}], ", "match: [{sourceLabels: {istio: edge}}], "][variant % 3];
+            format!(
+                "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: e{name}, namespace: {namespace}}}, spec: {{hosts: [{hosts}], gateways: {gateways}, http: [{{match: [{{uri: {{prefix: /{variant}}}}}], route: [{{destination: {{host: s{name}}}}}]}}, {{{matches}route: [{{destination: {{host: s{name}.{namespace}.svc.cluster.local, port: {{number: 80}}}}}}]}}]}}}}"
+            )
+        }
         _ => {
             let mesh = [
                 "",
@@ -161,6 +198,8 @@ fn proxies(engine: &mut Engine) -> Vec<meltemi_views::ProxyId> {
         proxy("client-4.other", &[], "NONE", true),
         sidecar("client-5.shop", &[("istio-locality", "r1")]),
         sidecar("p1.web", &[]),
+        as_gateway(&secured("edge.shop", &[("istio", "edge"), ("app", "a0")])),
+        as_gateway(&proxy("edge.web", &[("istio", "edge")], "REDIRECT", false)),
     ]
     .into_iter()
     .map(|proxy| engine.connect(proxy))
@@ -192,7 +231,7 @@ proptest! {
     #[test]
     fn incremental_equals_scratch(
         steps in proptest::collection::vec(
-            proptest::collection::vec((0_usize..10, 0_usize..3, 0_usize..12, 0_u8..4), 1..5),
+            proptest::collection::vec((0_usize..13, 0_usize..3, 0_usize..12, 0_u8..4), 1..5),
             1..12,
         ),
     ) {
@@ -227,7 +266,7 @@ proptest! {
 
     #[test]
     fn every_reference_of_a_served_resource_is_served(
-        objects in proptest::collection::vec((0_usize..10, 0_usize..3, 0_usize..12), 1..25),
+        objects in proptest::collection::vec((0_usize..13, 0_usize..3, 0_usize..12), 1..25),
     ) {
         let mut engine = Engine::new(OFF);
         let ids = proxies(&mut engine);
