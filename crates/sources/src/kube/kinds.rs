@@ -93,7 +93,7 @@ pub(super) const DEFINITIONS: Watched = Watched {
     need: Need::Helpful,
 };
 
-/// All of them. Secrets are not among them: nothing that is supported names one.
+/// All of them. Secrets are not among them: a gateway's certificates come from folders alone so far.
 pub(super) const WATCHED: &[Watched] = &[
     core(Kind::Namespace, "namespaces", Part::Metadata, Need::Helpful),
     core(Kind::Node, "nodes", Part::Metadata, Need::Helpful),

@@ -54,7 +54,7 @@ impl Question for GatewayRoutesKey {
             let head = RouteKey { config: config.clone(), virtual_hosts: self.virtual_hosts };
             members.push(ResourceKey::Route(head));
             let hosts = self.hosts(read, &servers);
-            let nothing = hosts.is_empty().then(|| (Subject::Rest("blackhole"), BodyKey::Nothing));
+            let nothing = hosts.is_empty().then_some((Subject::Rest("blackhole"), BodyKey::Nothing));
             let ruled = hosts.into_iter().map(|(host, Served { rules, redirects })| {
                 (Subject::Host(host), BodyKey::Gateway { rules: rules.into(), redirects })
             });
