@@ -1,6 +1,7 @@
 //! EnvoyFilter: patches of what proxies are served (Istio's reference: networking/envoy_filter).
 
 mod matching;
+pub mod value;
 
 use meltemi_names::Selector;
 use serde_json::Value;
@@ -10,7 +11,7 @@ pub use matching::{
     RouteConfigurationMatch, RouteMatch, SubFilter, VirtualHostMatch,
 };
 
-use crate::markers::{Unread, not_yet};
+use crate::markers::not_yet;
 
 /// Patches for some proxies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -157,5 +158,26 @@ impl<'de> serde::Deserialize<'de> for Free {
     }
 }
 
-/// A value that only waypoints would read.
-pub type OfWaypoints = Unread;
+impl ConfigPatch {
+    /// How it is done; an insertion among things that have no order is an addition (Istio: pilot/pkg/model/envoyfilter.go).
+    pub fn operation(&self) -> Operation {
+        let written = self.patch.as_ref().map(|patch| patch.operation).unwrap_or_default();
+        let ordered = matches!(
+            self.apply_to,
+            ApplyTo::HttpFilter | ApplyTo::NetworkFilter | ApplyTo::HttpRoute | ApplyTo::ListenerFilter
+        );
+        match written {
+            Operation::InsertAfter | Operation::InsertBefore | Operation::InsertFirst if !ordered => Operation::Add,
+            written => written,
+        }
+    }
+
+    /// The bytes of Envoy's message that it has for a value; empty where it has none.
+    ///
+    /// # Errors
+    /// As [`value::message`].
+    pub fn message(&self) -> Result<Vec<u8>, value::BadValue> {
+        let written = self.patch.as_ref().and_then(|patch| patch.value.as_ref());
+        written.map_or(Ok(Vec::new()), |written| value::message(self.apply_to, &written.0))
+    }
+}

@@ -204,17 +204,17 @@ mod tests {
         let into = json!({
             "name": "c", "connect_timeout": "1.500s",
             "circuit_breakers": {"thresholds": [{"max_requests": 1}]},
-            "metadata": {"filter_metadata": {"a": {"x": 1}, "b": {"x": 1}}},
+            "metadata": {"filter_metadata": {"a": {"x": "1"}, "b": {"x": "1"}}},
         });
         let from = json!({
             "connect_timeout": "2s",
             "circuit_breakers": {"thresholds": [{"max_requests": 2}]},
-            "metadata": {"filter_metadata": {"a": {"y": 2}}},
+            "metadata": {"filter_metadata": {"a": {"y": "2"}}},
         });
         let both = merged(&into, &from, Lists::Append);
         assert_eq!(both["connect_timeout"], "2s", "no half second stays behind");
         assert_eq!(both["circuit_breakers"]["thresholds"].as_array().unwrap().len(), 2);
-        assert_eq!(both["metadata"]["filter_metadata"], json!({"a": {"y": 2}, "b": {"x": 1}}));
+        assert_eq!(both["metadata"]["filter_metadata"], json!({"a": {"y": "2"}, "b": {"x": "1"}}));
         let replaced = merged(&into, &from, Lists::Replace);
         assert_eq!(replaced["circuit_breakers"]["thresholds"], json!([{"max_requests": 2}]));
         assert_eq!(replaced["name"], "c");

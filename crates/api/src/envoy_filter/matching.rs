@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::OfWaypoints;
-use crate::markers::not_yet;
+use crate::markers::{Unread, not_yet};
 
 /// Conditions that must all hold; none: everything of the patch's kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -20,7 +19,7 @@ pub struct PatchMatch {
     /// Which clusters.
     pub cluster: Option<ClusterMatch>,
     /// Which parts of a waypoint.
-    pub waypoint: Option<OfWaypoints>,
+    pub waypoint: Option<Unread>,
 }
 
 /// Which traffic.

@@ -1,64 +1,54 @@
 //! The value of a patch: a message of Envoy's.
 
-use meltemi_proto::json::{JsonError, from_json, from_json_tolerant};
+use meltemi_proto::json::from_json;
 use serde_json::Value;
 
 use super::super::Report;
+use crate::envoy_filter::value::{BadValue, message, words};
 use crate::envoy_filter::ApplyTo;
 use crate::field::FieldPath;
 use crate::finding::Finding;
 
 pub(super) fn check(apply_to: ApplyTo, value: &Value, path: &FieldPath, report: &mut Report) {
-    let Some(message) = apply_to.message() else { return };
-    // Fields that this build does not know may be another version's: the rest of the value counts, as in Istio.
-    if let Err(error) = from_json_tolerant(message, value) {
-        return report.add(refused(&error).at(path));
+    match message(apply_to, value) {
+        Ok(_) => {}
+        Err(BadValue::Nothing) => return,
+        Err(error @ BadValue::NotInEnvoy(_)) => {
+            let finding = Finding::warning("not-in-envoy", error.to_string()).at(path);
+            return report.add(finding.in_force("the patch is left out"));
+        }
+        Err(BadValue::Json(error)) => {
+            let words = words(&error);
+            let finding =
+                Finding::error("bad-patch-value", format!("the value is no such message of Envoy's: {words}"))
+                    .at(path);
+            return report.add(if words.contains(".v2.") {
+                finding.hint("write the type of Envoy's API v3")
+            } else {
+                finding
+            });
+        }
     }
-    if let Err(error) = from_json(message, value) {
+    if let Some(Err(error)) = apply_to.message().map(|message| from_json(message, value)) {
         report.add(
-            Finding::warning("unknown-field", format!("{message}: {}", reason(&error)))
+            Finding::warning("unknown-field", format!("in the patch's value: {}", words(&error)))
                 .at(path)
                 .in_force("the field is ignored"),
         );
     }
-    walk(value, path, report);
+    without_type(value, path, report);
 }
 
-fn refused(error: &JsonError) -> Finding {
-    let reason = reason(error);
-    let finding = Finding::error("bad-patch-value", format!("the value is no such message of Envoy's: {reason}"));
-    if reason.contains(".v2.") || reason.contains(".v2alpha.") {
-        finding.hint("write the type of Envoy's API v3")
-    } else {
-        finding
-    }
-}
-
-/// The reader's words without the place in a text that nobody wrote.
-fn reason(error: &JsonError) -> String {
-    let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
-}
-
-/// What is within: extensions that Envoy does not have or finds by name alone.
-fn walk(value: &Value, path: &FieldPath, report: &mut Report) {
+/// Extensions within that Envoy would have to find by their names.
+fn without_type(value: &Value, path: &FieldPath, report: &mut Report) {
     match value {
         Value::Object(fields) => {
-            if let Some(own) = fields.get("@type").and_then(Value::as_str).filter(|name| is_istios_type(name)) {
-                report.add(
-                    Finding::warning("not-in-envoy", format!("`{own}` is of Istio's own proxy: Envoy has no such extension"))
-                        .at(&path.key("@type"))
-                        .in_force("the patch is left out"),
-                );
-            }
-            let given = |name: &str| fields.get(name).is_some_and(|value| !value.is_null());
-            let typed = given("typed_config") || given("typedConfig");
-            let elsewhere = ["config_discovery", "configDiscovery"].iter().any(|name| given(name));
-            let name = fields.get("name").and_then(Value::as_str).filter(|name| name.starts_with("envoy."));
-            if let Some(name) = name.filter(|_| !typed && !elsewhere) {
+            let given = |names: &[&str]| {
+                names.iter().any(|name| fields.get(*name).is_some_and(|value| !value.is_null()))
+            };
+            let has_config = given(&["typed_config", "typedConfig", "config_discovery", "configDiscovery"]);
+            let name = fields.get("name").and_then(Value::as_str);
+            if let Some(name) = name.filter(|name| name.starts_with("envoy.") && !has_config) {
                 report.add(
                     Finding::warning("no-typed-config", format!("Envoy needs the typed_config of `{name}`"))
                         .at(path)
@@ -66,22 +56,16 @@ fn walk(value: &Value, path: &FieldPath, report: &mut Report) {
                 );
             }
             for (name, value) in fields {
-                walk(value, &path.key(name), report);
+                without_type(value, &path.key(name), report);
             }
         }
         Value::Array(values) => {
             for (index, value) in values.iter().enumerate() {
-                walk(value, &path.index(index), report);
+                without_type(value, &path.index(index), report);
             }
         }
         _ => {}
     }
-}
-
-/// Whether the type of an extension is one that only Istio's build of Envoy has.
-pub(crate) fn is_istios_type(type_url: &str) -> bool {
-    let name = type_url.rsplit('/').next().unwrap_or(type_url);
-    ["istio.", "io.istio.", "stats.PluginConfig"].iter().any(|own| name.starts_with(own))
 }
 
 /// Whether a filter of that name is one that only Istio makes.
