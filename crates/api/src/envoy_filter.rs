@@ -84,9 +84,7 @@ impl ApplyTo {
             Self::Listener => "envoy.config.listener.v3.Listener",
             Self::FilterChain => "envoy.config.listener.v3.FilterChain",
             Self::NetworkFilter => "envoy.config.listener.v3.Filter",
-            Self::HttpFilter => {
-                "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter"
-            }
+            Self::HttpFilter => "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
             Self::RouteConfiguration => "envoy.config.route.v3.RouteConfiguration",
             Self::VirtualHost => "envoy.config.route.v3.VirtualHost",
             Self::HttpRoute => "envoy.config.route.v3.Route",
@@ -101,7 +99,11 @@ impl ApplyTo {
     pub fn is_of_listener(self) -> bool {
         matches!(
             self,
-            Self::Listener | Self::FilterChain | Self::NetworkFilter | Self::HttpFilter | Self::ListenerFilter
+            Self::Listener
+                | Self::FilterChain
+                | Self::NetworkFilter
+                | Self::HttpFilter
+                | Self::ListenerFilter
         )
     }
 
@@ -167,7 +169,9 @@ impl ConfigPatch {
             ApplyTo::HttpFilter | ApplyTo::NetworkFilter | ApplyTo::HttpRoute | ApplyTo::ListenerFilter
         );
         match written {
-            Operation::InsertAfter | Operation::InsertBefore | Operation::InsertFirst if !ordered => Operation::Add,
+            Operation::InsertAfter | Operation::InsertBefore | Operation::InsertFirst if !ordered => {
+                Operation::Add
+            }
             written => written,
         }
     }

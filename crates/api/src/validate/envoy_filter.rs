@@ -113,7 +113,12 @@ fn matching(written: &ConfigPatch, path: &FieldPath, report: &mut Report) -> boo
     let chain = listener.as_ref().and_then(|listener| listener.filter_chain.as_ref());
     match chain.and_then(|chain| chain.filter.as_ref()) {
         Some(filter) if written.apply_to.is_of_listener() && written.apply_to != ApplyTo::ListenerFilter => {
-            of_filter(written.apply_to, filter, &path.key("listener").key("filterChain").key("filter"), report)
+            of_filter(
+                written.apply_to,
+                filter,
+                &path.key("listener").key("filterChain").key("filter"),
+                report,
+            )
         }
         _ => true,
     }
@@ -161,17 +166,22 @@ fn old_name(name: &str, path: &FieldPath, report: &mut Report) {
         );
     } else if value::is_istios_own(name) {
         report.add(
-            Finding::warning("no-effect", format!("`{name}` is a filter of Istio's own proxy, and not made here"))
-                .at(path)
-                .hint("match a filter that Envoy has, such as envoy.filters.http.router")
-                .in_force("the patch matches nothing"),
+            Finding::warning(
+                "no-effect",
+                format!("`{name}` is a filter of Istio's own proxy, and not made here"),
+            )
+            .at(path)
+            .hint("match a filter that Envoy has, such as envoy.filters.http.router")
+            .in_force("the patch matches nothing"),
         );
     }
 }
 
 /// Operations that do nothing to what they are for (Istio: pilot/pkg/networking/core/envoyfilter).
 fn operation(written: &ConfigPatch, patch: &Patch, path: &FieldPath, report: &mut Report) {
-    use Operation::{Add, InsertAfter, InsertBefore, InsertFirst, Merge, MergeAndReplaceList, Remove, Replace};
+    use Operation::{
+        Add, InsertAfter, InsertBefore, InsertFirst, Merge, MergeAndReplaceList, Remove, Replace,
+    };
     let chain = written.matching.listener.as_ref().and_then(|listener| listener.filter_chain.as_ref());
     let filter = chain.and_then(|chain| chain.filter.as_ref());
     let named = match written.apply_to {

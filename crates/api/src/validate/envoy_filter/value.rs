@@ -4,8 +4,8 @@ use meltemi_proto::json::from_json;
 use serde_json::Value;
 
 use super::super::Report;
-use crate::envoy_filter::value::{BadValue, message, words};
 use crate::envoy_filter::ApplyTo;
+use crate::envoy_filter::value::{BadValue, message, words};
 use crate::field::FieldPath;
 use crate::finding::Finding;
 
@@ -19,9 +19,11 @@ pub(super) fn check(apply_to: ApplyTo, value: &Value, path: &FieldPath, report: 
         }
         Err(BadValue::Json(error)) => {
             let words = words(&error);
-            let finding =
-                Finding::error("bad-patch-value", format!("the value is no such message of Envoy's: {words}"))
-                    .at(path);
+            let finding = Finding::error(
+                "bad-patch-value",
+                format!("the value is no such message of Envoy's: {words}"),
+            )
+            .at(path);
             return report.add(if words.contains(".v2.") {
                 finding.hint("write the type of Envoy's API v3")
             } else {
