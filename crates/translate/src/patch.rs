@@ -3,7 +3,8 @@
 //! Knows: Istio's rules for what a patch matches and does (pilot/pkg/networking/core/envoyfilter). Must not know: how what is patched was
 //! made.   Start at [`Patches`] (which are in force, in the key of a layer), [`parts`] (which resources they may touch) and
 //! [`PatchedKey`] (one such resource).
-//! Invariants: what no patch touches is the very resource that it is without patches; a patch that cannot be applied changes nothing.
+//! Invariants: what no patch touches is the very resource that it is without patches; a patch that cannot be applied changes nothing;
+//! a patched resource says what it would be without patches, for who refuses it.
 
 mod added;
 mod chain;
@@ -213,7 +214,8 @@ impl Question for PatchedKey {
             let version = meltemi_names::Version::of(&bytes);
             let resource = Resource::new(before.type_url(), before.name().clone(), version, bytes.into())
                 .needing(needs.unwrap_or_else(|| before.needs().to_vec()))
-                .made_from(origin);
+                .made_from(origin)
+                .or_instead(Arc::clone(before));
             Arc::new(match before.parent() {
                 Some(parent) => resource.belonging_to(parent.clone()),
                 None => resource,

@@ -11,6 +11,9 @@ use crate::finding::Finding;
 /// The filter that has filters of its own.
 const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
+/// The filter that sends requests on.
+const ROUTER: &str = "envoy.filters.http.router";
+
 /// How long an expression for versions may be; a longer one is of no version (Istio: pilot/pkg/model/envoyfilter.go).
 const VERSION: usize = 1024;
 
@@ -72,14 +75,14 @@ fn matching(written: &ConfigPatch, path: &FieldPath, report: &mut Report) -> boo
     let here = path.key("proxy").key("proxyVersion");
     if version.chars().count() > VERSION {
         report.add(
-            Finding::warning("bad-regex", format!("an expression has at most {VERSION} characters"))
+            Finding::warning("bad-value", format!("an expression has at most {VERSION} characters"))
                 .at(&here)
                 .in_force("the patch is for no proxy"),
         );
     } else if !version.is_empty()
         && let Err(error) = crate::value::Regex::parse(version)
     {
-        report.error(&here, "bad-regex", error.to_string());
+        report.error(&here, "bad-value", error.to_string());
         return false;
     }
     let given = [
@@ -90,7 +93,7 @@ fn matching(written: &ConfigPatch, path: &FieldPath, report: &mut Report) -> boo
     ];
     let given: Vec<&str> = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect();
     if let [_, second, ..] = given.as_slice() {
-        report.error(&path.key(second), "several-matches", "a patch matches things of one kind");
+        report.error(&path.key(second), "bad-match", "a patch matches things of one kind");
         return false;
     }
     let wanted = match written.apply_to {
@@ -126,7 +129,11 @@ fn matching(written: &ConfigPatch, path: &FieldPath, report: &mut Report) -> boo
 
 fn of_filter(apply_to: ApplyTo, filter: &ChainFilter, path: &FieldPath, report: &mut Report) -> bool {
     if matches!(apply_to, ApplyTo::Listener | ApplyTo::FilterChain) {
-        report.warning(path, "no-effect", "which filter a chain has does not count for listeners and chains");
+        report.warning(
+            path,
+            "patch-without-effect",
+            "which filter a chain has does not count for listeners and chains",
+        );
     }
     if filter.name.is_empty() {
         report.error(&path.key("name"), "bad-match", "a filter is matched by its name");
@@ -167,7 +174,7 @@ fn old_name(name: &str, path: &FieldPath, report: &mut Report) {
     } else if value::is_istios_own(name) {
         report.add(
             Finding::warning(
-                "no-effect",
+                "patch-without-effect",
                 format!("`{name}` is a filter of Istio's own proxy, and not made here"),
             )
             .at(path)
@@ -213,7 +220,29 @@ fn operation(written: &ConfigPatch, patch: &Patch, path: &FieldPath, report: &mu
             "this operation does nothing unless a filter is matched by its name"
         };
         report.add(
-            Finding::warning("no-effect", message).at(path).in_force("the patch is left out, as in Istio"),
+            Finding::warning("patch-without-effect", message)
+                .at(path)
+                .in_force("the patch is left out, as in Istio"),
         );
+    }
+    if written.apply_to == ApplyTo::HttpFilter {
+        let sub = filter.and_then(|filter| filter.sub_filter.as_ref()).map(|sub| sub.name.as_str());
+        let ends = match operation {
+            Add => true,
+            InsertAfter => sub.is_none_or(|name| name == ROUTER),
+            Remove | Replace => sub == Some(ROUTER),
+            _ => false,
+        };
+        if ends && !patch.value.as_ref().is_some_and(|value| value::is_router(&value.0)) {
+            let message = format!("{ROUTER} must be there, and be the last: Envoy refuses other listeners");
+            report.add(
+                Finding::warning("router-not-last", message)
+                    .at(path)
+                    .hint(format!("use INSERT_BEFORE with subFilter {ROUTER}"))
+                    .in_force(
+                        "once Envoy has refused it, the listener as it was, or as it is without the patches",
+                    ),
+            );
+        }
     }
 }

@@ -70,6 +70,13 @@ fn without_type(value: &Value, path: &FieldPath, report: &mut Report) {
     }
 }
 
+/// Whether the value is the filter that sends requests on.
+pub(super) fn is_router(value: &Value) -> bool {
+    let config = value.get("typed_config").or_else(|| value.get("typedConfig"));
+    let type_url = config.and_then(|config| config.get("@type")).and_then(Value::as_str).unwrap_or_default();
+    type_url.ends_with("/envoy.extensions.filters.http.router.v3.Router")
+}
+
 /// Whether a filter of that name is one that only Istio makes.
 pub(super) fn is_istios_own(name: &str) -> bool {
     name.starts_with("istio.") || name.starts_with("istio_")
