@@ -244,6 +244,7 @@ fn read_spec(
     match key.kind {
         Kind::VirtualService => of_spec!(VirtualService),
         Kind::DestinationRule => of_spec!(DestinationRule),
+        Kind::EnvoyFilter => of_spec!(EnvoyFilter),
         Kind::WorkloadEntry => of_spec!(WorkloadEntry),
         Kind::PeerAuthentication => {
             // Without a spec it is the default of its namespace.

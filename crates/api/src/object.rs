@@ -4,7 +4,7 @@ use meltemi_names::{Kind, Labels, ObjectKey};
 
 use crate::value::Timestamp;
 use crate::{
-    ConfigMap, DestinationRule, EndpointSlice, PeerAuthentication, Pod, Service, VirtualService,
+    ConfigMap, DestinationRule, EndpointSlice, EnvoyFilter, PeerAuthentication, Pod, Service, VirtualService,
     WorkloadEntry,
 };
 
@@ -66,6 +66,7 @@ pub enum Spec {
     VirtualService(VirtualService),
     DestinationRule(DestinationRule),
     WorkloadEntry(WorkloadEntry),
+    EnvoyFilter(EnvoyFilter),
     PeerAuthentication(PeerAuthentication),
 }
 
@@ -82,6 +83,7 @@ impl Spec {
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,
+            Self::EnvoyFilter(_) => Kind::EnvoyFilter,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
         }
     }

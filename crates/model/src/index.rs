@@ -110,6 +110,11 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
                 keys.insert(IndexKey::RulesThatHash);
             }
         }
+        Spec::EnvoyFilter(filter) => {
+            if !filter.config_patches.is_empty() && !filter.target_refs.is_given() {
+                keys.insert(IndexKey::EnvoyFiltersIn(namespace.clone()));
+            }
+        }
         Spec::PeerAuthentication(policy) => {
             let first = policy.labels().and_then(|selector| selector.labels().iter().next());
             keys.insert(match first {
