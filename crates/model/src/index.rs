@@ -16,7 +16,7 @@ use crate::service::{CLUSTER_DOMAIN, written_exposure};
 
 /// The index keys of an object; a function of the object alone.
 pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
-    let Object { meta, spec } = object;
+    let Object { meta, spec, .. } = object;
     let namespace = &meta.key.namespace;
     let mut keys = BTreeSet::new();
     match spec {
