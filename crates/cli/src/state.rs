@@ -14,11 +14,11 @@ use meltemi_names::ObjectKey;
 use meltemi_serve::objects;
 use meltemi_sources::file::load;
 use meltemi_sources::kube::{Access, Cluster, KubeSource, Metrics};
-use meltemi_sources::{Batch, PlaceIndex};
+use meltemi_sources::{Batch, PlaceIndex, Status};
 use meltemi_views::{Engine, Options};
 
 /// Where the objects come from.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct SourceArgs {
     /// A folder of YAML; repeat it for more.
     #[arg(long, value_name = "DIR", required_unless_present_any = ["server", "kubeconfig", "context"])]
@@ -69,6 +69,18 @@ impl State {
     pub(crate) fn folders(folders: &[PathBuf], source: &SourceArgs) -> anyhow::Result<Self> {
         let batch = load(folders, &source.namespace, source.mesh_config.as_deref())?;
         Ok(Self { batch, revision: String::new(), is_folder: true })
+    }
+
+    /// Nothing.
+    pub(crate) fn empty() -> Self {
+        let batch = Batch {
+            events: Vec::new(),
+            findings: [].into(),
+            places: PlaceIndex::default(),
+            written: Vec::new(),
+            status: Status::default(),
+        };
+        Self { batch, revision: String::new(), is_folder: true }
     }
 
     pub(crate) fn events(&self) -> &[Event] {
