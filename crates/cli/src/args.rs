@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::agent_args::AgentArgs;
 use crate::ca_args::{CaCommand, CertificateArgs, TokenArgs};
 use crate::cmd::KindName;
-use crate::cmd::{DiffArgs, crds, explain};
+use crate::cmd::{AnalyzeArgs, DiffArgs, crds, explain};
 use crate::logging::LogFormat;
 use crate::proxy_args::{InterceptionArg, ProxyArgs, ProxyId, label, proxy_id};
 use crate::state::SourceArgs;
@@ -38,6 +38,8 @@ pub(crate) enum Command {
     /// For a pull request: check its base out beside it (`git worktree add ../base main`) and run
     /// `meltemi diff --config ../base/mesh --with mesh --replace --strict`.
     Diff(Box<DiffArgs>),
+    /// Say what is wrong with a mesh, or worth a look, by the codes of `istioctl analyze` where Istio has one.
+    Analyze(Box<AnalyzeArgs>),
     /// Print a bootstrap with which Envoy connects as that proxy.
     Bootstrap(BootstrapArgs),
     /// Run beside Envoy: its certificate, its configuration, its life.

@@ -109,7 +109,13 @@ pub(crate) fn summary(fields: &[Field]) -> String {
     }
     let mut heads: Vec<&str> = Vec::new();
     for field in fields {
-        let head = field.path.split('.').next().unwrap_or_default();
+        // Names in brackets have dots of their own.
+        let mut depth = 0_i32;
+        let end = field.path.find(|character| {
+            depth += i32::from(character == '[') - i32::from(character == ']');
+            character == '.' && depth == 0
+        });
+        let head = &field.path[..end.unwrap_or(field.path.len())];
         if !heads.contains(&head) {
             heads.push(head);
         }
