@@ -17,7 +17,7 @@ use crate::virtual_service::delegate::delegate_key;
 
 /// The index keys of an object; a function of the object alone.
 pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
-    let Object { meta, spec } = object;
+    let Object { meta, spec, .. } = object;
     let namespace = &meta.key.namespace;
     let mut keys = BTreeSet::new();
     match spec {
