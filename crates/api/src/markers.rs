@@ -79,6 +79,10 @@ pub mod not_yet {
         CaCertCredential: "clients are verified by the Secret of the certificate, or the one beside it"
         CaOfCertificate: "clients are verified by caCertificates beside the list"
         KeepAlive: "HTTP/2 connections are not probed"
+        PatchTargets: "the patches are for no proxy"
+        FilterClass: "filters are put where the operation says, as in Istio"
+        PatchPortName: "listeners are matched without it, as in Istio"
+        PatchTransportSocket: "chains are matched without it, as in Istio"
     }
 }
 

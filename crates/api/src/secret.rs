@@ -160,6 +160,16 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_is_handed_on_to_nobody() {
+        let object = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "stringData": {"tls.crt": CHAIN, "tls.key": KEY}
+        });
+        let decoded = crate::decode(&object, "default").object.unwrap();
+        assert_eq!(decoded.text.json(), None);
+        assert!(!format!("{decoded:?}").contains("PRIVATE"));
+    }
+
+    #[test]
     fn a_key_does_not_print() {
         let both = json!({"stringData": {"tls.crt": CHAIN, "tls.key": KEY}});
         let printed = format!("{:?}", Credential::read(&both).unwrap());

@@ -75,6 +75,8 @@ pub enum IndexKey {
     PeerAuthenticationsSelecting(Namespace, Arc<str>, Arc<str>),
     /// Gateways.
     Gateways,
+    /// EnvoyFilters of that namespace that patch something.
+    EnvoyFiltersIn(Namespace),
     /// ConfigMaps that hold mesh settings.
     Settings,
 }

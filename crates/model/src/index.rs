@@ -18,7 +18,7 @@ use crate::virtual_service::delegate::delegate_key;
 
 /// The index keys of an object; a function of the object alone.
 pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
-    let Object { meta, spec } = object;
+    let Object { meta, spec, .. } = object;
     let namespace = &meta.key.namespace;
     let mut keys = BTreeSet::new();
     match spec {
@@ -115,6 +115,11 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
         }
         Spec::Gateway(_) => {
             keys.insert(IndexKey::Gateways);
+        }
+        Spec::EnvoyFilter(filter) => {
+            if !filter.config_patches.is_empty() && !filter.target_refs.is_given() {
+                keys.insert(IndexKey::EnvoyFiltersIn(namespace.clone()));
+            }
         }
         Spec::PeerAuthentication(policy) => {
             let first = policy.labels().and_then(|selector| selector.labels().iter().next());

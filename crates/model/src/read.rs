@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use meltemi_api::{
-    Credential, DestinationRule, EndpointSlice, Gateway, Meta, Object, PeerAuthentication, Pod, Service,
-    Spec, VirtualService, WorkloadEntry,
+    Credential, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, Meta, Object, PeerAuthentication, Pod,
+    Service, Spec, VirtualService, WorkloadEntry,
 };
 use meltemi_memo::Reader;
 use meltemi_names::ObjectKey;
@@ -44,7 +44,7 @@ macro_rules! typed {
         #[$doc]
         pub fn $name<'a>(read: &Read<'a>, key: &ObjectKey) -> Option<(&'a Meta, &'a $kind)> {
             match &**object(read, key)? {
-                Object { meta, spec: Spec::$kind(spec) } => Some((meta, spec)),
+                Object { meta, spec: Spec::$kind(spec), .. } => Some((meta, spec)),
                 _ => None,
             }
         }
@@ -66,6 +66,8 @@ typed! {
     gateway => Gateway,
     /// The WorkloadEntry under `key`.
     workload_entry => WorkloadEntry,
+    /// The EnvoyFilter under `key`.
+    envoy_filter => EnvoyFilter,
     /// The PeerAuthentication under `key`.
     peer_authentication => PeerAuthentication,
 }

@@ -17,6 +17,7 @@ use crate::cluster::{FixedKey, ServicePartKey};
 use crate::gateway::secret::SecretsKey;
 use crate::key::PartKey;
 use crate::listener::gateway::GatewayListenersKey;
+use crate::patch::Patches;
 use crate::route::gateway::GatewayRoutesKey;
 
 /// All that the translation for gateways may know of a proxy.
@@ -46,6 +47,8 @@ pub struct GatewayKey {
     pub has_certificates: bool,
     /// It may have the certificates of its namespace's Secrets: see [`meltemi_model::proxy::Proxy::reads_secrets`].
     pub reads_secrets: bool,
+    /// The patches that are laid over what is made.
+    pub patches: Patches,
 }
 
 /// The parts of a gateway's layer: clusters as its namespace's sidecars have them, and what its Gateways ask for.

@@ -6,6 +6,7 @@ use meltemi_catalog::Resource;
 use meltemi_memo::{Memo, NodeId};
 use meltemi_model::Mesh;
 use meltemi_model::proxy::{Interception, IpFamily};
+use meltemi_model::read::Read;
 pub use meltemi_model::rule::RuleRef;
 use meltemi_names::{Locality, Namespace, Selector};
 
@@ -15,6 +16,7 @@ use crate::gateway::GatewayKey;
 use crate::gateway::secret::{SecretKey, SecretsKey};
 use crate::listener::gateway::GatewayListenersKey;
 use crate::listener::{InboundKey, InboundPartKey, ListenerKey, ListenersKey};
+use crate::patch::{AddedKey, AddedPartKey, PatchedKey, PatchedPartKey, Patches};
 use crate::route::gateway::GatewayRoutesKey;
 use crate::route::{RouteKey, RoutesKey, VirtualHostKey};
 
@@ -57,6 +59,8 @@ pub struct OutboundKey {
     pub virtual_hosts: bool,
     /// It has the mesh's certificates: see [`meltemi_model::proxy::Proxy::has_certificates`].
     pub has_certificates: bool,
+    /// The patches of what is made for callers, in force for it; none for most.
+    pub patches: Patches,
 }
 
 /// A group of resources of a layer that change together; its question answers their keys.
@@ -78,6 +82,10 @@ pub enum PartKey {
     GatewayRoutes(GatewayRoutesKey),
     /// The certificates of gateways.
     Secrets(SecretsKey),
+    /// Another part, patched.
+    Patched(Box<PatchedPartKey>),
+    /// What patches add.
+    Added(AddedPartKey),
 }
 
 /// Names one resource together with all that it depends on beside the mesh.
@@ -95,6 +103,10 @@ pub enum ResourceKey {
     VirtualHost(VirtualHostKey),
     /// A secret (SDS).
     Secret(SecretKey),
+    /// Another resource, patched.
+    Patched(Box<PatchedKey>),
+    /// What a patch adds.
+    Added(Box<AddedKey>),
 }
 
 /// A made resource; none if, after all, there is none of that key (a DNS cluster without endpoints).
@@ -115,6 +127,24 @@ impl PartKey {
             Self::GatewayListeners(key) => memo.observe(key, mesh),
             Self::GatewayRoutes(key) => memo.observe(key, mesh),
             Self::Secrets(key) => memo.observe(key, mesh),
+            Self::Patched(key) => memo.observe(*key, mesh),
+            Self::Added(key) => memo.observe(key, mesh),
+        }
+    }
+
+    /// The part's members, for another answer.
+    pub(crate) fn ask(&self, read: &Read<'_>) -> Arc<Members> {
+        match self.clone() {
+            Self::Fixed(key) => read.ask(key),
+            Self::Service(key) => read.ask(key),
+            Self::Listeners(key) => read.ask(key),
+            Self::Routes(key) => read.ask(key),
+            Self::Inbound(key) => read.ask(key),
+            Self::GatewayListeners(key) => read.ask(key),
+            Self::GatewayRoutes(key) => read.ask(key),
+            Self::Secrets(key) => read.ask(key),
+            Self::Patched(key) => read.ask(*key),
+            Self::Added(key) => read.ask(key),
         }
     }
 
@@ -129,6 +159,8 @@ impl PartKey {
             Self::GatewayListeners(_) => memo.answer::<GatewayListenersKey>(node),
             Self::GatewayRoutes(_) => memo.answer::<GatewayRoutesKey>(node),
             Self::Secrets(_) => memo.answer::<SecretsKey>(node),
+            Self::Patched(_) => memo.answer::<PatchedPartKey>(node),
+            Self::Added(_) => memo.answer::<AddedPartKey>(node),
         }
     }
 }
@@ -143,8 +175,24 @@ impl ResourceKey {
             Self::Route(key) => memo.observe(key, mesh),
             Self::VirtualHost(key) => memo.observe(key, mesh),
             Self::Secret(key) => memo.observe(key, mesh),
+            Self::Patched(key) => memo.observe(*key, mesh),
+            Self::Added(key) => memo.observe(*key, mesh),
         };
         (node, (*made).clone())
+    }
+
+    /// The resource, for another answer.
+    pub(crate) fn ask(&self, read: &Read<'_>) -> Arc<Made> {
+        match self.clone() {
+            Self::Cluster(key) => read.ask(key),
+            Self::Assignment(key) => read.ask(key),
+            Self::Listener(key) => read.ask(key),
+            Self::Route(key) => read.ask(key),
+            Self::VirtualHost(key) => read.ask(key),
+            Self::Secret(key) => read.ask(key),
+            Self::Patched(key) => read.ask(*key),
+            Self::Added(key) => read.ask(*key),
+        }
     }
 
     /// The present state of an observed resource.
@@ -156,6 +204,8 @@ impl ResourceKey {
             Self::Route(_) => memo.answer::<RouteKey>(node),
             Self::VirtualHost(_) => memo.answer::<VirtualHostKey>(node),
             Self::Secret(_) => memo.answer::<SecretKey>(node),
+            Self::Patched(_) => memo.answer::<PatchedKey>(node),
+            Self::Added(_) => memo.answer::<AddedKey>(node),
         };
         made.and_then(|made| (*made).clone())
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use meltemi_api::envoy_filter::Context;
 use meltemi_api::service::TrafficDistribution;
 use meltemi_memo::{Memo, NodeId, Question};
 use meltemi_model::endpoints::CLUSTER_ID;
@@ -11,13 +12,14 @@ use meltemi_model::proxy::{Interception, Proxy, ProxyKind};
 use meltemi_model::read::Read;
 use meltemi_model::service::{AnyDistribution, VisibleServices};
 use meltemi_model::workload::{self, Workload, WorkloadFacts, WorkloadLocality};
-use meltemi_model::{Mesh, virtual_service};
+use meltemi_model::{Mesh, envoy_filter, virtual_service};
 use meltemi_names::{Locality, Selector};
 
 use crate::cluster::{FixedKey, ServicePartKey};
 use crate::gateway::GatewayKey;
 use crate::key::{LayerKey, OutboundKey, PartKey};
 use crate::listener::{InboundKey, InboundPartKey, ListenersKey};
+use crate::patch::{self, Patches};
 use crate::route::RoutesKey;
 
 /// The layers of one proxy. An equal answer for many proxies is what makes them share.
@@ -54,8 +56,14 @@ impl Question for LayersOf {
         });
         let reads_node = preferred == TrafficDistribution::SameNode || *read.ask(workload::AnyNodeLocal);
         let node = workload.node.clone().filter(|_| reads_node);
+        let patches = |traffic: Context| {
+            Patches::new(traffic, envoy_filter::matching(read, proxy, &workload.labels, traffic))
+        };
         if proxy.kind == ProxyKind::Router {
-            return vec![LayerKey::Gateway(self.gateway(read, &workload, selectors, locality, node))];
+            let patches = patches(Context::Gateway);
+            return vec![LayerKey::Gateway(
+                self.gateway(read, &workload, selectors, locality, node, patches),
+            )];
         }
         let mut layers = vec![LayerKey::Outbound(OutboundKey {
             namespace: proxy.namespace.clone(),
@@ -70,6 +78,7 @@ impl Question for LayersOf {
             metrics: proxy.metrics,
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
             has_certificates: proxy.has_certificates,
+            patches: patches(Context::SidecarOutbound),
         })];
         // Without redirection nothing reaches the proxy that was not sent to it by name (Istio: no inbound in mode NONE).
         if proxy.interception != Interception::None {
@@ -83,6 +92,7 @@ impl Question for LayersOf {
                 workload: if proxy.metrics { self.packed(&workload).into() } else { Arc::default() },
                 policy: workload.policy.clone(),
                 has_certificates: proxy.has_certificates,
+                patches: patches(Context::SidecarInbound),
             }));
         }
         layers
@@ -98,6 +108,7 @@ impl LayersOf {
         mut selectors: BTreeSet<Selector>,
         locality: Option<Locality>,
         node: Option<Arc<str>>,
+        patches: Patches,
     ) -> GatewayKey {
         let proxy = &self.proxy;
         let set = GatewaySet::of(read, proxy, &workload.labels);
@@ -118,6 +129,7 @@ impl LayersOf {
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
             has_certificates: proxy.has_certificates,
             reads_secrets: proxy.reads_secrets,
+            patches,
         }
     }
 
@@ -140,8 +152,12 @@ impl Question for PartsOf {
 
     fn answer(&self, read: &Read<'_>) -> Vec<PartKey> {
         match &self.0 {
-            LayerKey::Inbound(key) => vec![PartKey::Inbound(InboundPartKey(key.clone()))],
-            LayerKey::Gateway(key) => crate::gateway::parts(read, key),
+            LayerKey::Inbound(key) => {
+                // What is made knows nothing of what is done to it afterwards.
+                let made = InboundKey { patches: Patches::default(), ..key.clone() };
+                patch::parts(read, vec![PartKey::Inbound(InboundPartKey(made))], &key.patches)
+            }
+            LayerKey::Gateway(key) => patch::parts(read, crate::gateway::parts(read, key), &key.patches),
             LayerKey::Outbound(key) => {
                 let fixed = [
                     PartKey::Fixed(FixedKey),
@@ -176,7 +192,7 @@ impl Question for PartsOf {
                         has_certificates: key.has_certificates,
                     })
                 });
-                fixed.into_iter().chain(services).collect()
+                patch::parts(read, fixed.into_iter().chain(services).collect(), &key.patches)
             }
         }
     }
