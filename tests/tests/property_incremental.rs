@@ -21,7 +21,7 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "{name: http, port: 80}",
                 "{name: tcp-db, port: 5432}",
                 "{name: http, port: 80}, {name: grpc, port: 9000}",
-                "{port: 7000}, {name: tls, port: 8443}",
+                "{name: main, port: 7000}, {name: tls, port: 8443}",
             ][variant % 4];
             let ip = ["", "clusterIP: None, ", "clusterIP: 10.0.1.NAME, "][variant % 3]
                 .replace("NAME", &name.to_string());

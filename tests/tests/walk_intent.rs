@@ -265,6 +265,13 @@ fn connections_end_where_the_users_of_the_golden_cases_want() -> Result<()> {
         ("tls-canary", "default", CLIENT, VAULT, 8200, Some("vault"), "75% v1, 25% v2"),
         ("tls-by-wildcard-name", "default", CLIENT, [1, 2, 3, 4], 443, Some("a.b.example.com"), "egress"),
         ("tls-by-wildcard-name", "default", CLIENT, [1, 2, 3, 4], 443, Some("map.example.com"), "direct"),
+        ("tls-by-port", "default", CLIENT, VAULT, 8200, Some("vault"), "v2"),
+        ("tls-by-port", "default", CLIENT, VAULT, 8201, Some("vault"), "v1"),
+        ("tls-by-source-labels", "default", BETA, VAULT, 8200, Some("vault"), "v2"),
+        ("tls-by-source-labels", "default", CLIENT, VAULT, 8200, Some("vault"), "v1"),
+        ("tls-by-source-namespace", "billing", CLIENT, VAULT, 8200, Some("vault"), "v2"),
+        ("tls-by-source-namespace", "default", CLIENT, VAULT, 8200, Some("vault"), "v1"),
+        ("tls-for-gateways", "default", CLIENT, VAULT, 8200, Some("vault"), "v1"),
         ("tls-by-caller", "default", BETA, VAULT, 8200, Some("vault"), "v1"),
         ("tls-by-caller", "billing", CLIENT, VAULT, 8200, Some("vault"), "v1"),
     ];
