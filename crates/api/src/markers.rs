@@ -76,6 +76,10 @@ pub mod not_yet {
         MeshSetting: "the mesh behaves as if the field were absent"
         EgressProxy: "unknown destinations are reached directly"
         KeepAlive: "HTTP/2 connections are not probed"
+        PatchTargets: "the patches are for no proxy"
+        FilterClass: "filters are put where the operation says, as in Istio"
+        PatchPortName: "listeners are matched without it, as in Istio"
+        PatchTransportSocket: "chains are matched without it, as in Istio"
     }
 }
 

@@ -71,6 +71,8 @@ pub enum IndexKey {
     GeneralPeerAuthentications(Namespace),
     /// PeerAuthentications of that namespace whose selector's first pair (by key) is this one.
     PeerAuthenticationsSelecting(Namespace, Arc<str>, Arc<str>),
+    /// EnvoyFilters of that namespace that patch something.
+    EnvoyFiltersIn(Namespace),
     /// ConfigMaps that hold mesh settings.
     Settings,
 }

@@ -17,7 +17,7 @@ use crate::virtual_service::delegate::delegate_key;
 
 /// The index keys of an object; a function of the object alone.
 pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
-    let Object { meta, spec } = object;
+    let Object { meta, spec, .. } = object;
     let namespace = &meta.key.namespace;
     let mut keys = BTreeSet::new();
     match spec {
@@ -108,6 +108,11 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             let subsets = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
             if rule.traffic_policy.iter().chain(subsets).any(|policy| policy.hashes()) {
                 keys.insert(IndexKey::RulesThatHash);
+            }
+        }
+        Spec::EnvoyFilter(filter) => {
+            if !filter.config_patches.is_empty() && !filter.target_refs.is_given() {
+                keys.insert(IndexKey::EnvoyFiltersIn(namespace.clone()));
             }
         }
         Spec::PeerAuthentication(policy) => {

@@ -39,6 +39,7 @@ use self::ruled::RulesOfConnections;
 use self::settings::SettingsOfListeners;
 use crate::cluster::ClusterKey;
 use crate::key::{Made, Members, ResourceKey};
+use crate::patch::Patches;
 
 /// The outbound listeners of one kind of caller.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -168,6 +169,8 @@ pub struct InboundKey {
     pub policy: Option<ObjectKey>,
     /// As in [`crate::key::OutboundKey`].
     pub has_certificates: bool,
+    /// The patches of what is made for callees, in force for it; none for most.
+    pub patches: Patches,
 }
 
 /// The inbound listener and clusters.
