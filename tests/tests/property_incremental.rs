@@ -21,7 +21,7 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "{name: http, port: 80}",
                 "{name: tcp-db, port: 5432}",
                 "{name: http, port: 80}, {name: grpc, port: 9000}",
-                "{port: 7000}",
+                "{name: main, port: 7000}, {name: tls, port: 8443}",
             ][variant % 4];
             let ip = ["", "clusterIP: None, ", "clusterIP: 10.0.1.NAME, "][variant % 3]
                 .replace("NAME", &name.to_string());
@@ -78,6 +78,34 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "match: [{uri: {prefix: /a}, sourceNamespace: web}], ",
             ][variant / 2 % 4];
             let export = if variant.is_multiple_of(7) { ", exportTo: ['.']" } else { "" };
+            // Rules for connections, rules that stand for another's, and a delegate.
+            let weights = format!(
+                "[{{destination: {{host: s{name}, subset: v0}}, weight: {}}}, {{destination: {{host: s{name}, subset: v1}}, weight: {}}}]",
+                10 + variant,
+                90 - variant
+            );
+            let other = (name + 1) % 3;
+            let spec = match variant {
+                8 => Some(format!(
+                    "hosts: ['{host}']{export}, tcp: [{{match: [{{sourceLabels: {{role: tester}}, port: 5432}}], route: [{{destination: {{host: s{other}}}}}]}}, {{match: [{{destinationSubnets: [10.0.{name}.0/24]}}], route: {weights}}}, {{route: {weights}}}]"
+                )),
+                9 => Some(format!(
+                    "hosts: ['s{name}', 'tls.example.com'], tls: [{{match: [{{sniHosts: [tls.example.com]}}], route: {weights}}}], tcp: [{{match: [{{sourceNamespace: web}}], route: {weights}}}]"
+                )),
+                10 => Some(format!(
+                    "hosts: ['{host}'], http: [{{match: [{{uri: {{prefix: /a}}}}], timeout: 1s, delegate: {{name: r{other}, namespace: {other_namespace}}}}}, {{corsPolicy: {{allowOrigins: [{{prefix: https}}]}}, route: {weights}}}]",
+                    other_namespace = ["shop", "web"][other % 2]
+                )),
+                11 => Some(format!(
+                    "http: [{{match: [{{uri: {{prefix: /a/b}}, sourceLabels: {{app: client}}}}], route: {weights}}}, {{match: [{{uri: {{prefix: /c}}}}], route: {weights}}}]"
+                )),
+                _ => None,
+            };
+            if let Some(spec) = spec {
+                return format!(
+                    "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: r{name}, namespace: {namespace}}}, spec: {{{spec}}}}}"
+                );
+            }
             format!(
                 "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: r{name}, namespace: {namespace}}}, spec: {{hosts: ['{host}']{export}, http: [{{{matches}route: [{{destination: {{host: s{name}, subset: v0}}, weight: {}}}, {{destination: {{host: s{name}, subset: v1}}, weight: {}}}]}}, {{route: [{{destination: {{host: s{name}}}}}]}}]}}}}",
                 10 + variant,
