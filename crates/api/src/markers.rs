@@ -74,15 +74,9 @@ pub mod not_yet {
         PrefixRewrite: "the answer keeps the request's path"
         ExponentialDelay: "no delay is made"
         Http2Error: "nothing is aborted"
-        Tunnel: "connections go to the destination without a tunnel"
-        ProxyProtocol: "no PROXY protocol header is sent"
-        RetryBudget: "retries are bounded by connectionPool.http.maxRetries alone"
-        LocalityLbSetting: "endpoints of all localities are used alike"
         BackendUtilization: "the default, LEAST_REQUEST, is used"
-        HttpErrorCodes: "the status codes that count as failures are 500 to 599"
         MeshSetting: "the mesh behaves as if the field were absent"
         EgressProxy: "unknown destinations are reached directly"
-        KeepAlive: "HTTP/2 connections are not probed"
     }
 }
 

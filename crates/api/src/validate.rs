@@ -6,6 +6,7 @@
 
 mod annotations;
 mod balance;
+mod connection;
 mod destination_rule;
 mod fault;
 mod headers;
@@ -13,6 +14,8 @@ mod hosts;
 mod http_match;
 mod http_route;
 mod labels;
+mod locality;
+mod mesh_settings;
 mod mesh_tls;
 mod peer_authentication;
 mod reach;
@@ -76,6 +79,7 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
         );
     }
     mesh_tls::check(mesh, path, &mut report);
+    mesh_settings::check(mesh, path, &mut report);
     report.0
 }
 
