@@ -14,6 +14,7 @@ pub mod exposure;
 pub mod index;
 pub mod mesh;
 pub mod peer;
+pub mod place;
 pub mod proxy;
 pub mod read;
 pub mod reference;

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use meltemi_api::service::TrafficDistribution;
 use meltemi_memo::{Memo, NodeId, Question};
-use meltemi_model::endpoints::CLUSTER_ID;
+use meltemi_model::endpoints::{CLUSTER_ID, NETWORK, network};
+use meltemi_model::place::AnyCallerReads;
 use meltemi_model::proxy::{Interception, Proxy, ProxyKind};
 use meltemi_model::read::Read;
-use meltemi_model::service::{AnyDistribution, VisibleServices};
+use meltemi_model::service::VisibleServices;
 use meltemi_model::workload::{self, Workload, WorkloadFacts, WorkloadLocality};
 use meltemi_model::{Mesh, virtual_service};
 use meltemi_names::{Locality, Selector};
@@ -41,16 +41,18 @@ impl Question for LayersOf {
             .filter(|selector| selector.selects(&workload.labels))
             .cloned()
             .collect();
-        // Where a proxy runs is read as far as something prefers endpoints near the caller, and no further.
-        let preferred = *read.ask(AnyDistribution);
-        let locality = (preferred != TrafficDistribution::Any).then(|| {
-            let locality = (*read.ask(WorkloadLocality(Arc::clone(proxy)))).clone();
-            match preferred {
-                TrafficDistribution::SameNode => locality,
-                _ => Locality { sub_zone: Arc::default(), ..locality },
-            }
+        // Where a proxy runs is read as far as something orders endpoints by it, and no further.
+        let reads = read.ask(AnyCallerReads);
+        let locality = reads.any.then(|| match reads.depth {
+            0 => Locality::default(),
+            _ => reads.of(&read.ask(WorkloadLocality(Arc::clone(proxy)))),
         });
-        let reads_node = preferred == TrafficDistribution::SameNode || *read.ask(workload::AnyNodeLocal);
+        let labelled = |key: &Arc<str>| match &**key {
+            NETWORK => network(read, &workload.labels),
+            key => workload.labels.value(key).map(Arc::from),
+        };
+        let failover_labels = reads.labels.iter().filter_map(|key| Some((Arc::clone(key), labelled(key)?)));
+        let reads_node = reads.node || *read.ask(workload::AnyNodeLocal);
         let mut layers = vec![LayerKey::Outbound(OutboundKey {
             namespace: proxy.namespace.clone(),
             domain: proxy.cluster_domain().map(Arc::from),
@@ -58,6 +60,7 @@ impl Question for LayersOf {
             family: proxy.family(),
             selectors: selectors.into_iter().collect(),
             locality,
+            failover_labels: failover_labels.collect(),
             node: workload.node.clone().filter(|_| reads_node),
             http10: proxy.http10,
             access_log: proxy.access_log,
@@ -132,6 +135,7 @@ impl Question for PartsOf {
                         service: service.clone(),
                         selectors: Arc::clone(&key.selectors),
                         locality: key.locality.clone(),
+                        failover_labels: Arc::clone(&key.failover_labels),
                         node: key.node.clone(),
                         family: key.family,
                         redirected: key.interception != Interception::None,

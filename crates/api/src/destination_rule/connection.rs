@@ -7,7 +7,7 @@ use meltemi_names::Port;
 use crate::value::{Decimal, Duration, port_or_zero};
 
 /// Connections go through a tunnel that the service opens to somewhere else.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Tunnel {
     /// By which method it is opened; read [`Tunnel::by_post`].
