@@ -13,13 +13,14 @@ use meltemi_api::destination_rule::{
 use meltemi_api::mesh_config::DefaultTrafficPolicy;
 use meltemi_api::service::TrafficDistribution;
 use meltemi_memo::Question;
-use meltemi_names::{Locality, ObjectKey};
+use meltemi_names::{Locality, ObjectKey, Port};
 
 use crate::endpoints::{CLUSTER, HOSTNAME, REGION, SUB_ZONE, ZONE};
 use crate::entry::IndexKey;
+use crate::index::qualified;
 use crate::mesh::Mesh;
 use crate::read::{self, Read, filed};
-use crate::rule::RuleRef;
+use crate::rule::{Policy, Rule, RuleRef};
 use crate::service::{AnyDistribution, DistributionOf, ServiceId};
 use crate::settings::settings;
 
@@ -173,6 +174,26 @@ impl CallerReads {
         reads
     }
 
+    fn of_order(order: Order<'_>) -> Self {
+        match order {
+            Order::None => Self::default(),
+            Order::ZoneAware(setting) => Self::of_zone_aware(setting),
+            Order::Locality(setting) => Self::of_locality(setting),
+            Order::Distribution(preferred) => Self::of_distribution(preferred),
+        }
+    }
+
+    /// By the rules' and the mesh's word, as if the service said nothing.
+    fn of_policy(policy: &Policy, mesh: &MeshBalanceAnswer) -> Self {
+        let order = Order::in_force(policy.load_balancer.as_ref(), || TrafficDistribution::Any, mesh);
+        let outliers = policy.outlier_detection.is_some() || mesh.policy.outlier_detection.is_some();
+        match order {
+            // Nobody takes over from those of whom nothing is known.
+            Order::Locality(setting) if setting.distribute.is_empty() && !outliers => Self::default(),
+            order => Self::of_order(order),
+        }
+    }
+
     fn of_distribution(preferred: TrafficDistribution) -> Self {
         match preferred {
             TrafficDistribution::Any => Self::default(),
@@ -182,9 +203,9 @@ impl CallerReads {
     }
 }
 
-/// What the mesh's own settings read of callers, where outliers are set aside (`true`), and where they are not.
+/// What the mesh's own settings read of callers of a service without rules.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct MeshReads(bool);
+struct MeshReads;
 
 impl Question for MeshReads {
     type World = Mesh;
@@ -193,16 +214,9 @@ impl Question for MeshReads {
 
     fn answer(&self, read: &Read<'_>) -> CallerReads {
         let mesh = read.ask(MeshBalance);
-        let by_default = mesh.policy.outlier_detection.is_some();
-        let mut reads = match &mesh.zone_aware {
-            Some(setting) => CallerReads::of_zone_aware(setting),
-            None if self.0 || by_default || !mesh.locality.distribute.is_empty() => {
-                CallerReads::of_locality(&mesh.locality)
-            }
-            None => CallerReads::default(),
-        };
+        let mut reads = CallerReads::of_policy(&Policy::default(), &mesh);
         // Whoever is asked about endpoints must ask what the default says of them.
-        reads.any |= by_default;
+        reads.any |= mesh.policy.outlier_detection.is_some();
         reads
     }
 }
@@ -215,7 +229,8 @@ pub(crate) fn orders(policy: &TrafficPolicy) -> bool {
     policy.detects_outliers() || policy.balancers().any(says)
 }
 
-/// What a DestinationRule reads of callers. More than it does where its parts do not meet: a setting for one subset, outliers of another.
+/// What a DestinationRule reads of callers. Where it may count as one with others of its host more than it does: their parts may meet in
+/// ways that neither has alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct RuleReads(ObjectKey);
 
@@ -227,18 +242,50 @@ impl Question for RuleReads {
     fn answer(&self, read: &Read<'_>) -> CallerReads {
         let mut reads = CallerReads::default();
         let Some((_, rule)) = read::destination_rule(read, &self.0) else { return reads };
+        let host = qualified(&rule.host, &self.0.namespace);
+        if filed(read, IndexKey::RulesForHost(host)).nth(1).is_none() {
+            return (*read.ask(AloneReads(self.0.clone()))).clone();
+        }
+        let mesh = read.ask(MeshBalance);
         let subsets = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
         for policy in rule.traffic_policy.iter().chain(subsets) {
             if policy.detects_outliers() {
-                reads.add(&read.ask(MeshReads(true)));
+                reads.add(&CallerReads::of_order(Order::in_force(None, || TrafficDistribution::Any, &mesh)));
             }
             for balancer in policy.balancers() {
-                if let Some(setting) = &balancer.zone_aware_lb_setting {
-                    reads.add(&CallerReads::of_zone_aware(setting));
-                }
-                if let Some(setting) = &balancer.locality_lb_setting {
-                    reads.add(&CallerReads::of_locality(setting));
-                }
+                let order = Order::in_force(Some(balancer), || TrafficDistribution::Any, &mesh);
+                reads.add(&CallerReads::of_order(order));
+            }
+        }
+        reads
+    }
+}
+
+/// What a DestinationRule reads of callers that no other counts as one with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct AloneReads(ObjectKey);
+
+impl Question for AloneReads {
+    type World = Mesh;
+    type Answer = CallerReads;
+    const NAME: &'static str = "what a rule by itself reads of callers";
+
+    fn answer(&self, read: &Read<'_>) -> CallerReads {
+        let mesh = read.ask(MeshBalance);
+        let rule = read.ask(Rule(Arc::from([self.0.clone()])));
+        let written = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
+        let written = rule.traffic_policy.iter().chain(written);
+        let levels = written.flat_map(|policy| &policy.port_level_settings);
+        let ports: BTreeSet<Port> = levels.filter_map(|level| level.port).collect();
+        // And any port that has no settings of its own.
+        let other =
+            (1..=u16::MAX).filter_map(|port| Port::new(port.into())).find(|port| !ports.contains(port));
+        let mut reads = CallerReads::default();
+        let subsets = rule.subsets.iter().map(|subset| Some(subset.name.as_str()));
+        for subset in std::iter::once(None).chain(subsets) {
+            for port in ports.iter().chain(&other) {
+                let Some(policy) = rule.policy(*port, subset) else { continue };
+                reads.add(&CallerReads::of_policy(&policy, &mesh));
             }
         }
         reads
@@ -256,7 +303,7 @@ impl Question for AnyCallerReads {
 
     fn answer(&self, read: &Read<'_>) -> CallerReads {
         let mut reads = CallerReads::of_distribution(*read.ask(AnyDistribution));
-        reads.add(&read.ask(MeshReads(false)));
+        reads.add(&read.ask(MeshReads));
         for rule in filed(read, IndexKey::RulesThatOrder) {
             reads.add(&read.ask(RuleReads(rule.clone())));
         }
@@ -280,9 +327,15 @@ impl Question for ServiceReads {
 
     fn answer(&self, read: &Read<'_>) -> CallerReads {
         let mut reads = CallerReads::of_distribution(*read.ask(DistributionOf(self.service.clone())));
-        reads.add(&read.ask(MeshReads(false)));
-        for rule in self.rule.iter().flat_map(|rule| rule.iter()) {
-            reads.add(&read.ask(RuleReads(rule.clone())));
+        reads.add(&read.ask(MeshReads));
+        match self.rule.as_deref() {
+            None => {}
+            Some([rule]) => reads.add(&read.ask(AloneReads(rule.clone()))),
+            Some(rules) => {
+                for rule in rules {
+                    reads.add(&read.ask(RuleReads(rule.clone())));
+                }
+            }
         }
         reads
     }

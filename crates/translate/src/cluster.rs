@@ -12,8 +12,8 @@ mod locality;
 mod outbound;
 mod outlier;
 mod pool;
-mod proxy_protocol;
 pub(crate) mod protocol;
+mod proxy_protocol;
 mod stat_name;
 pub(crate) mod tls;
 
@@ -139,9 +139,10 @@ impl Question for ServiceMembers {
             )
             .collect();
         // Where nothing orders endpoints the mesh has no default for outliers either, and else it says nothing that is read here.
-        let ordered = self.caller.as_ref().map(|caller| {
-            (caller, read.ask(MeshBalance), *read.ask(DistributionOf(self.service.clone())))
-        });
+        let ordered = self
+            .caller
+            .as_ref()
+            .map(|caller| (caller, read.ask(MeshBalance), *read.ask(DistributionOf(self.service.clone()))));
         let mut members = Members::new();
         for port in &shape.ports {
             for (subset, labels) in &subsets {

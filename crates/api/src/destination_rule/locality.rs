@@ -146,9 +146,14 @@ mod tests {
 
     #[test]
     fn a_pattern_covers_what_it_leaves_open() {
-        let covers = |pattern: &str, place: &str| LocalityPattern::parse(pattern).covers(&Locality::parse(place));
+        let covers =
+            |pattern: &str, place: &str| LocalityPattern::parse(pattern).covers(&Locality::parse(place));
         assert!(covers("*", "eu/eu-1") && covers("*", ""));
-        assert!(covers("eu", "eu/eu-1/rack") && covers("eu/*", "eu/eu-1/rack") && covers("eu/eu-1/*", "eu/eu-1/rack"));
+        assert!(
+            covers("eu", "eu/eu-1/rack")
+                && covers("eu/*", "eu/eu-1/rack")
+                && covers("eu/eu-1/*", "eu/eu-1/rack")
+        );
         assert!(covers("eu/eu-1/rack", "eu/eu-1/rack") && !covers("eu/eu-1/rack", "eu/eu-1"));
         assert!(!covers("eu", "us/eu-1") && !covers("eu/eu-1", "eu/eu-2"));
     }

@@ -70,7 +70,8 @@ pub(super) fn zone_aware(
     path: &FieldPath,
     report: &mut Report,
 ) {
-    for (index, label) in setting.failover_priority.iter().enumerate().filter(|(_, label)| is_topology(label)) {
+    for (index, label) in setting.failover_priority.iter().enumerate().filter(|(_, label)| is_topology(label))
+    {
         report.error(
             &path.key("failoverPriority").index(index),
             "conflicting-policies",
@@ -111,10 +112,13 @@ fn needs_outliers(
     }
     let field = if failover.is_empty() { "failoverPriority" } else { "failover" };
     report.add(
-        Finding::warning("field-without-effect", "without `outlierDetection` nothing is known to have failed")
-            .at(&path.key(field))
-            .in_force("endpoints of all localities are used alike")
-            .hint("add outlierDetection beside loadBalancer"),
+        Finding::warning(
+            "field-without-effect",
+            "without `outlierDetection` nothing is known to have failed",
+        )
+        .at(&path.key(field))
+        .in_force("endpoints of all localities are used alike")
+        .hint("add outlierDetection beside loadBalancer"),
     );
 }
 

@@ -56,7 +56,9 @@ fn outliers_alone_read_the_whole_place() {
 #[test]
 fn shares_read_as_much_as_they_write() {
     let policy = |from: &str| {
-        format!("{{loadBalancer: {{localityLbSetting: {{distribute: [{{from: '{from}', to: {{eu: 100}}}}]}}}}}}")
+        format!(
+            "{{loadBalancer: {{localityLbSetting: {{distribute: [{{from: '{from}', to: {{eu: 100}}}}]}}}}}}"
+        )
     };
     for (from, depth) in [("*", 0), ("eu/*", 1), ("eu/eu-1/*", 2), ("eu/eu-1/rack", 3)] {
         let found = reads(&rule(&policy(from)));
@@ -67,12 +69,22 @@ fn shares_read_as_much_as_they_write() {
 #[test]
 fn labels_are_read_by_key_and_those_with_a_value_not_at_all() {
     let labels = "[topology.kubernetes.io/zone, kubernetes.io/hostname, version, app=cart]";
-    let policy = format!("{{loadBalancer: {{localityLbSetting: {{failoverPriority: {labels}}}}}, {OUTLIERS}}}");
-    // The mesh's own setting is not asked: but who sets outliers aside may be another rule, without a setting.
-    let off = mesh("localityLbSetting: {enabled: false}");
-    let found = reads(&format!("{off}{}", rule(&policy)));
+    let policy =
+        format!("{{loadBalancer: {{localityLbSetting: {{failoverPriority: {labels}}}}}, {OUTLIERS}}}");
+    let found = reads(&rule(&policy));
     assert!(found.any && found.depth == 2 && found.node, "{found:?}");
     assert_eq!(found.labels.iter().map(|label| &**label).collect::<Vec<_>>(), ["version"]);
+}
+
+#[test]
+fn parts_of_two_rules_may_meet() {
+    // The one sets outliers aside and cares for no place; a subset of the other chooses its balancer anew, by which the mesh's word counts.
+    let one = rule(&format!("{{loadBalancer: {{localityLbSetting: {{enabled: false}}}}, {OUTLIERS}}}"));
+    assert_eq!(reads(&one), CallerReads::default());
+    let other = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: other, namespace: shop}\nspec: {host: cart, subsets: [{name: v1, trafficPolicy: {loadBalancer: {simple: RANDOM}}}]}\n";
+    assert_eq!(reads(&format!("{one}{other}")).depth, 3);
+    let within = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: cart, namespace: shop}\nspec: {host: cart, trafficPolicy: {outlierDetection: {}, loadBalancer: {localityLbSetting: {enabled: false}}}, subsets: [{name: v1, trafficPolicy: {loadBalancer: {simple: RANDOM}}}]}\n";
+    assert_eq!(reads(within).depth, 3);
 }
 
 #[test]
@@ -86,8 +98,7 @@ fn a_service_reads_what_its_own_rules_do() {
     let memo = Memo::new();
     let of = |name: &str| {
         let service = ServiceId::of(&ObjectKey::new(Kind::Service, "shop", name));
-        let rule =
-            RuleFor { viewer: "shop".into(), service: service.clone(), selectors: Arc::default() };
+        let rule = RuleFor { viewer: "shop".into(), service: service.clone(), selectors: Arc::default() };
         let rule = (*memo.observe(rule, store.mesh()).1).clone();
         (*memo.observe(ServiceReads { service, rule }, store.mesh()).1).clone()
     };

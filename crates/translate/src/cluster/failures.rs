@@ -23,8 +23,10 @@ fn any(rules: Vec<MatchPredicate>) -> MatchPredicate {
 }
 
 fn is(code: u32) -> MatchPredicate {
-    let exact =
-        StringMatcher { match_pattern: Some(MatchPattern::Exact(code.to_string())), ..StringMatcher::default() };
+    let exact = StringMatcher {
+        match_pattern: Some(MatchPattern::Exact(code.to_string())),
+        ..StringMatcher::default()
+    };
     let status = HeaderMatcher {
         name: ":status".to_owned(),
         header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(exact)),

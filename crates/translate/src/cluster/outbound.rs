@@ -74,13 +74,12 @@ pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee:
     }
     pool::apply(&mut cluster, policy.connection_pool.as_ref(), policy.retry_budget.as_ref(), settings);
     let spoken = protocol::spoken(protocol, policy.connection_pool.as_ref(), settings.h2_upgrade_policy);
-    cluster.typed_extension_protocol_options =
-        protocol::options(
-            spoken,
-            policy.connection_pool.as_ref(),
-            protocol::server_name(&policy, spoken),
-            failures::of(policy.outlier_detection.as_ref()),
-        );
+    cluster.typed_extension_protocol_options = protocol::options(
+        spoken,
+        policy.connection_pool.as_ref(),
+        protocol::server_name(&policy, spoken),
+        failures::of(policy.outlier_detection.as_ref()),
+    );
     let connections = tls::Connections {
         shape: &shape,
         port,

@@ -18,7 +18,10 @@ const BUDGET_CONCURRENCY: u32 = 3;
 
 /// Envoy's own limits (1,024 connections and requests, 3 retries) are lifted: a mesh must not be slower than none. A limit of 0 in
 /// the resource is one that is not set.
-fn circuit_breakers(pool: Option<&ConnectionPool>, budget: Option<&destination_rule::RetryBudget>) -> CircuitBreakers {
+fn circuit_breakers(
+    pool: Option<&ConnectionPool>,
+    budget: Option<&destination_rule::RetryBudget>,
+) -> CircuitBreakers {
     let limit = |written: Option<u32>| u32_value(written.filter(|&limit| limit > 0).unwrap_or(u32::MAX));
     let tcp = pool.and_then(|pool| pool.tcp.as_ref());
     let http = pool.and_then(|pool| pool.http.as_ref());
@@ -63,7 +66,8 @@ fn keepalive(own: Option<&Written>, mesh: Option<&Written>) -> Option<UpstreamCo
     if own.is_none() && mesh.is_none() {
         return None;
     }
-    let first = |value: fn(&Written) -> Option<Duration>| own.and_then(value).or_else(|| mesh.and_then(value));
+    let first =
+        |value: fn(&Written) -> Option<Duration>| own.and_then(value).or_else(|| mesh.and_then(value));
     let probes = [own, mesh].into_iter().flatten().map(|written| written.probes).find(|&probes| probes > 0);
     let seconds = |duration: Option<Duration>| -> Option<UInt32Value> {
         duration.and_then(|duration| u32_value(u32::try_from(duration.0.as_secs()).unwrap_or(u32::MAX)))

@@ -84,7 +84,9 @@ impl Caller {
         let value = |label: &FailoverLabel| written(&label.key).unwrap_or_else(|| self.label(&label.key));
         Common {
             labels: labels.iter().map(|label| (Arc::clone(&label.key), value(label))).collect(),
-            network_first: labels.first().is_some_and(|label| label.value.is_none() && &*label.key == NETWORK),
+            network_first: labels
+                .first()
+                .is_some_and(|label| label.value.is_none() && &*label.key == NETWORK),
         }
     }
 

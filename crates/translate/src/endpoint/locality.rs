@@ -100,9 +100,8 @@ impl Question for Distances {
 
     fn answer(&self, read: &Read<'_>) -> BTreeSet<u32> {
         let endpoints = read.ask(self.picked.clone());
-        let far = |endpoint: &Arc<Endpoint>| {
-            self.common.distance(|key| endpoint.label(key, &self.picked.locality))
-        };
+        let far =
+            |endpoint: &Arc<Endpoint>| self.common.distance(|key| endpoint.label(key, &self.picked.locality));
         endpoints.iter().map(far).collect()
     }
 }

@@ -17,8 +17,8 @@ use meltemi_names::{ObjectKey, Port, Protocol, TypeUrl};
 use meltemi_proto::envoy::config::core::v3::{TrafficDirection, TransportSocket};
 use meltemi_proto::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch, Listener};
 use meltemi_proto::envoy::config::route::v3::{
-    Decorator, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route,
-    route_action, route_match,
+    Decorator, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route, route_action,
+    route_match,
 };
 use meltemi_proto::google::protobuf::BoolValue;
 

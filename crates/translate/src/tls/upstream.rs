@@ -14,7 +14,8 @@ use meltemi_proto::envoy::config::core::v3::{DataSource, TransportSocket, data_s
 use meltemi_proto::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
 use meltemi_proto::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_matcher::SanType;
 use meltemi_proto::envoy::extensions::transport_sockets::tls::v3::{
-    CertificateValidationContext, CommonTlsContext, SubjectAltNameMatcher, TlsCertificate, TlsParameters, UpstreamTlsContext,
+    CertificateValidationContext, CommonTlsContext, SubjectAltNameMatcher, TlsCertificate, TlsParameters,
+    UpstreamTlsContext,
 };
 use meltemi_proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 
