@@ -167,7 +167,9 @@ fn localities(
         if parts.last() == Some(&"*") {
             parts.pop();
         }
-        let overlaps = before.iter().any(|other| other.starts_with(&parts) || parts.starts_with(other));
+        // What is for all others may come last, as in Istio.
+        let within = |other: &Vec<&str>| !parts.is_empty() && other.starts_with(&parts);
+        let overlaps = before.iter().any(|other| parts.starts_with(other) || within(other));
         if overlaps {
             report.error(
                 &here(),
