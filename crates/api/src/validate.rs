@@ -7,7 +7,10 @@
 mod annotations;
 mod balance;
 mod connection;
+mod cors;
+mod destination;
 mod destination_rule;
+mod envoy_filter;
 mod fault;
 mod headers;
 mod hosts;
@@ -24,6 +27,7 @@ mod service;
 mod traffic_policy;
 mod virtual_service;
 mod workload_entry;
+mod wrapping;
 
 #[cfg(test)]
 mod tests;
@@ -42,6 +46,7 @@ pub(crate) fn object(object: &Object) -> Vec<Finding> {
         Spec::VirtualService(service) => virtual_service::check(service, &object.meta, &spec, &mut report),
         Spec::DestinationRule(rule) => destination_rule::check(rule, &object.meta, &spec, &mut report),
         Spec::WorkloadEntry(entry) => workload_entry::check(entry, &spec, &mut report),
+        Spec::EnvoyFilter(filter) => envoy_filter::check(filter, &spec, &mut report),
         Spec::PeerAuthentication(policy) => peer_authentication::check(policy, &spec, &mut report),
         Spec::Service(service) => service::check(service, &object.meta, &spec, &mut report),
         Spec::Namespace => annotations::of_distribution(&object.meta, &mut report),

@@ -1,6 +1,6 @@
 //! How connections and requests behave.
 
-use super::{Report, balance, connection};
+use super::{Report, balance, wrapping};
 use crate::destination_rule::{
     ClientTls, ConnectionPool, H2UpgradePolicy, OutlierDetection, TcpKeepalive, TlsMode, TrafficPolicy,
 };
@@ -23,10 +23,10 @@ pub(super) fn check(policy: &TrafficPolicy, path: &FieldPath, report: &mut Repor
         report,
     );
     if let Some(tunnel) = &policy.tunnel {
-        connection::tunnel(tunnel, &path.key("tunnel"), report);
+        wrapping::tunnel(tunnel, &path.key("tunnel"), report);
     }
     if let Some(budget) = &policy.retry_budget {
-        connection::retry_budget(budget, &path.key("retryBudget"), report);
+        wrapping::retry_budget(budget, &path.key("retryBudget"), report);
     }
     if policy.tunnel.is_some() && policy.proxy_protocol.is_some() {
         report.error(
@@ -107,7 +107,7 @@ pub(super) fn connection_pool(pool: &ConnectionPool, path: &FieldPath, report: &
         let here = path.key("http");
         report.duration(&here.key("idleTimeout"), http.idle_timeout);
         if let Some(keepalive) = &http.http2_keep_alive {
-            connection::keepalive(keepalive, &here.key("http2KeepAlive"), report);
+            wrapping::keepalive(keepalive, &here.key("http2KeepAlive"), report);
         }
         if http.h2_upgrade_policy == H2UpgradePolicy::Upgrade && http.use_client_protocol {
             report.error(
