@@ -498,6 +498,6 @@ fn localities_share_by_weight_where_a_setting_orders_them() {
     assert_eq!(common(CART, &setting("", "distribute: [{from: '*', to: {eu: 100}}]")), weighted);
     assert_eq!(common(CART, &setting(outlier, "enabled: false, failoverPriority: [version]")), plain);
     let zones = |written: &str| common(CART, &format!("{{loadBalancer: {{zoneAwareLbSetting: {written}}}}}"));
-    assert_eq!(zones("{minClusterSize: 3}")["zone_aware_lb_config"], json!({"min_cluster_size": "3"}));
+    assert_eq!(zones("{minClusterSize: 3}")["zone_aware_lb_config"], json!({"min_cluster_size": 3}));
     assert_eq!(zones("{enabled: false}")["zone_aware_lb_config"], json!({"routing_enabled": {}}));
 }
