@@ -38,11 +38,12 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
             )
         }
         1 => format!(
-            "{{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {{name: w{name}-{}, namespace: {namespace}}}, spec: {{address: 10.1.{name}.{}, labels: {{app: a{name}, version: v{}}}{}}}}}",
+            "{{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {{name: w{name}-{}, namespace: {namespace}}}, spec: {{address: 10.1.{name}.{}, labels: {{app: a{name}, version: v{}}}{}{}}}}}",
             variant % 2,
             variant + 1,
             variant % 3,
-            ["", ", serviceAccount: vm"][variant / 2 % 2]
+            ["", ", serviceAccount: vm"][variant / 2 % 2],
+            ["", ", locality: r1/z1", ", locality: r2/z1", ", locality: r3"][variant / 3 % 4]
         ),
         2 => {
             let policy = [
@@ -50,7 +51,12 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 ", trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}",
                 ", trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}",
                 ", trafficPolicy: {outlierDetection: {consecutive5xxErrors: 3}}",
-            ][variant % 4];
+                ", trafficPolicy: {outlierDetection: {minHealthPercent: 10}, loadBalancer: {localityLbSetting: {failoverPriority: [version, kubernetes.io/hostname, role=tester]}}}",
+                ", trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: 'r1/*', to: {r2: 30, 'r1/*': 70}}, {from: '*', to: {'*': 100}}]}}}",
+                ", trafficPolicy: {outlierDetection: {}, loadBalancer: {localityLbSetting: {failover: [{from: r1, to: r3}]}}, retryBudget: {}}",
+                ", trafficPolicy: {loadBalancer: {zoneAwareLbSetting: {failover: [{from: r1, to: r3}]}}, proxyProtocol: {version: V2}}",
+                ", trafficPolicy: {tunnel: {targetHost: out.example, targetPort: 443}, loadBalancer: {localityLbSetting: {enabled: false}}}",
+            ][variant % 9];
             let subset = |n: usize| format!("{{name: v{n}, labels: {{version: v{n}}}}}");
             let subsets: Vec<String> = (0..=variant % 3).map(subset).collect();
             let (at, host) = match variant % 3 {
@@ -208,7 +214,11 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "defaultDestinationRuleExportTo: ['.']",
                 "discoverySelectors: [{matchLabels: {env: e1}}]",
                 "discoverySelectors: [{matchExpressions: [{key: env, operator: NotIn, values: [e0]}]}]",
-            ][variant % 8];
+                "localityLbSetting: {failoverPriority: [version], failover: [{from: r1, to: r2}]}",
+                "localityLbSetting: {distribute: [{from: r1, to: {r1: 90, r2: 10}}]}",
+                "defaultTrafficPolicy: {outlierDetection: {minHealthPercent: 5}, connectionPool: {tcp: {maxConnections: 3}}}",
+                "zoneAwareLbSetting: {}",
+            ][variant % 12];
             format!(
                 "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: istio, namespace: istio-system}}, data: {{mesh: \"{mesh}\"}}}}"
             )
@@ -224,7 +234,7 @@ fn proxies(engine: &mut Engine) -> Vec<meltemi_views::ProxyId> {
         with_certificates(&proxy("client-7.web", &[("app", "a1")], "NONE", true)),
         proxy("client-3.shop", &[("app", "a0")], "REDIRECT", false),
         proxy("client-4.other", &[], "NONE", true),
-        sidecar("client-5.shop", &[("istio-locality", "r1")]),
+        sidecar("client-5.shop", &[("istio-locality", "r1.z1"), ("version", "v1")]),
         sidecar("p1.web", &[]),
         as_gateway(&secured("edge.shop", &[("istio", "edge"), ("app", "a0")])),
         as_gateway(&proxy("edge.web", &[("istio", "edge")], "REDIRECT", false)),

@@ -381,3 +381,41 @@ fn each_endpoint_is_spoken_to_in_the_mode_that_it_takes() -> Result<()> {
     assert_eq!(all, expected.map(|(address, mutual)| (address.to_owned(), mutual)));
     Ok(())
 }
+
+/// The endpoints of the first destination that get requests, with their shares in percent; from a client in eu/eu-1/a.
+fn shares(case: &str, labels: &[(&str, &str)]) -> Result<Vec<(String, f64)>> {
+    let input = format!("tests/golden/{case}/input.yaml");
+    let place = ("topology.istio.io/locality", "eu/eu-1/a");
+    let labels: Vec<(&str, &str)> = labels.iter().copied().chain([place, ("app", "client")]).collect();
+    let way = way(&[&input], &labels, "GET http://myapp/", &[])?;
+    let endpoints = &forward(&way)?.destinations[0].cluster.endpoints;
+    let share = |endpoint: &EndpointWay| endpoint.share.map_or(0.0, |share| share.0);
+    let taking = endpoints.iter().filter(|endpoint| share(endpoint) > 0.0);
+    Ok(taking.map(|found| (found.address.trim_end_matches(":8080").to_owned(), share(found))).collect())
+}
+
+#[test]
+fn endpoints_get_requests_by_where_they_run() -> Result<()> {
+    let all = |address: &str| vec![(address.to_owned(), 100.0)];
+    for case in ["locality-failover-by-default", "locality-failover-region", "locality-of-the-mesh"] {
+        assert_eq!(shares(case, &[])?, all("10.1.0.1"), "{case}");
+    }
+    assert_eq!(shares("locality-failover-priority", &[("version", "v2")])?, all("10.1.0.3"));
+    for case in ["locality-failover-off", "locality-mesh-off", "locality-distribute-for-others"] {
+        assert_eq!(shares(case, &[])?.len(), 5, "{case}");
+    }
+    // 70, 20 and 10, of which the first is split one to three, and all rounded up: 18, 53, 20, 10.
+    let distributed = shares("locality-distribute", &[])?;
+    let expected = [
+        ("10.1.0.1", 18.0),
+        ("10.1.0.2", 53.0 / 3.0),
+        ("10.1.0.6", 53.0 * 2.0 / 3.0),
+        ("10.1.0.3", 20.0),
+        ("10.1.0.4", 10.0),
+    ];
+    assert_eq!(distributed.len(), expected.len(), "{distributed:?}");
+    for ((address, share), (wanted, weight)) in distributed.iter().zip(expected) {
+        assert!(address == wanted && (share - weight / 101.0 * 100.0).abs() < 0.01, "{distributed:?}");
+    }
+    Ok(())
+}

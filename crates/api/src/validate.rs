@@ -18,6 +18,8 @@ mod hosts;
 mod http_match;
 mod http_route;
 mod labels;
+mod locality;
+mod mesh_settings;
 pub(crate) mod mesh_tls;
 mod peer_authentication;
 mod reach;
@@ -27,6 +29,7 @@ mod service;
 mod traffic_policy;
 mod virtual_service;
 mod workload_entry;
+mod wrapping;
 
 #[cfg(test)]
 mod tests;
@@ -84,6 +87,7 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
         );
     }
     mesh_tls::check(mesh, path, &mut report);
+    mesh_settings::check(mesh, path, &mut report);
     report.0
 }
 

@@ -67,6 +67,8 @@ pub enum IndexKey {
     RulesWithSelector(Namespace),
     /// DestinationRules that hash requests, anywhere in them.
     RulesThatHash,
+    /// DestinationRules that say which endpoints come first, or under which the mesh's settings say so.
+    RulesThatOrder,
     /// DestinationRules for that host in any namespace.
     RulesForHost(Host),
     /// PeerAuthentications of that namespace for all of it.

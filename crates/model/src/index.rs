@@ -13,6 +13,7 @@ use meltemi_names::{Host, Kind, Labels, Namespace, ObjectKey};
 
 use crate::discovery::is_settings;
 use crate::entry::IndexKey;
+use crate::place::orders;
 use crate::service::{CLUSTER_DOMAIN, written_exposure};
 use crate::virtual_service::delegate::delegate_key;
 
@@ -111,6 +112,10 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             let subsets = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
             if rule.traffic_policy.iter().chain(subsets).any(|policy| policy.hashes()) {
                 keys.insert(IndexKey::RulesThatHash);
+            }
+            let subsets = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
+            if rule.traffic_policy.iter().chain(subsets).any(|policy| orders(policy)) {
+                keys.insert(IndexKey::RulesThatOrder);
             }
         }
         Spec::Gateway(_) => {

@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod index;
 pub mod mesh;
 pub mod peer;
+pub mod place;
 pub mod proxy;
 pub mod read;
 pub mod reference;

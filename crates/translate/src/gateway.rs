@@ -34,6 +34,8 @@ pub struct GatewayKey {
     /// As in [`crate::key::OutboundKey`].
     pub locality: Option<Locality>,
     /// As in [`crate::key::OutboundKey`].
+    pub failover_labels: Arc<[(Arc<str>, Arc<str>)]>,
+    /// As in [`crate::key::OutboundKey`].
     pub node: Option<Arc<str>>,
     /// HTTP/1.0 is accepted.
     pub http10: bool,
@@ -78,6 +80,7 @@ pub(crate) fn parts(read: &Read<'_>, key: &GatewayKey) -> Vec<PartKey> {
             service: service.clone(),
             selectors: Arc::clone(&key.selectors),
             locality: key.locality.clone(),
+            failover_labels: Arc::clone(&key.failover_labels),
             node: key.node.clone(),
             family: key.family,
             // Clients do not choose endpoints themselves, also not those of headless services.

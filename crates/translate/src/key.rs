@@ -45,8 +45,10 @@ pub struct OutboundKey {
     /// Of the selectors that something outbound asks for (a VirtualService's `sourceLabels`, a DestinationRule's `workloadSelector`),
     /// those that match its labels; sorted. Labels that no rule reads are not here, and make no layer.
     pub selectors: Arc<[Selector]>,
-    /// Where it runs; none where no service prefers endpoints near the caller. Without the sub-zone where none prefers those of its node.
+    /// Where it runs, as far as some setting that orders endpoints reads it; none where nothing orders any.
     pub locality: Option<Locality>,
+    /// Its labels that some rule's `failoverPriority` reads, sorted by key; those that it lacks are not here.
+    pub failover_labels: Arc<[(Arc<str>, Arc<str>)]>,
     /// The Kubernetes node that it runs on; none where no service keeps its traffic on the node, or prefers it.
     pub node: Option<Arc<str>>,
     /// HTTP/1.0 is accepted.

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_api::envoy_filter::Context;
-use meltemi_api::service::TrafficDistribution;
 use meltemi_memo::{Memo, NodeId, Question};
-use meltemi_model::endpoints::CLUSTER_ID;
+use meltemi_model::endpoints::{CLUSTER_ID, NETWORK, network};
 use meltemi_model::gateway::{GatewaySet, SourcesAt};
+use meltemi_model::place::AnyCallerReads;
 use meltemi_model::proxy::{Interception, Proxy, ProxyKind};
 use meltemi_model::read::Read;
-use meltemi_model::service::{AnyDistribution, VisibleServices};
+use meltemi_model::service::VisibleServices;
 use meltemi_model::workload::{self, Workload, WorkloadFacts, WorkloadLocality};
 use meltemi_model::{Mesh, envoy_filter, virtual_service};
 use meltemi_names::{Locality, Selector};
@@ -45,25 +45,29 @@ impl Question for LayersOf {
             .filter(|selector| selector.selects(&workload.labels))
             .cloned()
             .collect();
-        // Where a proxy runs is read as far as something prefers endpoints near the caller, and no further.
-        let preferred = *read.ask(AnyDistribution);
-        let locality = (preferred != TrafficDistribution::Any).then(|| {
-            let locality = (*read.ask(WorkloadLocality(Arc::clone(proxy)))).clone();
-            match preferred {
-                TrafficDistribution::SameNode => locality,
-                _ => Locality { sub_zone: Arc::default(), ..locality },
-            }
+        // Where a proxy runs is read as far as something orders endpoints by it, and no further.
+        let reads = read.ask(AnyCallerReads);
+        let locality = reads.any.then(|| match reads.depth {
+            0 => Locality::default(),
+            _ => reads.of(&read.ask(WorkloadLocality(Arc::clone(proxy)))),
         });
-        let reads_node = preferred == TrafficDistribution::SameNode || *read.ask(workload::AnyNodeLocal);
-        let node = workload.node.clone().filter(|_| reads_node);
+        let labelled = |key: &Arc<str>| match &**key {
+            NETWORK => network(read, &workload.labels),
+            key => workload.labels.value(key).map(Arc::from),
+        };
+        let failover_labels = reads.labels.iter().filter_map(|key| Some((Arc::clone(key), labelled(key)?)));
+        let reads_node = reads.node || *read.ask(workload::AnyNodeLocal);
+        let place = Whereabouts {
+            locality,
+            failover_labels: failover_labels.collect(),
+            node: workload.node.clone().filter(|_| reads_node),
+        };
         let patches = |traffic: Context| {
             Patches::new(traffic, envoy_filter::matching(read, proxy, &workload.labels, traffic))
         };
         if proxy.kind == ProxyKind::Router {
             let patches = patches(Context::Gateway);
-            return vec![LayerKey::Gateway(
-                self.gateway(read, &workload, selectors, locality, node, patches),
-            )];
+            return vec![LayerKey::Gateway(self.gateway(read, &workload, selectors, place, patches))];
         }
         let mut layers = vec![LayerKey::Outbound(OutboundKey {
             namespace: proxy.namespace.clone(),
@@ -71,8 +75,9 @@ impl Question for LayersOf {
             interception: proxy.interception,
             family: proxy.family(),
             selectors: selectors.into_iter().collect(),
-            locality,
-            node,
+            locality: place.locality,
+            failover_labels: place.failover_labels,
+            node: place.node,
             http10: proxy.http10,
             access_log: proxy.access_log,
             metrics: proxy.metrics,
@@ -99,6 +104,13 @@ impl Question for LayersOf {
     }
 }
 
+/// Where a proxy runs, as far as anything reads it; see [`OutboundKey`].
+struct Whereabouts {
+    locality: Option<Locality>,
+    failover_labels: Arc<[(Arc<str>, Arc<str>)]>,
+    node: Option<Arc<str>>,
+}
+
 impl LayersOf {
     /// A gateway is not called by other workloads' sidecars in any way of its own: its servers are all that it has.
     fn gateway(
@@ -106,8 +118,7 @@ impl LayersOf {
         read: &Read<'_>,
         workload: &WorkloadFacts,
         mut selectors: BTreeSet<Selector>,
-        locality: Option<Locality>,
-        node: Option<Arc<str>>,
+        place: Whereabouts,
         patches: Patches,
     ) -> GatewayKey {
         let proxy = &self.proxy;
@@ -121,8 +132,9 @@ impl LayersOf {
             set,
             family: proxy.family(),
             selectors: selectors.into_iter().collect(),
-            locality,
-            node,
+            locality: place.locality,
+            failover_labels: place.failover_labels,
+            node: place.node,
             http10: proxy.http10,
             access_log: proxy.access_log,
             metrics: proxy.metrics,
@@ -186,6 +198,7 @@ impl Question for PartsOf {
                         service: service.clone(),
                         selectors: Arc::clone(&key.selectors),
                         locality: key.locality.clone(),
+                        failover_labels: Arc::clone(&key.failover_labels),
                         node: key.node.clone(),
                         family: key.family,
                         redirected: key.interception != Interception::None,

@@ -16,7 +16,7 @@ mod hash;
 mod headers;
 mod http_route;
 mod matching;
-mod retry;
+pub(crate) mod retry;
 mod set;
 mod virtual_host;
 mod wire;

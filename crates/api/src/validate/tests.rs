@@ -1,5 +1,6 @@
 //! From YAML to findings, one subject a test.
 
+mod balancing;
 mod gateway;
 mod routing;
 mod security;

@@ -182,7 +182,8 @@ impl GatewayListener {
 
     fn http(&self, route: &str, stat: &str, settings: &ListenerSettings, noted: &mut Noted) -> Filter {
         noted.needs(TypeUrl::Route, route);
-        let manager = HttpManager { stat_prefix: stat, grpc_web: false, logs: &settings.outbound };
+        let (logs, paths) = (&settings.outbound, settings.paths);
+        let manager = HttpManager { stat_prefix: stat, grpc_web: false, logs, paths };
         manager.gateway(route, self.of.http10)
     }
 

@@ -3,6 +3,7 @@
 //! Knows Envoy's messages and Istio's defaults for sidecars. Must not know services: routes are given. Invariant: only filters that a
 //! stock Envoy has, in Istio's order.
 
+use meltemi_api::mesh_config::Normalization;
 use meltemi_catalog::ResourceName;
 use meltemi_proto::any::pack;
 use meltemi_proto::envoy::config::core::v3::{
@@ -38,6 +39,8 @@ pub(crate) struct HttpManager<'a> {
     pub(crate) stat_prefix: &'a str,
     /// Translates gRPC-Web.
     pub(crate) grpc_web: bool,
+    /// What of a path is made regular before it is looked at.
+    pub(crate) paths: Normalization,
     /// Where it logs and counts.
     pub(crate) logs: &'a Logs,
 }
@@ -105,8 +108,13 @@ impl HttpManager<'_> {
             http_filters: self.http_filters(),
             access_log: self.logs.http.clone(),
             use_remote_address: Some(BoolValue { value: false }),
-            normalize_path: Some(BoolValue { value: true }),
-            path_with_escaped_slashes_action: PathWithEscapedSlashesAction::KeepUnchanged.into(),
+            normalize_path: Some(BoolValue { value: self.paths != Normalization::None }),
+            merge_slashes: self.paths >= Normalization::MergeSlashes,
+            path_with_escaped_slashes_action: if self.paths == Normalization::DecodeAndMergeSlashes {
+                PathWithEscapedSlashesAction::UnescapeAndForward.into()
+            } else {
+                PathWithEscapedSlashesAction::KeepUnchanged.into()
+            },
             // No limit but the route's own: Envoy's 5 minutes would cut long polls.
             stream_idle_timeout: Some(prost_types::Duration::default()),
             upgrade_configs: vec![UpgradeConfig {

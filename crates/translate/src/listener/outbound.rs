@@ -183,6 +183,7 @@ impl Needs {
         let manager = HttpManager {
             stat_prefix: &format!("outbound_{listener}"),
             grpc_web: http.grpc_web,
+            paths: settings.paths,
             logs: &settings.outbound,
         };
         let matching = FilterChainMatch {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use meltemi_api::destination_rule::{H2UpgradePolicy, HashKey};
+use meltemi_api::destination_rule::{H2UpgradePolicy, HashKey, Tunnel};
 use meltemi_api::value::Duration;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
@@ -26,6 +26,8 @@ pub struct ConnectionPolicy {
     pub max_duration: Option<Duration>,
     /// The endpoint is chosen by the caller's address.
     pub by_source: bool,
+    /// They go through a tunnel.
+    pub tunnel: Option<Tunnel>,
     /// In the mesh's TLS they say that they are no HTTP, where the cluster's other connections may be.
     pub as_bytes: bool,
 }
@@ -60,6 +62,7 @@ impl Question for ConnectionPolicyOf {
             idle_timeout: tcp.and_then(|tcp| tcp.idle_timeout),
             max_duration: tcp.and_then(|tcp| tcp.max_connection_duration),
             by_source: hash.is_some_and(|hash| hash.key == Some(HashKey::SourceIp)),
+            tunnel: balanced.tunnel.clone(),
             as_bytes: self.has_certificates && tls::is_of_mesh(&policy) && {
                 let pool = policy.connection_pool.as_ref();
                 spoken(self.protocol, pool, H2UpgradePolicy::DoNotUpgrade) != Spoken::Bytes

@@ -12,11 +12,12 @@ use meltemi_walk::{
 };
 use serde::Serialize;
 
+use super::configuration;
+use super::gateways;
 use super::request::Scheme;
 use super::resolve::Target;
 use super::rule::{self, RuleOfRoute};
 use super::workload::Workload;
-use super::{configuration, gateways};
 use crate::args::ExplainArgs;
 use crate::proxy_args::InterceptionArg;
 use crate::state::State;
