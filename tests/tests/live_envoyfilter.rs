@@ -165,7 +165,7 @@ async fn broken(form: Form) -> Result<()> {
     let both = filter("broken", &format!("{router}{BROKEN}"));
     world.save("broken.yaml", &both).await?;
     let server = world.server()?;
-    server.says(&["refused", "EnvoyFilter default/broken"]).await?;
+    server.says(&["made_from", "EnvoyFilter default/broken"]).await?;
 
     // Everything else goes on, on clusters and listeners that the patches are for.
     world.save("route.yaml", &split("one", &[("two", 100)])).await?;
