@@ -32,7 +32,7 @@ pub use envoy_filter::EnvoyFilter;
 pub use field::{FieldPath, Segment};
 pub use finding::{Finding, Place, Severity};
 pub use mesh_config::{ConfigMap, MeshConfig};
-pub use object::{Meta, Object, Spec};
+pub use object::{Meta, Object, Spec, Text};
 pub use peer_authentication::PeerAuthentication;
 pub use pod::Pod;
 pub use service::Service;

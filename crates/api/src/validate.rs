@@ -6,6 +6,9 @@
 
 mod annotations;
 mod balance;
+mod connection;
+mod cors;
+mod destination;
 mod destination_rule;
 mod envoy_filter;
 mod fault;

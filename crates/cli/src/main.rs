@@ -9,7 +9,7 @@ mod args;
 mod ca_args;
 mod cmd;
 mod failure;
-mod folder;
+mod state;
 mod logging;
 mod proxy_args;
 mod render;

@@ -36,7 +36,7 @@ macro_rules! typed {
         #[$doc]
         pub fn $name<'a>(read: &Read<'a>, key: &ObjectKey) -> Option<(&'a Meta, &'a $kind)> {
             match &**object(read, key)? {
-                Object { meta, spec: Spec::$kind(spec) } => Some((meta, spec)),
+                Object { meta, spec: Spec::$kind(spec), .. } => Some((meta, spec)),
                 _ => None,
             }
         }

@@ -10,6 +10,7 @@ pub mod address;
 pub mod cluster;
 pub mod encode;
 pub mod endpoint;
+mod external_name;
 pub mod finding;
 #[cfg(test)]
 mod fixture;

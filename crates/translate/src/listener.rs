@@ -14,6 +14,7 @@ mod metrics;
 mod outbound;
 mod plan;
 mod policy;
+mod ruled;
 mod settings;
 mod tcp;
 
@@ -30,9 +31,11 @@ use meltemi_names::{Namespace, ObjectKey, Port, Selector};
 pub use self::bind::{Bind, Treatment, has_own_route};
 pub use self::plan::{Backend, HttpChain, OutboundListener, ShadowedBy};
 pub use self::policy::ConnectionPolicy;
+pub use self::ruled::RuledChain;
 
 pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
+use self::ruled::RulesOfConnections;
 use self::settings::SettingsOfListeners;
 use crate::cluster::ClusterKey;
 use crate::key::{Made, Members, ResourceKey};
@@ -84,12 +87,17 @@ impl Question for ListenersKey {
                 }
             }
         }
+        let rules = RulesOfConnections::of(read, self);
         let outbound = listeners
             .into_iter()
             .map(|listener| OutboundListener {
                 access_log: self.access_log,
                 metrics: self.metrics,
                 ..listener
+            })
+            .map(|listener| match &rules {
+                Some(rules) => rules.applied(listener),
+                None => listener,
             })
             .map(|listener| policy::applied(read, self, listener));
         let redirected = ListenerKey::VirtualOutbound {

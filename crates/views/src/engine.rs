@@ -28,11 +28,14 @@ pub struct Options {
     /// How many removals of each type a layer remembers. A stream that lags more than so many removals behind compares or
     /// reconnects; at some 100 bytes each this bounds a layer's history to a few megabytes.
     pub tombstones: usize,
+    /// Keep up what does not fit together across objects, for [`Engine::findings`]. Without it only single objects can be asked about
+    /// ([`Engine::findings_of`]), and a large mesh is read faster.
+    pub findings: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { holds: true, virtual_hosts: true, tombstones: 10_000 }
+        Self { holds: true, virtual_hosts: true, tombstones: 10_000, findings: true }
     }
 }
 
@@ -321,7 +324,7 @@ impl Engine {
         })
     }
 
-    /// The virtual hosts of a proxy that keep their last good state.
+    /// The virtual hosts and listeners of a proxy that keep their last good state.
     pub fn held(&self, id: ProxyId) -> Vec<Held> {
         let layers = self.proxies.get(&id).into_iter().flat_map(|proxy| &proxy.layers);
         layers.filter_map(|key| self.groups.get(key)).flat_map(Group::held).collect()
@@ -343,6 +346,16 @@ impl Engine {
         answers.flat_map(|findings| findings.to_vec()).collect()
     }
 
+    /// What does not fit together between that object and others, also where [`Options::findings`] is off.
+    pub fn findings_of(&self, key: &ObjectKey) -> Vec<Finding> {
+        if !has_findings(key.kind) {
+            return Vec::new();
+        }
+        let (node, findings) = self.memo.observe(FindingsOf(key.clone()), self.store.mesh());
+        self.memo.release(node);
+        findings.to_vec()
+    }
+
     /// The work counted since the last call.
     pub fn take_cost(&self) -> Cost {
         self.memo.take_cost()
@@ -357,7 +370,7 @@ impl Engine {
     fn follow_findings(&mut self, changes: &ChangeSet) -> bool {
         let mut differs = false;
         for key in changes.objects() {
-            if !has_findings(key.kind) {
+            if !self.options.findings || !has_findings(key.kind) {
                 continue;
             }
             match (self.store.mesh().object(key), self.findings.contains_key(key)) {

@@ -15,7 +15,7 @@ use crate::intern::Interner;
 use crate::quarantine::{RefusedSet, is_refused};
 use crate::withheld::{Withheld, Withholding};
 
-/// A virtual host that keeps its last good state, and why.
+/// A virtual host or listener that keeps its last good state, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Its resource name.
@@ -178,7 +178,7 @@ impl Group {
         });
     }
 
-    /// The virtual hosts that keep their last good state.
+    /// The virtual hosts and listeners that keep their last good state.
     pub(crate) fn held(&self) -> Vec<Held> {
         self.holds.held()
     }
