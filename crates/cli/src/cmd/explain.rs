@@ -5,6 +5,7 @@
 
 mod explanation;
 mod page;
+mod patches;
 mod request;
 mod resolve;
 mod rule;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use meltemi_catalog::View;
 use meltemi_model::proxy::Proxy;
 use meltemi_names::TypeUrl;
 use meltemi_proto::envoy::config::core::v3::Node;
@@ -25,8 +27,8 @@ use serde_json::Value;
 use self::explanation::Explanation;
 pub(crate) use self::request::{Url, header, method};
 use crate::args::{ExplainArgs, TextOrJson, YamlOrJson};
-use crate::state::State;
 use crate::render;
+use crate::state::State;
 
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let state = State::read(&args.source)?;
@@ -40,8 +42,8 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// All that a proxy would be sent.
-fn configuration(engine: &mut Engine, node: &Value) -> anyhow::Result<Configuration> {
+/// All that a proxy would be sent, and as what.
+fn configuration(engine: &mut Engine, node: &Value) -> anyhow::Result<(Configuration, View)> {
     let node = meltemi_proto::json::from_json("envoy.config.core.v3.Node", node)?;
     let proxy = Proxy::parse(&Node::decode(node.as_slice())?, false)?;
     let id = engine.connect(Arc::new(proxy));
@@ -53,5 +55,5 @@ fn configuration(engine: &mut Engine, node: &Value) -> anyhow::Result<Configurat
             configuration.add(type_url, resource.name().as_str(), Bytes::from(resource.body().to_vec()));
         }
     }
-    Ok(configuration)
+    Ok((configuration, view))
 }
