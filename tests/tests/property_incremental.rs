@@ -204,6 +204,25 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: e{name}, namespace: {namespace}}}, spec: {{hosts: [{hosts}], gateways: {gateways}, http: [{{match: [{{uri: {{prefix: /{variant}}}}}], route: [{{destination: {{host: s{name}}}}}]}}, {{{matches}route: [{{destination: {{host: s{name}.{namespace}.svc.cluster.local, port: {{number: 80}}}}}}]}}]}}}}"
             )
         }
+        12 => {
+            let selector = ["", "workloadSelector: {labels: {app: a0}}, "][variant % 2];
+            let at = if variant.is_multiple_of(5) { "istio-system" } else { namespace };
+            let priority = variant % 3;
+            let patch = [
+                format!("{{applyTo: CLUSTER, match: {{cluster: {{service: s{name}.{namespace}.svc.cluster.local}}}}, patch: {{operation: MERGE, value: {{connect_timeout: {variant}.5s}}}}}}"),
+                "{applyTo: CLUSTER, patch: {operation: ADD, value: {name: added, connect_timeout: NAMEs}}}".replace("NAME", &name.to_string()),
+                "{applyTo: HTTP_FILTER, match: {context: SIDECAR_INBOUND, listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager, subFilter: {name: envoy.filters.http.router}}}}}, patch: {operation: INSERT_BEFORE, value: {name: buffer, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer, max_request_bytes: 9}}}}".to_owned(),
+                "{applyTo: HTTP_ROUTE, match: {routeConfiguration: {portNumber: 80}}, patch: {operation: MERGE, value: {stat_prefix: patched}}}".to_owned(),
+                format!("{{applyTo: VIRTUAL_HOST, match: {{routeConfiguration: {{name: '80', vhost: {{name: 's{name}.{namespace}.svc.cluster.local:80'}}}}}}, patch: {{operation: REMOVE}}}}"),
+                format!("{{applyTo: VIRTUAL_HOST, match: {{routeConfiguration: {{name: '80'}}}}, patch: {{operation: ADD, value: {{name: new, domains: [new{variant}.example], routes: [{{match: {{prefix: /}}, direct_response: {{status: 200}}}}]}}}}}}"),
+                "{applyTo: ROUTE_CONFIGURATION, patch: {operation: MERGE, value: {request_headers_to_remove: [x]}}}".to_owned(),
+                "{applyTo: LISTENER, match: {context: SIDECAR_OUTBOUND, listener: {portNumber: 80}}, patch: {operation: REMOVE}}".to_owned(),
+            ][variant % 8]
+                .clone();
+            format!(
+                "{{apiVersion: networking.istio.io/v1alpha3, kind: EnvoyFilter, metadata: {{name: f{name}, namespace: {at}}}, spec: {{{selector}priority: {priority}, configPatches: [{patch}]}}}}"
+            )
+        }
         _ => {
             let mesh = [
                 "",
@@ -269,7 +288,7 @@ proptest! {
     #[test]
     fn incremental_equals_scratch(
         steps in proptest::collection::vec(
-            proptest::collection::vec((0_usize..13, 0_usize..3, 0_usize..12, 0_u8..4), 1..5),
+            proptest::collection::vec((0_usize..14, 0_usize..3, 0_usize..12, 0_u8..4), 1..5),
             1..12,
         ),
     ) {
@@ -304,7 +323,7 @@ proptest! {
 
     #[test]
     fn every_reference_of_a_served_resource_is_served(
-        objects in proptest::collection::vec((0_usize..13, 0_usize..3, 0_usize..12), 1..25),
+        objects in proptest::collection::vec((0_usize..14, 0_usize..3, 0_usize..12), 1..25),
     ) {
         let mut engine = Engine::new(OFF);
         let ids = proxies(&mut engine);

@@ -165,9 +165,10 @@ impl Question for PatchedPartKey {
             .patches
             .among(read, |patch| patch.apply_to == ApplyTo::VirtualHost && patch.operation == Operation::Add);
         let mut members = Members::new();
+        let mut configs = Vec::new();
         for inner in self.part.ask(read).iter().cloned() {
             if let ResourceKey::Route(route) = &inner {
-                members.extend(added::virtual_hosts(read, &hosts, route));
+                configs.push(route.clone());
             }
             let patches = match Class::of(&inner) {
                 Some(Class::Clusters) => &clusters,
@@ -180,6 +181,11 @@ impl Question for PatchedPartKey {
             } else {
                 ResourceKey::Patched(Box::new(PatchedKey { inner, patches: patches.clone() }))
             });
+        }
+        if !hosts.is_empty() {
+            let added = configs.iter().flat_map(|route| added::virtual_hosts(read, &hosts, route, &members));
+            let added: Members = added.collect();
+            members.extend(added);
         }
         members
     }

@@ -5,6 +5,7 @@
 
 mod explanation;
 mod page;
+mod patches;
 mod request;
 mod resolve;
 mod rule;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use meltemi_catalog::View;
 use meltemi_model::gateway::GatewaySet;
 use meltemi_model::proxy::Proxy;
 use meltemi_names::TypeUrl;
@@ -60,8 +62,8 @@ fn gateways(engine: &mut Engine, node: &Value) -> anyhow::Result<Option<GatewayS
     Ok(set)
 }
 
-/// All that a proxy would be sent, secrets apart.
-fn configuration(engine: &mut Engine, node: &Value) -> anyhow::Result<Configuration> {
+/// All that a proxy would be sent, secrets apart, and as what.
+fn configuration(engine: &mut Engine, node: &Value) -> anyhow::Result<(Configuration, View)> {
     let id = connect(engine, node)?;
     let view = engine.view(id);
     let mut configuration = Configuration::default();
@@ -71,5 +73,5 @@ fn configuration(engine: &mut Engine, node: &Value) -> anyhow::Result<Configurat
             configuration.add(type_url, resource.name().as_str(), Bytes::from(resource.body().to_vec()));
         }
     }
-    Ok(configuration)
+    Ok((configuration, view))
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use meltemi_api::{Finding, Severity};
 use meltemi_model::gateway::GatewaySet;
 use meltemi_names::{ObjectKey, Port};
+use meltemi_sources::PlaceIndex;
 use meltemi_views::{Engine, Options};
 use meltemi_walk::{
     Action, ClusterWay, Destination, EndpointWay, Handling, Mode, Request, TlsOffer, Way, arrive, mode, walk,
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 use super::configuration;
 use super::gateways;
+use super::patches::{self, Patched};
 use super::request::Scheme;
 use super::resolve::Target;
 use super::rule::{self, RuleOfRoute};
@@ -43,6 +45,9 @@ pub(crate) struct Explanation {
     pub(crate) passed_over: Vec<rule::NotForSender>,
     /// Objects that clusters come from, where they stand.
     pub(crate) policies: Vec<rule::Written>,
+    /// What of the way EnvoyFilters have patched.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) patched: Vec<Patched>,
     /// For each cluster that may get the request, one of its workloads.
     pub(crate) receivers: Vec<Receiver>,
     /// What is worth a look in the objects that were met.
@@ -64,6 +69,9 @@ pub(crate) struct Receiver {
     pub(crate) way: Option<Way>,
     /// Whether its identity is one that the sender accepts; none where the sender does not ask.
     pub(crate) identity_accepted: Option<bool>,
+    /// What of that way EnvoyFilters have patched.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) patched: Vec<Patched>,
 }
 
 impl Explanation {
@@ -81,28 +89,49 @@ impl Explanation {
             InterceptionArg::Redirect => "REDIRECT",
             InterceptionArg::None => "NONE",
         };
-        let sent = configuration(&mut engine, &from.node(interception))?;
+        let (sent, view) = configuration(&mut engine, &from.node(interception))?;
         let way = walk(&sent, &request)?;
         let (rules, passed_over) =
             rule::of_routes(&way, engine.mesh(), &from, set.as_ref(), args.url.port, state.places());
         let policies = rule::of_clusters(&way, state.places());
+        let patched = patches::of_way(&way, &view, state.places());
         let mut receivers: Vec<Receiver> = Vec::new();
         for cluster in clusters(&way) {
             if let Some(endpoint) = first(cluster) {
-                receivers.push(receiver(&mut engine, cluster, endpoint, &from, &sent_on(&request, &way))?);
+                let sent_on = sent_on(&request, &way);
+                receivers.push(receiver(&mut engine, cluster, endpoint, &from, &sent_on, state.places())?);
             }
         }
         let met: BTreeSet<&ObjectKey> = rules
             .iter()
             .filter_map(|rule| rule.written.as_ref())
             .chain(&policies)
+            .chain(
+                patched
+                    .iter()
+                    .chain(receivers.iter().flat_map(|receiver| &receiver.patched))
+                    .flat_map(|patched| &patched.by),
+            )
             .map(|written| &written.key)
             .chain(target.service.iter().map(|service| &service.key))
             .chain(receivers.iter().filter_map(|receiver| receiver.workload.as_ref()?.key.as_ref()))
             .collect();
         let findings = findings(state, &engine, &met);
         let (url, host) = (args.url.text.clone(), args.url.host.clone());
-        Ok(Self { url, host, from, request, target, way, rules, passed_over, policies, receivers, findings })
+        Ok(Self {
+            url,
+            host,
+            from,
+            request,
+            target,
+            way,
+            rules,
+            passed_over,
+            policies,
+            patched,
+            receivers,
+            findings,
+        })
     }
 }
 
@@ -196,6 +225,7 @@ fn receiver(
     endpoint: &EndpointWay,
     from: &Workload,
     &SentOn { request, protocols }: &SentOn<'_>,
+    places: &PlaceIndex,
 ) -> anyhow::Result<Receiver> {
     let mut receiver = Receiver {
         cluster: cluster.name.clone(),
@@ -204,12 +234,13 @@ fn receiver(
         mode: None,
         way: None,
         identity_accepted: None,
+        patched: Vec::new(),
     };
     let Ok(address) = endpoint.address.parse::<SocketAddr>() else { return Ok(receiver) };
     let Some(workload) = Workload::at(engine.mesh(), address.ip(), address.port()) else {
         return Ok(receiver);
     };
-    let own = configuration(engine, &workload.node("REDIRECT"))?;
+    let (own, view) = configuration(engine, &workload.node("REDIRECT"))?;
     let destination = Destination { address: Some(address.ip()), port: address.port() };
     receiver.mode = mode(&own, destination)?;
     let mut offer = endpoint.socket.offer(Some(&from.identity));
@@ -223,7 +254,9 @@ fn receiver(
         http2: cluster.protocol == "http2" || (cluster.protocol == "as_client" && request.http2),
         ..request.clone()
     };
-    receiver.way = Some(arrive(&own, &arriving)?);
+    let way = arrive(&own, &arriving)?;
+    receiver.patched = patches::of_way(&way, &view, places);
+    receiver.way = Some(way);
     if let meltemi_walk::UpstreamSocket::Tls { settings, .. } = &endpoint.socket
         && !settings.accepts.is_empty()
     {
