@@ -73,8 +73,13 @@ impl State {
 
     /// Nothing.
     pub(crate) fn empty() -> Self {
+        Self::of(Vec::new())
+    }
+
+    /// Of these objects, which stand nowhere.
+    pub(crate) fn of(events: Vec<Event>) -> Self {
         let batch = Batch {
-            events: Vec::new(),
+            events,
             findings: [].into(),
             places: PlaceIndex::default(),
             written: Vec::new(),
