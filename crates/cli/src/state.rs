@@ -116,6 +116,13 @@ impl State {
         self.batch.events.iter().filter(|event| matches!(event, Event::Upsert(_))).count()
     }
 
+    /// The mesh that they are.
+    pub(crate) fn store(&self) -> Store {
+        let mut store = Store::of_revision(&self.revision);
+        store.apply(self.batch.events.iter().cloned());
+        store
+    }
+
     /// An engine that has them in force.
     pub(crate) fn engine(&self, options: Options) -> Engine {
         let mut engine = Engine::of_revision(options, &self.revision);
