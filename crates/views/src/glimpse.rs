@@ -76,3 +76,68 @@ impl<'a> Glimpse<'a> {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use meltemi_catalog::Resource;
+    use meltemi_memo::Memo;
+    use meltemi_model::Event;
+    use meltemi_model::proxy::Proxy;
+    use meltemi_names::TypeUrl;
+    use meltemi_proto::envoy::config::core::v3::Node;
+
+    use super::Glimpse;
+    use crate::{Engine, Options};
+
+    const MESH: &str = "
+{apiVersion: v1, kind: Service, metadata: {name: cart, namespace: shop}, spec: {selector: {app: cart}, ports: [{name: http, port: 80}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: db, namespace: shop}, spec: {clusterIP: 10.0.0.9, selector: {app: db}, ports: [{name: tcp, port: 3306}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: web, namespace: web}, spec: {selector: {app: web}, ports: [{name: http, port: 81}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: cart-1, namespace: shop}, spec: {address: 10.1.0.1, labels: {app: cart, version: v1}}}
+---
+{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: cart, namespace: shop}, spec: {host: cart, subsets: [{name: v1, labels: {version: v1}}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: cart, namespace: shop}, spec: {hosts: [cart], http: [{route: [{destination: {host: cart, subset: v1}}]}]}}
+";
+
+    #[test]
+    fn the_parts_together_are_what_an_engine_serves() {
+        let events: Vec<Event> = meltemi_api::parse_all(MESH)
+            .unwrap()
+            .into_iter()
+            .map(|object| Event::Upsert(Arc::new(object)))
+            .collect();
+        let node =
+            Node { id: "sidecar~10.1.0.1~cart-1.shop~shop.svc.cluster.local".to_owned(), ..Node::default() };
+        let proxy = Proxy { takes_virtual_hosts: true, ..Proxy::parse(&node, true).unwrap() };
+        let proxy = Arc::new(proxy);
+        let mut engine = Engine::new(Options::default());
+        engine.apply(events);
+        let id = engine.connect(Arc::clone(&proxy));
+        let view = engine.view(id);
+        let served = TypeUrl::ALL.into_iter().flat_map(|type_url| view.all(type_url));
+        let named = |resource: &Arc<Resource>| {
+            ((resource.type_url(), resource.name().to_string()), resource.body().to_vec())
+        };
+        let served: BTreeMap<_, _> = served.map(|live| named(&live.resource)).collect();
+
+        let memo = Memo::new();
+        let glimpse = Glimpse::new(&memo, engine.mesh(), proxy);
+        let hosts = ["cart.shop", "db.shop", "web.web"].map(|host| format!("{host}.svc.cluster.local"));
+        let parts = [glimpse.ground(), glimpse.route("80"), glimpse.route("81")].into_iter().flatten();
+        let parts = parts.chain(hosts.iter().flat_map(|host| glimpse.host(host)));
+        let made: BTreeMap<_, _> = parts.map(|resource| named(&resource)).collect();
+        assert_eq!(made.keys().collect::<Vec<_>>(), served.keys().collect::<Vec<_>>());
+        assert!(made == served);
+        let inbound = glimpse.inbound();
+        assert!(
+            !inbound.is_empty() && inbound.iter().all(|resource| served.contains_key(&named(resource).0))
+        );
+    }
+}
