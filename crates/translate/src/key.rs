@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use meltemi_catalog::Resource;
+use meltemi_catalog::{Resource, ResourceName};
 use meltemi_memo::{Memo, NodeId};
 use meltemi_model::Mesh;
 use meltemi_model::proxy::{Interception, IpFamily};
@@ -167,7 +167,28 @@ impl PartKey {
     }
 }
 
+impl PartKey {
+    /// The part as it is without patches.
+    pub fn unpatched(&self) -> &Self {
+        match self {
+            Self::Patched(key) => key.part().unpatched(),
+            _ => self,
+        }
+    }
+}
+
 impl ResourceKey {
+    /// The name of the route configuration that it is, or that it is a virtual host of; none for other resources.
+    pub fn route_configuration(&self) -> Option<ResourceName> {
+        match self {
+            Self::Route(key) => Some(key.config.resource_name()),
+            Self::VirtualHost(key) => Some(key.config.resource_name()),
+            Self::Patched(key) => key.inner().route_configuration(),
+            Self::Added(key) => key.route_configuration(),
+            Self::Cluster(_) | Self::Assignment(_) | Self::Listener(_) | Self::Secret(_) => None,
+        }
+    }
+
     /// Observes the resource.
     pub fn observe(&self, memo: &Memo<Mesh>, mesh: &Mesh) -> (NodeId, Made) {
         let (node, made) = match self.clone() {

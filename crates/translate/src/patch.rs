@@ -153,6 +153,13 @@ pub struct PatchedPartKey {
     patches: Patches,
 }
 
+impl PatchedPartKey {
+    /// The part as it is without the patches.
+    pub fn part(&self) -> &PartKey {
+        &self.part
+    }
+}
+
 impl Question for PatchedPartKey {
     type World = Mesh;
     type Answer = Members;
