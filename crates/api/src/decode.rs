@@ -20,6 +20,7 @@ use crate::field::FieldPath;
 use crate::finding::{Finding, Severity};
 use crate::markers::Unread;
 use crate::mesh_config::{ConfigMap, read_mesh_config};
+use crate::workload_entry::HEALTH_CHECKS;
 use crate::{EndpointSlice, Object, Spec, validate};
 
 use kinds::Reading;
@@ -244,7 +245,17 @@ fn read_spec(
     match key.kind {
         Kind::VirtualService => of_spec!(VirtualService),
         Kind::DestinationRule => of_spec!(DestinationRule),
-        Kind::WorkloadEntry => of_spec!(WorkloadEntry),
+        Kind::WorkloadEntry => {
+            let read: Root<crate::WorkloadEntry> = reader::read(value, &root, notices)?;
+            let status = value.get("status");
+            let entry = read.spec.with_status(read.metadata.annotation(HEALTH_CHECKS), status);
+            Ok((read.metadata, Spec::WorkloadEntry(entry)))
+        }
+        Kind::ServiceEntry => {
+            let read: Root<crate::ServiceEntry> = reader::read(value, &root, notices)?;
+            Ok((read.metadata, Spec::ServiceEntry(read.spec.with_status(value.get("status")))))
+        }
+        Kind::WorkloadGroup => of_spec!(WorkloadGroup),
         Kind::PeerAuthentication => {
             // Without a spec it is the default of its namespace.
             let read: RootOfPolicy = reader::read(value, &root, notices)?;
