@@ -69,6 +69,22 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
                 keys.insert(IndexKey::WorkloadsAt(*ip));
             }
         }
+        Spec::ServiceEntry(entry) => {
+            keys.insert(IndexKey::Services);
+            keys.insert(IndexKey::ServiceEntries);
+            keys.extend(entry.hosts.iter().cloned().map(IndexKey::ServicesByHost));
+            if !entry.export_to.is_empty() {
+                keys.insert(IndexKey::RestrictedServices);
+            }
+            let selector = entry.workload_selector.as_ref();
+            if let Some((key, value)) = selector.and_then(|found| found.labels.labels().iter().next()) {
+                keys.insert(IndexKey::ServicesSelecting(namespace.clone(), key.into(), value.into()));
+            }
+            if entry.is_allocated(meta) && entry.hosts.iter().any(|host| entry.can_have_address(host)) {
+                keys.insert(IndexKey::AllocatedEntries);
+            }
+            keys.extend(preferring(TrafficDistribution::annotated(meta)));
+        }
         Spec::VirtualService(service) => {
             if !service.is_in_mesh() {
                 return keys;
@@ -116,7 +132,7 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             }
         }
         Spec::Namespace => keys.extend(preferring(TrafficDistribution::annotated(meta))),
-        Spec::Node => {}
+        Spec::Node | Spec::WorkloadGroup(_) => {}
     }
     keys
 }
@@ -142,9 +158,10 @@ pub fn destinations(routes: &[HttpRoute]) -> impl Iterator<Item = &Destination> 
     })
 }
 
-/// The labels of a WorkloadEntry: those of its spec over those of the object, both of which Istio's selectors read.
+/// The labels of a WorkloadEntry: those of the object over those of its spec, both of which Istio's selectors read (Istio:
+/// serviceregistry/serviceentry/conversion.go).
 pub fn workload_labels(meta: &Meta, spec: &Labels) -> Labels {
-    meta.labels.iter().chain(spec.iter()).collect()
+    spec.iter().chain(meta.labels.iter()).collect()
 }
 
 fn labelled(

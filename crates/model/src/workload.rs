@@ -14,7 +14,7 @@ use crate::mesh::Mesh;
 use crate::peer::WorkloadPolicy;
 use crate::proxy::Proxy;
 use crate::read::{self, Read, filed, none_filed};
-use crate::service::{Age, ServiceId, ServiceOf};
+use crate::service::{Age, Group, ServiceId, ServiceOf, declared, numbered};
 
 /// A port of a workload that a service leads to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,8 +64,9 @@ impl Question for Workload {
             .flat_map(|(key, value)| {
                 filed(read, IndexKey::ServicesSelecting(proxy.namespace.clone(), key.into(), value.into()))
             })
-            .filter_map(|key| {
-                let shape = (*read.ask(ServiceOf(ServiceId::of(key)))).clone()?;
+            .flat_map(|key| declared(read, key))
+            .filter_map(|id| {
+                let shape = (*read.ask(ServiceOf(id))).clone()?;
                 let selects = shape.selector.as_ref().is_some_and(|selector| selector.selects(&labels));
                 selects.then(|| (shape.age.clone(), shape.id.clone()))
             })
@@ -73,21 +74,29 @@ impl Question for Workload {
         services.sort_unstable();
         let mut ports = BTreeMap::new();
         // The oldest service wins a target port (Istio: core/listener_inbound.go).
-        let mut leads = |service: &ServiceId, port: &ServicePort, target: Option<Port>| {
-            if let Some(target) = target.filter(|_| port.protocol() != Protocol::Udp) {
-                let (service, protocol) = (service.clone(), port.protocol());
-                let inbound = InboundPort { target, service, port: port.port, protocol };
+        let mut leads = |service: &ServiceId, (port, protocol): (Port, Protocol), target: Option<Port>| {
+            if let Some(target) = target.filter(|_| protocol != Protocol::Udp) {
+                let inbound = InboundPort { target, service: service.clone(), port, protocol };
                 ports.entry(target).or_insert(inbound);
             }
         };
+        let spoken = |port: &ServicePort| (port.port, port.protocol());
         for (_, id) in &services {
+            let entries = (id.object.kind == Kind::ServiceEntry).then(|| read.ask(Group(id.clone())));
+            for entry in entries.iter().flat_map(|entries| entries.iter()) {
+                let Some((_, entry)) = read::service_entry(read, entry) else { continue };
+                for (port, number) in numbered(&entry.ports) {
+                    let target = named.get(&port.name).copied().or(port.target_port).unwrap_or(number);
+                    leads(id, (number, port.protocol), Some(target));
+                }
+            }
             let Some((_, service)) = read::service(read, &id.object) else { continue };
             for port in &service.ports {
                 let target = match &port.target_port {
                     TargetPort::Number(number) => Some(*number),
                     TargetPort::Name(name) => named.get(name).copied(),
                 };
-                leads(id, port, target);
+                leads(id, spoken(port), target);
             }
         }
         if services.is_empty() {
@@ -99,7 +108,7 @@ impl Question for Workload {
                 };
                 for port in &service.ports {
                     let own = slice.ports.iter().find(|own| own.name == port.name);
-                    leads(&id, port, own.and_then(|own| own.port));
+                    leads(&id, spoken(port), own.and_then(|own| own.port));
                 }
             }
         }

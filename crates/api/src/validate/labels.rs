@@ -28,7 +28,7 @@ pub(super) fn selector(selector: &Selector, path: &FieldPath, report: &mut Repor
 pub(super) fn selector_at(selector: &Selector, here: &FieldPath, path: &FieldPath, report: &mut Report) {
     for (key, value) in selector.labels().iter() {
         if key.is_empty() {
-            report.error(&here, "bad-label", "the key of a label must not be empty");
+            report.error(here, "bad-label", "the key of a label must not be empty");
         } else if key.contains('*') || value.contains('*') {
             report.add(
                 Finding::error("bad-label", "labels are matched as they are: `*` stands for nothing else")
