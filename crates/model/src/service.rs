@@ -14,7 +14,7 @@ use meltemi_memo::Question;
 use meltemi_names::{Host, Kind, Namespace, ObjectKey, Port, Protocol, Selector};
 
 pub use allocation::{AllocatedTo, AnyAllocated};
-pub use declared::{Chosen, Contested, Group, declared};
+pub use declared::{Chosen, Contested, Group, declared, objects_of};
 pub(crate) use declared::{numbered, target};
 pub use id::ServiceId;
 

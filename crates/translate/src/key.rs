@@ -12,6 +12,7 @@ use meltemi_names::{Locality, Namespace, Selector};
 use crate::cluster::ClusterKey;
 use crate::endpoint::AssignmentKey;
 use crate::listener::{InboundKey, InboundPartKey, ListenerKey, ListenersKey};
+use crate::names::{NamesKey, PartOfNames};
 use crate::route::{RouteKey, RoutesKey, VirtualHostKey};
 
 /// A set of resources that proxies share: those of equal keys hold the same one.
@@ -43,6 +44,9 @@ pub struct OutboundKey {
     pub node: Option<Arc<str>>,
     /// HTTP/1.0 is accepted.
     pub http10: bool,
+    /// Its agent answers its workload's DNS: there is a table of names for it, and services may be called at addresses that they were
+    /// given.
+    pub dns_capture: bool,
     /// It logs even where the mesh's settings do not ask for it.
     pub access_log: bool,
     /// It has what counts traffic. Whether it is to count is the mesh's to say.
@@ -66,6 +70,8 @@ pub enum PartKey {
     Routes(RoutesKey),
     /// The listener and clusters of inbound traffic.
     Inbound(InboundPartKey),
+    /// The table of names, for agents that answer DNS.
+    Names(NamesKey),
 }
 
 /// Names one resource together with all that it depends on beside the mesh.
@@ -81,6 +87,8 @@ pub enum ResourceKey {
     Route(RouteKey),
     /// A virtual host as a resource (VHDS).
     VirtualHost(VirtualHostKey),
+    /// A table of names (NDS).
+    NameTable(NamesKey),
 }
 
 /// A made resource; none if, after all, there is none of that key (a DNS cluster without endpoints).
@@ -98,6 +106,7 @@ impl PartKey {
             Self::Listeners(key) => memo.observe(key, mesh),
             Self::Routes(key) => memo.observe(key, mesh),
             Self::Inbound(key) => memo.observe(key, mesh),
+            Self::Names(key) => memo.observe(PartOfNames(key), mesh),
         }
     }
 
@@ -109,6 +118,7 @@ impl PartKey {
             Self::Listeners(_) => memo.answer::<ListenersKey>(node),
             Self::Routes(_) => memo.answer::<RoutesKey>(node),
             Self::Inbound(_) => memo.answer::<InboundPartKey>(node),
+            Self::Names(_) => memo.answer::<PartOfNames>(node),
         }
     }
 }
@@ -122,6 +132,7 @@ impl ResourceKey {
             Self::Listener(key) => memo.observe(key, mesh),
             Self::Route(key) => memo.observe(key, mesh),
             Self::VirtualHost(key) => memo.observe(key, mesh),
+            Self::NameTable(key) => memo.observe(key, mesh),
         };
         (node, (*made).clone())
     }
@@ -134,6 +145,7 @@ impl ResourceKey {
             Self::Listener(_) => memo.answer::<ListenerKey>(node),
             Self::Route(_) => memo.answer::<RouteKey>(node),
             Self::VirtualHost(_) => memo.answer::<VirtualHostKey>(node),
+            Self::NameTable(_) => memo.answer::<NamesKey>(node),
         };
         made.and_then(|made| (*made).clone())
     }

@@ -8,7 +8,7 @@ use meltemi_memo::{Memo, NodeId, Question};
 use meltemi_model::endpoints::CLUSTER_ID;
 use meltemi_model::proxy::{Interception, Proxy, ProxyKind};
 use meltemi_model::read::Read;
-use meltemi_model::service::{AnyDistribution, VisibleServices};
+use meltemi_model::service::{AnyAllocated, AnyDistribution, VisibleServices};
 use meltemi_model::workload::{self, Workload, WorkloadFacts, WorkloadLocality};
 use meltemi_model::{Mesh, virtual_service};
 use meltemi_names::{Locality, Selector};
@@ -16,6 +16,7 @@ use meltemi_names::{Locality, Selector};
 use crate::cluster::{FixedKey, ServicePartKey};
 use crate::key::{LayerKey, OutboundKey, PartKey};
 use crate::listener::{InboundKey, InboundPartKey, ListenersKey};
+use crate::names::NamesKey;
 use crate::route::RoutesKey;
 
 /// The layers of one proxy. An equal answer for many proxies is what makes them share.
@@ -60,6 +61,7 @@ impl Question for LayersOf {
             locality,
             node: workload.node.clone().filter(|_| reads_node),
             http10: proxy.http10,
+            dns_capture: proxy.dns_capture,
             access_log: proxy.access_log,
             metrics: proxy.metrics,
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
@@ -105,6 +107,11 @@ impl Question for PartsOf {
         match &self.0 {
             LayerKey::Inbound(key) => vec![PartKey::Inbound(InboundPartKey(key.clone()))],
             LayerKey::Outbound(key) => {
+                // Where no service was given an address it makes no difference to listeners and routes who answers DNS.
+                let allocated = key.dns_capture && *read.ask(AnyAllocated);
+                let names = key.dns_capture.then(|| {
+                    PartKey::Names(NamesKey { namespace: key.namespace.clone(), family: key.family })
+                });
                 let fixed = [
                     PartKey::Fixed(FixedKey),
                     PartKey::Listeners(ListenersKey {
@@ -113,6 +120,7 @@ impl Question for PartsOf {
                         family: key.family,
                         selectors: Arc::clone(&key.selectors),
                         http10: key.http10,
+                        allocated,
                         access_log: key.access_log,
                         metrics: key.metrics,
                         has_certificates: key.has_certificates,
@@ -121,6 +129,7 @@ impl Question for PartsOf {
                         namespace: key.namespace.clone(),
                         domain: key.domain.clone(),
                         family: key.family,
+                        allocated,
                         selectors: Arc::clone(&key.selectors),
                         virtual_hosts: key.virtual_hosts,
                     }),
@@ -138,7 +147,7 @@ impl Question for PartsOf {
                         has_certificates: key.has_certificates,
                     })
                 });
-                fixed.into_iter().chain(services).collect()
+                fixed.into_iter().chain(names).chain(services).collect()
             }
         }
     }

@@ -17,6 +17,7 @@ pub mod key;
 pub mod layer;
 pub mod listener;
 pub mod metadata;
+pub mod names;
 pub mod resource_names;
 pub mod route;
 mod tls;

@@ -15,7 +15,14 @@ pub type Named = (TypeUrl, ResourceName);
 /// Whether resources say that they were made from objects of that kind. What is made from others is known only from what changed when
 /// they did.
 pub fn is_traced(kind: Kind) -> bool {
-    matches!(kind, Kind::Service | Kind::VirtualService | Kind::DestinationRule | Kind::PeerAuthentication)
+    matches!(
+        kind,
+        Kind::Service
+            | Kind::VirtualService
+            | Kind::DestinationRule
+            | Kind::ServiceEntry
+            | Kind::PeerAuthentication
+    )
 }
 
 /// Whether objects of that kind decide which layers a proxy is served from: what came or went with one may be in a layer that was made

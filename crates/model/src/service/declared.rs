@@ -46,6 +46,14 @@ pub fn declared(read: &Read<'_>, object: &ObjectKey) -> Vec<ServiceId> {
     }
 }
 
+/// The objects that a service is made of: more than one where several entries are one service.
+pub fn objects_of(read: &Read<'_>, service: &ServiceId) -> Vec<ObjectKey> {
+    match service.object.kind {
+        Kind::ServiceEntry => (*read.ask(Group(service.clone()))).clone(),
+        _ => vec![service.object.clone()],
+    }
+}
+
 /// The entries that count as one service with this one, oldest first: those of its namespace and host that agree in all but ports,
 /// addresses and endpoints. Empty for all but the oldest of them, which is the one that they are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

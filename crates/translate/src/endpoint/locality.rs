@@ -17,7 +17,7 @@ use meltemi_proto::envoy::config::endpoint::v3::{
     Endpoint as EnvoyEndpoint, LbEndpoint, LocalityLbEndpoints,
 };
 
-use crate::address::{pipe, tcp};
+use crate::address::{named, pipe, tcp};
 use crate::encode::Piece;
 use crate::metadata;
 use crate::wrap::u32_value;
@@ -68,7 +68,7 @@ impl Question for Picked {
                     EndpointAddress::Ip(ip) => {
                         family.takes(*ip) && !(endpoint.twin && family == IpFamily::Dual)
                     }
-                    EndpointAddress::Unix(_) => true,
+                    EndpointAddress::Name(_) | EndpointAddress::Unix(_) => true,
                 })
                 && (!self.healthy_only || endpoint.health != Health::Unhealthy)
         };
@@ -126,6 +126,7 @@ impl Question for LocalityPiece {
 fn encoded(endpoint: &Endpoint, port: Port) -> LbEndpoint {
     let address = match &endpoint.address {
         EndpointAddress::Ip(ip) => tcp(*ip, port),
+        EndpointAddress::Name(name) => named(name, port),
         EndpointAddress::Unix(path) => pipe(path),
     };
     let health = match endpoint.health {

@@ -275,7 +275,7 @@ fn a_workload_entry_that_nobody_selects_or_that_is_a_name_is_a_finding() {
         [
             "address-not-an-ip spec.address: `db.example.com` is a name; an endpoint of a Service is an IP address or a Unix socket\n\
          write its IP address",
-            "workload-without-service spec.labels: no Service in namespace shop selects these labels\n\
+            "workload-without-service spec.labels: no Service or ServiceEntry in namespace shop selects these labels\n\
          give it all the labels of a Service's selector",
         ]
     );

@@ -13,6 +13,7 @@ use meltemi_proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch, 
 use meltemi_proto::google::protobuf::BoolValue;
 
 use super::bind::Bind;
+use super::block::Block;
 use super::chain::{PASSTHROUGH_CHAIN, RAW_BUFFER, bind, chain, listener, plaintext_http, to_port};
 use super::http_manager::HttpManager;
 use super::listener_filter::{http_inspector, tls_inspector};
@@ -34,7 +35,8 @@ impl OutboundListener {
         let tcp = self.tcp.as_ref().map(|backend| needs.chain_to(backend, None, &settings));
         let mut chains: Vec<FilterChain> = Vec::new();
         chains.extend(self.http.iter().map(|http| {
-            let alone = self.bind.is_bound() && tcp.is_none() && self.tls.is_empty();
+            let alone =
+                self.bind.is_bound() && tcp.is_none() && self.tls.is_empty() && self.blocks.is_empty();
             needs.http_chain(&name, http, !alone, &settings)
         }));
         chains.extend(self.tls.iter().map(|backend| {
@@ -45,6 +47,9 @@ impl OutboundListener {
                 &settings,
             )
         }));
+        chains.extend(
+            self.blocks.iter().map(|block| needs.chain_to(&block.backend, Some(block.matching()), &settings)),
+        );
         let mut default = tcp;
         if chains.is_empty() {
             chains.extend(default.take());
@@ -56,7 +61,7 @@ impl OutboundListener {
         let sniffs = self.http.is_some() && chains.iter().any(|chain| chain.filter_chain_match.is_some());
         let mut message = Listener {
             traffic_direction: TrafficDirection::Outbound.into(),
-            listener_filters: (!self.tls.is_empty())
+            listener_filters: (!self.tls.is_empty() || self.blocks.iter().any(Block::reads_name))
                 .then(tls_inspector)
                 .into_iter()
                 .chain(sniffs.then(http_inspector))
@@ -77,7 +82,9 @@ impl OutboundListener {
             chain.transport_socket_connect_timeout = Some(seconds(HANDSHAKE_TIMEOUT_SECONDS));
         }
         // The listener of a port's HTTP services is the same whichever they are, and so made from none of them.
-        let services = self.tcp.iter().chain(self.tls.iter()).map(|backend| backend.service.object.clone());
+        let blocks = self.blocks.iter().map(|block| &block.backend);
+        let services = self.tcp.iter().chain(self.tls.iter()).chain(blocks);
+        let services = services.map(|backend| backend.service.object.clone());
         whole(TypeUrl::Listener, name.into(), &message, needs.0, services.collect())
     }
 }
