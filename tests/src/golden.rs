@@ -57,6 +57,8 @@ struct ProxyFile {
     ip: String,
     /// It has the mesh's certificates.
     certificates: bool,
+    /// Its agent answers DNS.
+    dns_capture: bool,
 }
 
 impl Default for ProxyFile {
@@ -67,6 +69,7 @@ impl Default for ProxyFile {
             interception: "REDIRECT".to_owned(),
             ip: "10.9.9.9".to_owned(),
             certificates: false,
+            dns_capture: false,
         }
     }
 }
@@ -154,6 +157,7 @@ impl Case {
         let ProxyFile { id, interception, ip, .. } = &self.proxy;
         let proxy = crate::mesh::proxy_at(ip, id, &labels, interception, false);
         let proxy = if self.proxy.certificates { crate::mesh::with_certificates(&proxy) } else { proxy };
+        let proxy = if self.proxy.dns_capture { crate::mesh::with_dns_capture(&proxy) } else { proxy };
         // Whole route configurations, as a state-of-the-world client has them: that is how people read them.
         let client = engine.connect(proxy);
         let view = engine.view(client);

@@ -155,6 +155,10 @@ fn what_istio_warns_of_is_a_warning() {
         ),
         ("{hosts: [a], ports: [{number: 1, name: x}]}", "warning no-address ports[0].protocol"),
         (
+            "{hosts: ['*.a.com'], resolution: DYNAMIC_DNS, ports: [{number: 1, name: x, protocol: HTTP2}]}",
+            "warning not-supported-yet resolution",
+        ),
+        (
             "{hosts: [a, b], resolution: DNS, addresses: [1.1.1.1], ports: [{number: 1, name: x, protocol: TLS}]}",
             "warning many-hosts ports[0].protocol",
         ),
@@ -174,7 +178,6 @@ fn what_istio_takes_is_taken_without_a_word() {
         "{hosts: [a], resolution: DNS, ports: [{number: 1, name: x, protocol: mongo}], endpoints: [{address: b.com, ports: {x: 2}}, {address: 1.1.1.1}]}",
         "{hosts: [a], resolution: STATIC, ports: [{number: 80, name: x, protocol: HTTP}], endpoints: [{address: 'unix:///s'}]}",
         "{hosts: [a], resolution: STATIC, workloadSelector: {labels: {a: b}}, exportTo: ['~']}",
-        "{hosts: ['*.a.com'], resolution: DYNAMIC_DNS, ports: [{number: 1, name: x, protocol: HTTP2}]}",
         "{hosts: [a, b], ports: [{number: 1, name: x, protocol: UDP}]}",
     ] {
         assert_eq!(entry(spec), "", "{spec}");
