@@ -8,6 +8,7 @@ mod kinds;
 mod metadata;
 mod pod;
 pub(crate) mod reader;
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -118,7 +119,9 @@ fn read(value: &Value, kind: Kind, namespace: &str) -> Decoded {
     let mut findings = metadata::faults_of_names(&key);
     let mut notices = Vec::new();
     let object = match read_spec(value, &key, &mut notices, &mut findings) {
-        Ok((metadata, spec)) => Some(Object { meta: metadata.meta(key.clone()), spec }),
+        Ok((metadata, spec)) => {
+            Some(Object { meta: metadata.meta(key.clone()), spec, text: written::text(value, &key) })
+        }
         Err(fault) => {
             let Fault { message, hint, path } = fault;
             let mut finding = Finding::error("bad-value", message).at(&path.unwrap_or_default());
@@ -256,6 +259,7 @@ fn read_spec(
             Ok((read.metadata, Spec::ServiceEntry(read.spec.with_status(value.get("status")))))
         }
         Kind::WorkloadGroup => of_spec!(WorkloadGroup),
+        Kind::EnvoyFilter => of_spec!(EnvoyFilter),
         Kind::PeerAuthentication => {
             // Without a spec it is the default of its namespace.
             let read: RootOfPolicy = reader::read(value, &root, notices)?;

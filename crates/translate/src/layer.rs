@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use meltemi_api::envoy_filter::Context;
 use meltemi_api::service::TrafficDistribution;
 use meltemi_memo::{Memo, NodeId, Question};
 use meltemi_model::endpoints::CLUSTER_ID;
@@ -10,13 +11,14 @@ use meltemi_model::proxy::{Interception, Proxy, ProxyKind};
 use meltemi_model::read::Read;
 use meltemi_model::service::{AnyAllocated, AnyDistribution, VisibleServices};
 use meltemi_model::workload::{self, Workload, WorkloadFacts, WorkloadLocality};
-use meltemi_model::{Mesh, virtual_service};
+use meltemi_model::{Mesh, envoy_filter, virtual_service};
 use meltemi_names::{Locality, Selector};
 
 use crate::cluster::{FixedKey, ServicePartKey};
 use crate::key::{LayerKey, OutboundKey, PartKey};
 use crate::listener::{InboundKey, InboundPartKey, ListenersKey};
 use crate::names::NamesKey;
+use crate::patch::{self, Patches};
 use crate::route::RoutesKey;
 
 /// The layers of one proxy. An equal answer for many proxies is what makes them share.
@@ -52,6 +54,9 @@ impl Question for LayersOf {
             }
         });
         let reads_node = preferred == TrafficDistribution::SameNode || *read.ask(workload::AnyNodeLocal);
+        let patches = |traffic: Context| {
+            Patches::new(traffic, envoy_filter::matching(read, proxy, &workload.labels, traffic))
+        };
         let mut layers = vec![LayerKey::Outbound(OutboundKey {
             namespace: proxy.namespace.clone(),
             domain: proxy.cluster_domain().map(Arc::from),
@@ -66,6 +71,10 @@ impl Question for LayersOf {
             metrics: proxy.metrics,
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
             has_certificates: proxy.has_certificates,
+            patches: patches(match proxy.kind {
+                ProxyKind::Sidecar => Context::SidecarOutbound,
+                ProxyKind::Router => Context::Gateway,
+            }),
         })];
         // Without redirection nothing reaches the proxy that was not sent to it by name (Istio: no inbound in mode NONE).
         if proxy.kind == ProxyKind::Sidecar && proxy.interception != Interception::None {
@@ -79,6 +88,7 @@ impl Question for LayersOf {
                 workload: if proxy.metrics { self.packed(&workload).into() } else { Arc::default() },
                 policy: workload.policy.clone(),
                 has_certificates: proxy.has_certificates,
+                patches: patches(Context::SidecarInbound),
             }));
         }
         layers
@@ -105,7 +115,11 @@ impl Question for PartsOf {
 
     fn answer(&self, read: &Read<'_>) -> Vec<PartKey> {
         match &self.0 {
-            LayerKey::Inbound(key) => vec![PartKey::Inbound(InboundPartKey(key.clone()))],
+            LayerKey::Inbound(key) => {
+                // What is made knows nothing of what is done to it afterwards.
+                let made = InboundKey { patches: Patches::default(), ..key.clone() };
+                patch::parts(read, vec![PartKey::Inbound(InboundPartKey(made))], &key.patches)
+            }
             LayerKey::Outbound(key) => {
                 // Where no service was given an address it makes no difference to listeners and routes who answers DNS.
                 let allocated = key.dns_capture && *read.ask(AnyAllocated);
@@ -147,7 +161,8 @@ impl Question for PartsOf {
                         has_certificates: key.has_certificates,
                     })
                 });
-                fixed.into_iter().chain(names).chain(services).collect()
+                let parts = fixed.into_iter().chain(names).chain(services).collect();
+                patch::parts(read, parts, &key.patches)
             }
         }
     }

@@ -15,6 +15,7 @@ mod metrics;
 mod outbound;
 mod plan;
 mod policy;
+mod ruled;
 mod settings;
 mod tcp;
 
@@ -32,12 +33,15 @@ pub use self::bind::{Bind, Treatment, has_own_route};
 pub use self::block::Block;
 pub use self::plan::{Backend, HttpChain, OutboundListener, ShadowedBy};
 pub use self::policy::ConnectionPolicy;
+pub use self::ruled::RuledChain;
 
 pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
+use self::ruled::RulesOfConnections;
 use self::settings::SettingsOfListeners;
 use crate::cluster::ClusterKey;
 use crate::key::{Made, Members, ResourceKey};
+use crate::patch::Patches;
 
 /// The outbound listeners of one kind of caller.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,12 +92,17 @@ impl Question for ListenersKey {
                 }
             }
         }
+        let rules = RulesOfConnections::of(read, self);
         let outbound = listeners
             .into_iter()
             .map(|listener| OutboundListener {
                 access_log: self.access_log,
                 metrics: self.metrics,
                 ..listener
+            })
+            .map(|listener| match &rules {
+                Some(rules) => rules.applied(listener),
+                None => listener,
             })
             .map(|listener| policy::applied(read, self, listener));
         let redirected = ListenerKey::VirtualOutbound {
@@ -165,6 +174,8 @@ pub struct InboundKey {
     pub policy: Option<ObjectKey>,
     /// As in [`crate::key::OutboundKey`].
     pub has_certificates: bool,
+    /// The patches of what is made for callees, in force for it; none for most.
+    pub patches: Patches,
 }
 
 /// The inbound listener and clusters.

@@ -46,9 +46,11 @@ pub(crate) fn reading(api_version: &str, kind: &str) -> Reading {
         ("extensions.istio.io", _) => Reading::Foreign("requests pass without the extension"),
         ("gateway.networking.k8s.io", _) => Reading::Foreign("requests are routed as if it were absent"),
         // These names are the mesh's alone, so the group is a mistake: never silence.
-        (_, "VirtualService" | "DestinationRule" | "WorkloadEntry" | "ServiceEntry" | "WorkloadGroup") => {
-            networking(kind, "")
-        }
+        (
+            _,
+            "VirtualService" | "DestinationRule" | "WorkloadEntry" | "ServiceEntry" | "EnvoyFilter"
+            | "WorkloadGroup",
+        ) => networking(kind, ""),
         (_, "PeerAuthentication") => security(kind, ""),
         (_, "EndpointSlice") => Reading::Version(Kind::EndpointSlice, "discovery.k8s.io/v1"),
         _ => Reading::Skip,
@@ -66,11 +68,12 @@ fn networking(kind: &str, version: &str) -> Reading {
         "WorkloadEntry" => Kind::WorkloadEntry,
         "ServiceEntry" => Kind::ServiceEntry,
         "WorkloadGroup" => Kind::WorkloadGroup,
+        "EnvoyFilter" if version == "v1alpha3" => Kind::EnvoyFilter,
+        "EnvoyFilter" => return Reading::Version(Kind::EnvoyFilter, "networking.istio.io/v1alpha3"),
         "Gateway" => return Reading::NotYet(Kind::Gateway, "no gateway is configured by it"),
         "Sidecar" => {
             return Reading::NotYet(Kind::Sidecar, "sidecars see everything that is exported to them");
         }
-        "EnvoyFilter" => return Reading::NotYet(Kind::EnvoyFilter, "nothing is patched"),
         "ProxyConfig" => return Reading::NotYet(Kind::ProxyConfig, "proxies start with the defaults"),
         _ => {
             let known = [

@@ -21,14 +21,15 @@ pub(super) fn labels(labels: &Labels, path: &FieldPath, report: &mut Report) {
 /// `matchLabels` of a policy: it has no wildcards, and one that selects by nothing is for all, which may not be what was meant (Istio:
 /// pkg/config/validation, `validateWorkloadSelector`).
 pub(super) fn selector(selector: &Selector, path: &FieldPath, report: &mut Report) {
-    selector_at(selector, &path.key("matchLabels"), path, report);
+    selector_at(selector, path, "matchLabels", report);
 }
 
-/// The same, where its labels stand at `here`.
-pub(super) fn selector_at(selector: &Selector, here: &FieldPath, path: &FieldPath, report: &mut Report) {
+/// The same under another name.
+pub(super) fn selector_at(selector: &Selector, path: &FieldPath, field: &str, report: &mut Report) {
+    let here = path.key(field);
     for (key, value) in selector.labels().iter() {
         if key.is_empty() {
-            report.error(here, "bad-label", "the key of a label must not be empty");
+            report.error(&here, "bad-label", "the key of a label must not be empty");
         } else if key.contains('*') || value.contains('*') {
             report.add(
                 Finding::error("bad-label", "labels are matched as they are: `*` stands for nothing else")

@@ -13,7 +13,7 @@ use crate::{Meta, ServiceEntry};
 pub(super) fn check(entry: &ServiceEntry, meta: &Meta, path: &FieldPath, report: &mut Report) {
     if let Some(selector) = &entry.workload_selector {
         let here = path.key("workloadSelector");
-        labels::selector_at(&selector.labels, &here.key("labels"), &here, report);
+        labels::selector_at(&selector.labels, &here, "labels", report);
         if !entry.endpoints.is_empty() {
             let message = "a service has endpoints or a workloadSelector, not both";
             report.error(&here, "two-sources", message);

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use meltemi_api::value::Subnet;
-use meltemi_proto::envoy::config::core::v3::CidrRange;
 use meltemi_proto::envoy::config::listener::v3::FilterChainMatch;
 
 use super::plan::Backend;
-use crate::wrap::u32_value;
+use crate::address;
 
 /// A service behind blocks of addresses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,12 +21,8 @@ impl Block {
     /// Which connections are its: those to its addresses, and of these, where it speaks TLS, those that name its host (Istio:
     /// core/tls.go).
     pub(super) fn matching(&self) -> FilterChainMatch {
-        let ranges = self.subnets.iter().map(|subnet| CidrRange {
-            address_prefix: subnet.address().to_string(),
-            prefix_len: u32_value(subnet.prefix().into()),
-        });
         FilterChainMatch {
-            prefix_ranges: ranges.collect(),
+            prefix_ranges: self.subnets.iter().copied().map(address::block).collect(),
             server_names: self
                 .reads_name()
                 .then(|| self.backend.service.host.to_string())

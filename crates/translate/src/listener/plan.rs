@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use meltemi_api::value::Subnet;
 use meltemi_catalog::ResourceName;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
@@ -21,6 +22,7 @@ use meltemi_names::{Namespace, Port, Protocol};
 use super::bind::{Bind, Treatment};
 use super::block::Block;
 use super::policy::ConnectionPolicy;
+use super::ruled::RuledChain;
 use super::settings::SettingsOfListeners;
 use crate::resource_names::{port_route, service_route};
 
@@ -39,6 +41,8 @@ pub struct OutboundListener {
     pub blocks: Arc<[Block]>,
     /// The service that gets everything else.
     pub tcp: Option<Backend>,
+    /// Connections that VirtualServices send elsewhere; one with neither names nor blocks of addresses is in the place of `tcp`.
+    pub ruled: Arc<[RuledChain]>,
     /// As in [`crate::key::OutboundKey`].
     pub access_log: bool,
     /// As in [`crate::key::OutboundKey`].
@@ -102,6 +106,7 @@ impl HeadlessPort {
             tls: Arc::default(),
             blocks: Arc::default(),
             tcp: Some(self.backend.clone()),
+            ruled: Arc::default(),
             access_log: false,
             metrics: false,
         }
@@ -171,7 +176,7 @@ impl Question for OutboundPlan {
             for port in &service.ports {
                 if self.is_called_by_endpoint(service, port) {
                     let mut draft = Draft::new(service, port);
-                    draft.add(self.http10, true, service, port);
+                    draft.add(self.http10, true, &[], service, port);
                     let Draft { http, tcp, .. } = draft;
                     plan.headless.extend(tcp.map(|backend| HeadlessPort { http, backend }));
                     continue;
@@ -185,7 +190,9 @@ impl Question for OutboundPlan {
                         continue;
                     }
                     let draft = drafts.entry((bind, port.port)).or_insert_with(|| Draft::new(service, port));
-                    if let Some(older) = draft.add(self.http10, bind.is_own(), service, port) {
+                    // At a socket nothing is known of where a connection was going.
+                    let blocks = if bind.is_own() || bind.is_bound() { &[] } else { &*service.blocks };
+                    if let Some(older) = draft.add(self.http10, bind.is_own(), blocks, service, port) {
                         plan.shadowed.insert((key.clone(), port.port), older);
                     }
                 }
@@ -244,11 +251,12 @@ impl Draft {
 
     /// Lays a younger service on it (Istio: the conflicts of pilot/pkg/networking/core/listener.go). HTTP and other protocols are told
     /// apart by their first bytes, TLS by the name in it; of services that nothing tells apart the oldest stays. `own`: the address is
-    /// one service's. Answers who has the place, if nothing of the service is reached here.
+    /// one service's; `blocks`: those that tell its connections from others. Answers who has the place, if nothing of the service is reached here.
     fn add(
         &mut self,
         http10: bool,
         own: bool,
+        blocks: &[Subnet],
         service: &ServiceShape,
         port: &ServicePort,
     ) -> Option<ServiceId> {
@@ -272,8 +280,8 @@ impl Draft {
             });
             http.grpc_web |= port.protocol == Protocol::GrpcWeb;
         }
-        if !own && treatment != Treatment::Http && !service.blocks.is_empty() {
-            let block = Block { subnets: service.blocks.as_slice().into(), backend: backend() };
+        if treatment != Treatment::Http && !blocks.is_empty() {
+            let block = Block { subnets: blocks.into(), backend: backend() };
             if let Some(other) = self.blocks.iter().find(|other| other.equals(&block)) {
                 return Some(other.backend.service.clone());
             }
@@ -303,6 +311,7 @@ impl Draft {
             tls: self.tls.into(),
             blocks: self.blocks.into(),
             tcp: self.tcp,
+            ruled: Arc::default(),
             access_log: false,
             metrics: false,
         }

@@ -46,6 +46,7 @@ fn full(name: &str, schema: &Value, turn: usize) -> Value {
             "address" | "addresses" => json!("10.0.0.1"),
             "protocol" => json!("HTTP"),
             "bytes" => json!("aGVsbG8="),
+            "destinationSubnets" => json!("10.0.0.0/8"),
             _ => json!("1s"),
         },
     }
