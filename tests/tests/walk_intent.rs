@@ -137,6 +137,13 @@ fn requests_end_where_the_users_of_the_golden_cases_want() -> Result<()> {
         ("rewrite-prefix", CLIENT, "GET http://myapp/shop/a", NONE, "myapp"),
         ("rewrite-prefix", CLIENT, "GET http://myapp/other", NONE, "404 no_route"),
         ("wildcard-host", CLIENT, "GET http://web/", NONE, "web"),
+        ("entry-dns-endpoints", CLIENT, "GET http://legacy.example.com/", NONE, "legacy.example.com"),
+        ("entry-external-name", CLIENT, "GET http://search/", NONE, "search.example.com"),
+        ("entry-static-weights", CLIENT, "GET http://shop.example.com/", NONE, "shop.example.com"),
+        ("entry-wildcard-http", CLIENT, "GET http://a.b.example.com/", NONE, "*.example.com"),
+        ("entry-wildcard-http", CLIENT, "GET http://example.com/", NONE, "example.com"),
+        ("entry-wildcard-http", CLIENT, "GET http://example.org/", NONE, "502 direct_response"),
+        ("entry-without-endpoints", CLIENT, "GET http://empty.example.com/", NONE, "503 no_endpoint"),
     ];
     let mut wrong = Vec::new();
     for (case, labels, asked, headers, expected) in rows {
