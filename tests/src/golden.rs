@@ -61,6 +61,8 @@ struct ProxyFile {
     ip: String,
     /// It has the mesh's certificates, and by them the Secrets of its namespace.
     certificates: bool,
+    /// Its agent answers DNS.
+    dns_capture: bool,
 }
 
 /// What a proxy is for.
@@ -80,6 +82,7 @@ impl Default for ProxyFile {
             interception: "REDIRECT".to_owned(),
             ip: "10.9.9.9".to_owned(),
             certificates: false,
+            dns_capture: false,
         }
     }
 }
@@ -190,6 +193,7 @@ impl Case {
             ProxyType::Sidecar => proxy,
             ProxyType::Router => crate::mesh::as_gateway(&proxy),
         };
+        let proxy = if self.proxy.dns_capture { crate::mesh::with_dns_capture(&proxy) } else { proxy };
         // Whole route configurations, as a state-of-the-world client has them: that is how people read them.
         let client = engine.connect(proxy);
         let view = engine.view(client);

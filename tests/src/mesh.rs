@@ -69,6 +69,11 @@ pub fn secured(id: &str, labels: &[(&str, &str)]) -> Arc<Proxy> {
     with_certificates(&sidecar(id, labels))
 }
 
+/// The same proxy, with an agent that answers DNS.
+pub fn with_dns_capture(proxy: &Proxy) -> Arc<Proxy> {
+    Arc::new(Proxy { dns_capture: true, ..proxy.clone() })
+}
+
 /// The same proxy, with the mesh's certificates.
 pub fn with_certificates(proxy: &Proxy) -> Arc<Proxy> {
     Arc::new(Proxy { has_certificates: true, ..proxy.clone() })

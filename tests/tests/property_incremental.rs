@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use meltemi_model::Event;
 use meltemi_names::{ObjectKey, TypeUrl};
-use meltemi_tests::mesh::{as_gateway, proxy, secured, sidecar, upserts, with_certificates};
+use meltemi_tests::mesh::{
+    as_gateway, proxy, secured, sidecar, upserts, with_certificates, with_dns_capture,
+};
 use meltemi_tests::served::{Served, served};
 use meltemi_views::{Engine, Options};
 use proptest::prelude::*;
@@ -223,6 +225,34 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "{{apiVersion: networking.istio.io/v1alpha3, kind: EnvoyFilter, metadata: {{name: f{name}, namespace: {at}}}, spec: {{{selector}priority: {priority}, configPatches: [{patch}]}}}}"
             )
         }
+        13 => {
+            // Some share hosts, with each other and with Services.
+            let host = [
+                format!("h{}.example.com", name % 2),
+                format!("'*.n{name}.example.com', h{name}.example.com"),
+                format!("s{name}.{namespace}.svc.cluster.local"),
+                "outside.example.com".into(),
+            ][variant % 4]
+                .clone();
+            let port = [
+                "{number: 80, name: http, protocol: HTTP}",
+                "{number: 443, name: tls, protocol: TLS}",
+                "{number: 80, name: http, protocol: HTTP, targetPort: 8080}, {number: 443, name: tls, protocol: TLS}",
+            ][variant % 3];
+            let found = [
+                "resolution: STATIC, endpoints: [{address: 10.3.0.1, labels: {version: v1}}, {address: 10.3.0.2, weight: 2}]",
+                "addresses: [10.4.0.0/16, 10.5.0.1]",
+                "resolution: STATIC, workloadSelector: {labels: {app: aNAME}}",
+                "endpoints: [{address: db.example.com, locality: r1}, {address: 10.3.0.3}], resolution: DNS, location: MESH_INTERNAL",
+                "resolution: DNS_ROUND_ROBIN, endpoints: [{address: db.example.com}], subjectAltNames: [one]",
+            ][variant % 5]
+                .replace("NAME", &name.to_string());
+            let export = if variant.is_multiple_of(7) { ", exportTo: ['.']" } else { "" };
+            format!(
+                "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: n{name}-{}, namespace: {namespace}}}, spec: {{hosts: [{host}]{export}, ports: [{port}], {found}}}}}",
+                variant % 2
+            )
+        }
         _ => {
             let mesh = [
                 "",
@@ -257,6 +287,7 @@ fn proxies(engine: &mut Engine) -> Vec<meltemi_views::ProxyId> {
         sidecar("p1.web", &[]),
         as_gateway(&secured("edge.shop", &[("istio", "edge"), ("app", "a0")])),
         as_gateway(&proxy("edge.web", &[("istio", "edge")], "REDIRECT", false)),
+        with_dns_capture(&proxy("client-8.web", &[("app", "a1")], "REDIRECT", true)),
     ]
     .into_iter()
     .map(|proxy| engine.connect(proxy))
@@ -288,7 +319,7 @@ proptest! {
     #[test]
     fn incremental_equals_scratch(
         steps in proptest::collection::vec(
-            proptest::collection::vec((0_usize..14, 0_usize..3, 0_usize..12, 0_u8..4), 1..5),
+            proptest::collection::vec((0_usize..15, 0_usize..3, 0_usize..12, 0_u8..4), 1..5),
             1..12,
         ),
     ) {
@@ -323,7 +354,7 @@ proptest! {
 
     #[test]
     fn every_reference_of_a_served_resource_is_served(
-        objects in proptest::collection::vec((0_usize..14, 0_usize..3, 0_usize..12), 1..25),
+        objects in proptest::collection::vec((0_usize..15, 0_usize..3, 0_usize..12), 1..25),
     ) {
         let mut engine = Engine::new(OFF);
         let ids = proxies(&mut engine);

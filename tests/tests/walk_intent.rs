@@ -215,6 +215,13 @@ fn requests_end_where_the_users_of_the_golden_cases_want() -> Result<()> {
         ("argo-managed-routes", CLIENT, "GET http://app/", &[("agent", "Mozilla Chrome")], "canary"),
         ("argo-managed-routes", CLIENT, "POST http://app/", NONE, "75% stable, 25% canary"),
         ("argo-two-services", CLIENT, "GET http://app/", NONE, "95% app-stable, 5% app-canary"),
+        ("entry-dns-endpoints", CLIENT, "GET http://legacy.example.com/", NONE, "legacy.example.com"),
+        ("entry-external-name", CLIENT, "GET http://search/", NONE, "search.example.com"),
+        ("entry-static-weights", CLIENT, "GET http://shop.example.com/", NONE, "shop.example.com"),
+        ("entry-wildcard-http", CLIENT, "GET http://a.b.example.com/", NONE, "*.example.com"),
+        ("entry-wildcard-http", CLIENT, "GET http://example.com/", NONE, "example.com"),
+        ("entry-wildcard-http", CLIENT, "GET http://example.org/", NONE, "502 direct_response"),
+        ("entry-without-endpoints", CLIENT, "GET http://empty.example.com/", NONE, "503 no_endpoint"),
     ];
     let mut wrong = Vec::new();
     for (case, labels, asked, headers, expected) in rows {

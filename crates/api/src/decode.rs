@@ -22,6 +22,7 @@ use crate::finding::{Finding, Severity};
 use crate::markers::Unread;
 use crate::mesh_config::{ConfigMap, read_mesh_config};
 use crate::secret::is_credential;
+use crate::workload_entry::HEALTH_CHECKS;
 use crate::{Credential, EndpointSlice, Object, Spec, validate};
 
 use kinds::Reading;
@@ -251,8 +252,18 @@ fn read_spec(
     match key.kind {
         Kind::VirtualService => of_spec!(VirtualService),
         Kind::DestinationRule => of_spec!(DestinationRule),
+        Kind::WorkloadEntry => {
+            let read: Root<crate::WorkloadEntry> = reader::read(value, &root, notices)?;
+            let status = value.get("status");
+            let entry = read.spec.with_status(read.metadata.annotation(HEALTH_CHECKS), status);
+            Ok((read.metadata, Spec::WorkloadEntry(entry)))
+        }
+        Kind::ServiceEntry => {
+            let read: Root<crate::ServiceEntry> = reader::read(value, &root, notices)?;
+            Ok((read.metadata, Spec::ServiceEntry(read.spec.with_status(value.get("status")))))
+        }
+        Kind::WorkloadGroup => of_spec!(WorkloadGroup),
         Kind::EnvoyFilter => of_spec!(EnvoyFilter),
-        Kind::WorkloadEntry => of_spec!(WorkloadEntry),
         Kind::Gateway => of_spec!(Gateway),
         Kind::PeerAuthentication => {
             // Without a spec it is the default of its namespace.

@@ -7,7 +7,7 @@ use meltemi_names::{Kind, Labels, ObjectKey};
 use crate::value::Timestamp;
 use crate::{
     ConfigMap, Credential, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, PeerAuthentication, Pod,
-    Service, VirtualService, WorkloadEntry,
+    Service, ServiceEntry, VirtualService, WorkloadEntry, WorkloadGroup,
 };
 
 /// What every object has. Slim: what no reader asks for is not kept, so that a change of it is no change.
@@ -103,8 +103,10 @@ pub enum Spec {
     VirtualService(VirtualService),
     DestinationRule(DestinationRule),
     WorkloadEntry(WorkloadEntry),
+    ServiceEntry(ServiceEntry),
     Gateway(Gateway),
     EnvoyFilter(EnvoyFilter),
+    WorkloadGroup(WorkloadGroup),
     PeerAuthentication(PeerAuthentication),
 }
 
@@ -122,8 +124,10 @@ impl Spec {
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,
+            Self::ServiceEntry(_) => Kind::ServiceEntry,
             Self::Gateway(_) => Kind::Gateway,
             Self::EnvoyFilter(_) => Kind::EnvoyFilter,
+            Self::WorkloadGroup(_) => Kind::WorkloadGroup,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
         }
     }

@@ -26,9 +26,11 @@ mod reach;
 mod retry;
 mod server_tls;
 mod service;
+mod service_entry;
 mod traffic_policy;
 mod virtual_service;
 mod workload_entry;
+mod workload_group;
 mod wrapping;
 
 #[cfg(test)]
@@ -49,6 +51,8 @@ pub(crate) fn object(object: &Object) -> Vec<Finding> {
         Spec::DestinationRule(rule) => destination_rule::check(rule, &object.meta, &spec, &mut report),
         Spec::WorkloadEntry(entry) => workload_entry::check(entry, &spec, &mut report),
         Spec::Gateway(gateway) => gateway::check(gateway, &object.meta, &spec, &mut report),
+        Spec::ServiceEntry(entry) => service_entry::check(entry, &object.meta, &spec, &mut report),
+        Spec::WorkloadGroup(group) => workload_group::check(group, &spec, &mut report),
         Spec::EnvoyFilter(filter) => envoy_filter::check(filter, &spec, &mut report),
         Spec::PeerAuthentication(policy) => peer_authentication::check(policy, &spec, &mut report),
         Spec::Service(service) => service::check(service, &object.meta, &spec, &mut report),
@@ -65,6 +69,7 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
         retry::check(retries, &path.key("defaultHttpRetryPolicy"), &mut report);
     }
     report.duration(&path.key("connectTimeout"), Some(mesh.connect_timeout));
+    report.duration(&path.key("dnsRefreshRate"), Some(mesh.dns_refresh_rate));
     let metrics = path.key("defaultProviders").key("metrics");
     for (index, provider) in mesh.default_providers.metrics.iter().flatten().enumerate() {
         if provider != PROMETHEUS {

@@ -19,15 +19,19 @@ pub enum Entry {
 /// What objects are filed under, each one question that translation asks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IndexKey {
-    /// Services of that host.
+    /// Services and ServiceEntries of that host.
     ServicesByHost(Host),
-    /// All services.
+    /// All Services and ServiceEntries.
     Services,
+    /// ServiceEntries.
+    ServiceEntries,
+    /// ServiceEntries whose hosts are given addresses.
+    AllocatedEntries,
     /// Services that write to whom they are exported.
     RestrictedServices,
     /// ExternalName services that point to that host.
     AliasesOf(Host),
-    /// Services whose selector's first pair (by key) is this one.
+    /// Services and ServiceEntries whose selector's first pair (by key) is this one.
     ServicesSelecting(Namespace, Arc<str>, Arc<str>),
     /// EndpointSlices of the service of that name.
     SlicesOf(Namespace, ObjectName),

@@ -72,6 +72,22 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
                 keys.insert(IndexKey::WorkloadsAt(*ip));
             }
         }
+        Spec::ServiceEntry(entry) => {
+            keys.insert(IndexKey::Services);
+            keys.insert(IndexKey::ServiceEntries);
+            keys.extend(entry.hosts.iter().cloned().map(IndexKey::ServicesByHost));
+            if !entry.export_to.is_empty() {
+                keys.insert(IndexKey::RestrictedServices);
+            }
+            let selector = entry.workload_selector.as_ref();
+            if let Some((key, value)) = selector.and_then(|found| found.labels.labels().iter().next()) {
+                keys.insert(IndexKey::ServicesSelecting(namespace.clone(), key.into(), value.into()));
+            }
+            if entry.is_allocated(meta) && entry.hosts.iter().any(|host| entry.can_have_address(host)) {
+                keys.insert(IndexKey::AllocatedEntries);
+            }
+            keys.extend(preferring(TrafficDistribution::annotated(meta)));
+        }
         Spec::VirtualService(service) => {
             let gateways = service.gateways.iter().filter_map(|gateway| gateway_key(gateway, namespace));
             keys.extend(gateways.map(IndexKey::VirtualServicesOfGateway));
@@ -143,7 +159,7 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
         }
         Spec::Namespace => keys.extend(preferring(TrafficDistribution::annotated(meta))),
         // A Secret is asked for by its name.
-        Spec::Node | Spec::Secret(_) => {}
+        Spec::Node | Spec::Secret(_) | Spec::WorkloadGroup(_) => {}
     }
     keys
 }
@@ -193,9 +209,10 @@ fn asks_for_labels(service: &VirtualService) -> bool {
     service.http.iter().any(of_requests) || tcp.chain(tls).any(|found| !found.source_labels.is_empty())
 }
 
-/// The labels of a WorkloadEntry: those of its spec over those of the object, both of which Istio's selectors read.
+/// The labels of a WorkloadEntry: those of the object over those of its spec, both of which Istio's selectors read (Istio:
+/// serviceregistry/serviceentry/conversion.go).
 pub fn workload_labels(meta: &Meta, spec: &Labels) -> Labels {
-    meta.labels.iter().chain(spec.iter()).collect()
+    spec.iter().chain(meta.labels.iter()).collect()
 }
 
 fn labelled(

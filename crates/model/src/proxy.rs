@@ -84,6 +84,9 @@ pub struct Proxy {
     pub locality: Locality,
     /// Accepts HTTP/1.0 (metadata `HTTP10` = "1").
     pub http10: bool,
+    /// Its agent answers its workload's DNS, from a table that it asks for (metadata `DNS_CAPTURE`): so it can be called by addresses that
+    /// nobody else knows.
+    pub dns_capture: bool,
     /// Logs every request on standard output where the mesh's settings ask for no log (metadata `MELTEMI_ACCESS_LOG` = "true", which
     /// `meltemi bootstrap` writes, so that a person who tries a proxy sees what it does).
     pub access_log: bool,
@@ -185,6 +188,7 @@ impl Proxy {
             node_name: metadata.text("NODE_NAME").filter(|name| !name.is_empty()).map(Arc::from),
             locality,
             http10: metadata.text("HTTP10") == Some("1"),
+            dns_capture: metadata.says("DNS_CAPTURE"),
             access_log: metadata.text("MELTEMI_ACCESS_LOG") == Some("true"),
             metrics: node.extensions.iter().any(|extension| extension.name == STATS_LOGGER),
             has_certificates: match metadata.text("MELTEMI_CERTIFICATES") {
@@ -253,6 +257,17 @@ impl<'a> Metadata<'a> {
         match self.value(key)? {
             value::Kind::StringValue(text) => Some(text),
             _ => None,
+        }
+    }
+
+    /// Whether it is true, as a text that Go reads so or as itself (Istio: `StringBool`).
+    fn says(&self, key: &str) -> bool {
+        match self.value(key) {
+            Some(value::Kind::BoolValue(said)) => *said,
+            Some(value::Kind::StringValue(text)) => {
+                matches!(text.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True")
+            }
+            _ => false,
         }
     }
 

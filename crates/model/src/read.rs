@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use meltemi_api::{
     Credential, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, Meta, Object, PeerAuthentication, Pod,
-    Service, Spec, VirtualService, WorkloadEntry,
+    Service, ServiceEntry, Spec, VirtualService, WorkloadEntry,
 };
 use meltemi_memo::Reader;
 use meltemi_names::ObjectKey;
@@ -66,6 +66,8 @@ typed! {
     gateway => Gateway,
     /// The WorkloadEntry under `key`.
     workload_entry => WorkloadEntry,
+    /// The ServiceEntry under `key`.
+    service_entry => ServiceEntry,
     /// The EnvoyFilter under `key`.
     envoy_filter => EnvoyFilter,
     /// The PeerAuthentication under `key`.

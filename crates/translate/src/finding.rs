@@ -10,6 +10,7 @@ mod gateway;
 mod nearest;
 mod peer_authentication;
 mod service;
+mod service_entry;
 mod virtual_service;
 mod workload_entry;
 
@@ -43,10 +44,14 @@ impl Question for FindingsOf {
             Spec::Gateway(gateway) => gateway::findings(read, key, gateway),
             Spec::EnvoyFilter(filter) => envoy_filter::findings(read, key, filter),
             Spec::PeerAuthentication(policy) => peer_authentication::findings(read, key, policy),
+            Spec::ServiceEntry(entry) => service_entry::findings(read, key, entry),
             Spec::ConfigMap(_) => settings(read, key),
-            Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::Namespace | Spec::Secret(_) => {
-                Vec::new()
-            }
+            Spec::EndpointSlice(_)
+            | Spec::Pod(_)
+            | Spec::Node
+            | Spec::Namespace
+            | Spec::Secret(_)
+            | Spec::WorkloadGroup(_) => Vec::new(),
         };
         findings.sort();
         findings.into_iter().map(|finding| finding.about(key)).collect()
@@ -84,7 +89,10 @@ fn target(read: &Read<'_>, viewer: &Namespace, written: &Host, host: &Host) -> T
     if let Some(hidden) = filed(read, IndexKey::ServicesByHost(host.clone())).next() {
         return Target::Missing {
             message: format!("{hidden} is not exported to namespace {viewer}"),
-            hint: Some(format!("add {viewer} to its annotation networking.istio.io/exportTo")),
+            hint: Some(match hidden.kind {
+                Kind::Service => format!("add {viewer} to its annotation networking.istio.io/exportTo"),
+                _ => format!("add {viewer} to its exportTo"),
+            }),
         };
     }
     let parts: Vec<&str> = host.as_str().splitn(4, '.').collect();

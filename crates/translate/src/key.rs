@@ -16,6 +16,7 @@ use crate::gateway::GatewayKey;
 use crate::gateway::secret::{SecretKey, SecretsKey};
 use crate::listener::gateway::GatewayListenersKey;
 use crate::listener::{InboundKey, InboundPartKey, ListenerKey, ListenersKey};
+use crate::names::{NamesKey, PartOfNames};
 use crate::patch::{AddedKey, AddedPartKey, PatchedKey, PatchedPartKey, Patches};
 use crate::route::gateway::GatewayRoutesKey;
 use crate::route::{RouteKey, RoutesKey, VirtualHostKey};
@@ -53,6 +54,9 @@ pub struct OutboundKey {
     pub node: Option<Arc<str>>,
     /// HTTP/1.0 is accepted.
     pub http10: bool,
+    /// Its agent answers its workload's DNS: there is a table of names for it, and services may be called at addresses that they were
+    /// given.
+    pub dns_capture: bool,
     /// It logs even where the mesh's settings do not ask for it.
     pub access_log: bool,
     /// It has what counts traffic. Whether it is to count is the mesh's to say.
@@ -84,6 +88,8 @@ pub enum PartKey {
     GatewayRoutes(GatewayRoutesKey),
     /// The certificates of gateways.
     Secrets(SecretsKey),
+    /// The table of names, for agents that answer DNS.
+    Names(NamesKey),
     /// Another part, patched.
     Patched(Box<PatchedPartKey>),
     /// What patches add.
@@ -105,6 +111,8 @@ pub enum ResourceKey {
     VirtualHost(VirtualHostKey),
     /// A secret (SDS).
     Secret(SecretKey),
+    /// A table of names (NDS).
+    NameTable(NamesKey),
     /// Another resource, patched.
     Patched(Box<PatchedKey>),
     /// What a patch adds.
@@ -129,6 +137,7 @@ impl PartKey {
             Self::GatewayListeners(key) => memo.observe(key, mesh),
             Self::GatewayRoutes(key) => memo.observe(key, mesh),
             Self::Secrets(key) => memo.observe(key, mesh),
+            Self::Names(key) => memo.observe(PartOfNames(key), mesh),
             Self::Patched(key) => memo.observe(*key, mesh),
             Self::Added(key) => memo.observe(key, mesh),
         }
@@ -145,6 +154,7 @@ impl PartKey {
             Self::GatewayListeners(key) => read.ask(key),
             Self::GatewayRoutes(key) => read.ask(key),
             Self::Secrets(key) => read.ask(key),
+            Self::Names(key) => read.ask(PartOfNames(key)),
             Self::Patched(key) => read.ask(*key),
             Self::Added(key) => read.ask(key),
         }
@@ -161,6 +171,7 @@ impl PartKey {
             Self::GatewayListeners(_) => memo.answer::<GatewayListenersKey>(node),
             Self::GatewayRoutes(_) => memo.answer::<GatewayRoutesKey>(node),
             Self::Secrets(_) => memo.answer::<SecretsKey>(node),
+            Self::Names(_) => memo.answer::<PartOfNames>(node),
             Self::Patched(_) => memo.answer::<PatchedPartKey>(node),
             Self::Added(_) => memo.answer::<AddedPartKey>(node),
         }
@@ -185,7 +196,11 @@ impl ResourceKey {
             Self::VirtualHost(key) => Some(key.config.resource_name()),
             Self::Patched(key) => key.inner().route_configuration(),
             Self::Added(key) => key.route_configuration(),
-            Self::Cluster(_) | Self::Assignment(_) | Self::Listener(_) | Self::Secret(_) => None,
+            Self::Cluster(_)
+            | Self::Assignment(_)
+            | Self::Listener(_)
+            | Self::Secret(_)
+            | Self::NameTable(_) => None,
         }
     }
 
@@ -198,6 +213,7 @@ impl ResourceKey {
             Self::Route(key) => memo.observe(key, mesh),
             Self::VirtualHost(key) => memo.observe(key, mesh),
             Self::Secret(key) => memo.observe(key, mesh),
+            Self::NameTable(key) => memo.observe(key, mesh),
             Self::Patched(key) => memo.observe(*key, mesh),
             Self::Added(key) => memo.observe(*key, mesh),
         };
@@ -213,6 +229,7 @@ impl ResourceKey {
             Self::Route(key) => read.ask(key),
             Self::VirtualHost(key) => read.ask(key),
             Self::Secret(key) => read.ask(key),
+            Self::NameTable(key) => read.ask(key),
             Self::Patched(key) => read.ask(*key),
             Self::Added(key) => read.ask(*key),
         }
@@ -227,6 +244,7 @@ impl ResourceKey {
             Self::Route(_) => memo.answer::<RouteKey>(node),
             Self::VirtualHost(_) => memo.answer::<VirtualHostKey>(node),
             Self::Secret(_) => memo.answer::<SecretKey>(node),
+            Self::NameTable(_) => memo.answer::<NamesKey>(node),
             Self::Patched(_) => memo.answer::<PatchedKey>(node),
             Self::Added(_) => memo.answer::<AddedKey>(node),
         };

@@ -10,7 +10,7 @@ use meltemi_model::gateway::{GatewaySet, SourcesAt};
 use meltemi_model::place::AnyCallerReads;
 use meltemi_model::proxy::{Interception, Proxy, ProxyKind};
 use meltemi_model::read::Read;
-use meltemi_model::service::VisibleServices;
+use meltemi_model::service::{AnyAllocated, VisibleServices};
 use meltemi_model::workload::{self, Workload, WorkloadFacts, WorkloadLocality};
 use meltemi_model::{Mesh, envoy_filter, virtual_service};
 use meltemi_names::{Locality, Selector};
@@ -19,6 +19,7 @@ use crate::cluster::{FixedKey, ServicePartKey};
 use crate::gateway::GatewayKey;
 use crate::key::{LayerKey, OutboundKey, PartKey};
 use crate::listener::{InboundKey, InboundPartKey, ListenersKey};
+use crate::names::NamesKey;
 use crate::patch::{self, Patches};
 use crate::route::RoutesKey;
 
@@ -79,6 +80,7 @@ impl Question for LayersOf {
             failover_labels: place.failover_labels,
             node: place.node,
             http10: proxy.http10,
+            dns_capture: proxy.dns_capture,
             access_log: proxy.access_log,
             metrics: proxy.metrics,
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
@@ -171,6 +173,11 @@ impl Question for PartsOf {
             }
             LayerKey::Gateway(key) => patch::parts(read, crate::gateway::parts(read, key), &key.patches),
             LayerKey::Outbound(key) => {
+                // Where no service was given an address it makes no difference to listeners and routes who answers DNS.
+                let allocated = key.dns_capture && *read.ask(AnyAllocated);
+                let names = key.dns_capture.then(|| {
+                    PartKey::Names(NamesKey { namespace: key.namespace.clone(), family: key.family })
+                });
                 let fixed = [
                     PartKey::Fixed(FixedKey),
                     PartKey::Listeners(ListenersKey {
@@ -179,6 +186,7 @@ impl Question for PartsOf {
                         family: key.family,
                         selectors: Arc::clone(&key.selectors),
                         http10: key.http10,
+                        allocated,
                         access_log: key.access_log,
                         metrics: key.metrics,
                         has_certificates: key.has_certificates,
@@ -187,6 +195,7 @@ impl Question for PartsOf {
                         namespace: key.namespace.clone(),
                         domain: key.domain.clone(),
                         family: key.family,
+                        allocated,
                         selectors: Arc::clone(&key.selectors),
                         virtual_hosts: key.virtual_hosts,
                     }),
@@ -205,7 +214,8 @@ impl Question for PartsOf {
                         has_certificates: key.has_certificates,
                     })
                 });
-                patch::parts(read, fixed.into_iter().chain(services).collect(), &key.patches)
+                let parts = fixed.into_iter().chain(names).chain(services).collect();
+                patch::parts(read, parts, &key.patches)
             }
         }
     }

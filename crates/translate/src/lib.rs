@@ -19,6 +19,7 @@ pub mod key;
 pub mod layer;
 pub mod listener;
 pub mod metadata;
+pub mod names;
 pub mod patch;
 pub mod resource_names;
 pub mod route;

@@ -6,6 +6,7 @@
 
 mod access_log;
 mod bind;
+mod block;
 mod chain;
 pub mod gateway;
 mod http_manager;
@@ -30,6 +31,7 @@ use meltemi_model::workload::InboundPort;
 use meltemi_names::{Namespace, ObjectKey, Port, Selector};
 
 pub use self::bind::{Bind, Treatment, has_own_route};
+pub use self::block::Block;
 pub use self::plan::{Backend, HttpChain, OutboundListener, ShadowedBy};
 pub use self::policy::ConnectionPolicy;
 pub use self::ruled::RuledChain;
@@ -56,6 +58,8 @@ pub struct ListenersKey {
     pub selectors: Arc<[Selector]>,
     /// HTTP/1.0 is accepted.
     pub http10: bool,
+    /// Services are called at addresses that they were given, too: the caller's proxy tells those to its workload.
+    pub allocated: bool,
     /// As in [`crate::key::OutboundKey`].
     pub access_log: bool,
     /// As in [`crate::key::OutboundKey`].
@@ -76,6 +80,7 @@ impl Question for ListenersKey {
             bound,
             family: self.family,
             http10: self.http10,
+            allocated: self.allocated,
         });
         let mut listeners: Vec<OutboundListener> = plan.listeners.clone();
         let mut taken: BTreeSet<(Bind, Port)> =

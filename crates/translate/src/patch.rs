@@ -107,6 +107,7 @@ impl Class {
             // A secret is nobody's to patch.
             ResourceKey::Assignment(_)
             | ResourceKey::Secret(_)
+            | ResourceKey::NameTable(_)
             | ResourceKey::Patched(_)
             | ResourceKey::Added(_) => None,
         }
@@ -135,7 +136,7 @@ pub fn parts(read: &Read<'_>, parts: Vec<PartKey>, patches: &Patches) -> Vec<Par
             PartKey::Listeners(_) | PartKey::GatewayListeners(_) => &outbound,
             PartKey::Routes(_) | PartKey::GatewayRoutes(_) => &routes,
             PartKey::Inbound(_) => &inbound,
-            PartKey::Secrets(_) | PartKey::Patched(_) | PartKey::Added(_) => return part,
+            PartKey::Secrets(_) | PartKey::Names(_) | PartKey::Patched(_) | PartKey::Added(_) => return part,
         };
         if patches.is_empty() {
             return part;

@@ -58,6 +58,8 @@ pub struct RoutesKey {
     pub domain: Option<Arc<str>>,
     /// Which addresses are of use as domains.
     pub family: IpFamily,
+    /// As in [`crate::listener::ListenersKey`].
+    pub allocated: bool,
     /// As in [`crate::key::OutboundKey`].
     pub selectors: Arc<[Selector]>,
     /// Routes go out as virtual hosts.

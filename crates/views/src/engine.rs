@@ -462,6 +462,7 @@ fn has_findings(kind: Kind) -> bool {
             | Kind::VirtualService
             | Kind::DestinationRule
             | Kind::Gateway
+            | Kind::ServiceEntry
             | Kind::EnvoyFilter
             | Kind::PeerAuthentication
     )

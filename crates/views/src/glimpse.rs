@@ -36,7 +36,11 @@ impl<'a> Glimpse<'a> {
         let is_left_out = |part: &PartKey| {
             matches!(
                 part,
-                PartKey::Service(_) | PartKey::Routes(_) | PartKey::GatewayRoutes(_) | PartKey::Secrets(_)
+                PartKey::Service(_)
+                    | PartKey::Routes(_)
+                    | PartKey::GatewayRoutes(_)
+                    | PartKey::Secrets(_)
+                    | PartKey::Names(_)
             )
         };
         self.made(|_, part| !is_left_out(part), |_| true)

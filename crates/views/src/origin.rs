@@ -22,6 +22,7 @@ pub fn is_traced(kind: Kind) -> bool {
             | Kind::VirtualService
             | Kind::DestinationRule
             | Kind::Gateway
+            | Kind::ServiceEntry
             | Kind::EnvoyFilter
             | Kind::PeerAuthentication
     )

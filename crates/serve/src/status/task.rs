@@ -285,6 +285,7 @@ fn has_effect(kind: Kind) -> bool {
             | Kind::DestinationRule
             | Kind::WorkloadEntry
             | Kind::Gateway
+            | Kind::ServiceEntry
             | Kind::EnvoyFilter
             | Kind::PeerAuthentication
     )

@@ -12,6 +12,7 @@ use meltemi_model::service::ServiceId;
 use meltemi_names::{Namespace, Port, Protocol, Selector};
 
 use super::ListenersKey;
+use super::block::Block;
 use super::plan::{Backend, OutboundListener};
 use crate::cluster::protocol::spoken;
 use crate::cluster::tls;
@@ -80,6 +81,11 @@ pub(crate) fn applied(
     if !listener.tls.is_empty() {
         let ruled = listener.tls.iter().cloned().map(|backend| ruled(read, caller, backend));
         listener.tls = ruled.collect();
+    }
+    if !listener.blocks.is_empty() {
+        let blocks = listener.blocks.iter().cloned();
+        let blocks = blocks.map(|block| Block { backend: ruled(read, caller, block.backend), ..block });
+        listener.blocks = blocks.collect();
     }
     listener.tcp = listener.tcp.map(|backend| ruled(read, caller, backend));
     listener

@@ -61,6 +61,7 @@ fn every_cluster_and_route_that_a_listener_needs_is_made() {
                 dns_domain: "default.svc.cluster.local".into(),
                 node_name: None,
                 locality: Locality::default(),
+                dns_capture: false,
                 http10: false,
                 access_log: false,
                 metrics: false,
