@@ -245,6 +245,8 @@ fn read_spec(
         Kind::VirtualService => of_spec!(VirtualService),
         Kind::DestinationRule => of_spec!(DestinationRule),
         Kind::WorkloadEntry => of_spec!(WorkloadEntry),
+        Kind::Sidecar => of_spec!(Sidecar),
+        Kind::ProxyConfig => of_spec!(ProxyConfig),
         Kind::PeerAuthentication => {
             // Without a spec it is the default of its namespace.
             let read: RootOfPolicy = reader::read(value, &root, notices)?;

@@ -81,7 +81,6 @@ pub mod not_yet {
         BackendUtilization: "the default, LEAST_REQUEST, is used"
         HttpErrorCodes: "the status codes that count as failures are 500 to 599"
         MeshSetting: "the mesh behaves as if the field were absent"
-        EgressProxy: "unknown destinations are reached directly"
         KeepAlive: "HTTP/2 connections are not probed"
     }
 }

@@ -4,8 +4,8 @@ use meltemi_names::{Kind, Labels, ObjectKey};
 
 use crate::value::Timestamp;
 use crate::{
-    ConfigMap, DestinationRule, EndpointSlice, PeerAuthentication, Pod, Service, VirtualService,
-    WorkloadEntry,
+    ConfigMap, DestinationRule, EndpointSlice, PeerAuthentication, Pod, ProxyConfig, Service,
+    Sidecar, VirtualService, WorkloadEntry,
 };
 
 /// What every object has. Slim: what no reader asks for is not kept, so that a change of it is no change.
@@ -66,6 +66,8 @@ pub enum Spec {
     VirtualService(VirtualService),
     DestinationRule(DestinationRule),
     WorkloadEntry(WorkloadEntry),
+    Sidecar(Sidecar),
+    ProxyConfig(ProxyConfig),
     PeerAuthentication(PeerAuthentication),
 }
 
@@ -82,6 +84,8 @@ impl Spec {
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,
+            Self::Sidecar(_) => Kind::Sidecar,
+            Self::ProxyConfig(_) => Kind::ProxyConfig,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
         }
     }

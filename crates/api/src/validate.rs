@@ -15,9 +15,11 @@ mod http_route;
 mod labels;
 mod mesh_tls;
 mod peer_authentication;
+mod proxy_config;
 mod reach;
 mod retry;
 mod service;
+mod sidecar;
 mod traffic_policy;
 mod virtual_service;
 mod workload_entry;
@@ -27,7 +29,7 @@ mod tests;
 
 use crate::field::FieldPath;
 use crate::finding::Finding;
-use crate::mesh_config::PROMETHEUS;
+use crate::mesh_config::{OutboundMode, PROMETHEUS};
 use crate::value::Duration;
 use crate::{MeshConfig, Object, Spec};
 
@@ -39,6 +41,8 @@ pub(crate) fn object(object: &Object) -> Vec<Finding> {
         Spec::VirtualService(service) => virtual_service::check(service, &object.meta, &spec, &mut report),
         Spec::DestinationRule(rule) => destination_rule::check(rule, &object.meta, &spec, &mut report),
         Spec::WorkloadEntry(entry) => workload_entry::check(entry, &spec, &mut report),
+        Spec::Sidecar(sidecar) => sidecar::check(sidecar, &object.meta, &spec, &mut report),
+        Spec::ProxyConfig(config) => proxy_config::check(config, &spec, &mut report),
         Spec::PeerAuthentication(policy) => peer_authentication::check(policy, &spec, &mut report),
         Spec::Service(service) => service::check(service, &object.meta, &spec, &mut report),
         Spec::Namespace => annotations::of_distribution(&object.meta, &mut report),
@@ -54,6 +58,13 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
         retry::check(retries, &path.key("defaultHttpRetryPolicy"), &mut report);
     }
     report.duration(&path.key("connectTimeout"), Some(mesh.connect_timeout));
+    if mesh.outbound_traffic_policy.mode == OutboundMode::AllowAnyDynamicDns {
+        report.add(
+            Finding::warning("not-supported-yet", "names are not resolved by the proxy yet")
+                .at(&path.key("outboundTrafficPolicy").key("mode"))
+                .in_force("unknown destinations are reached directly, as with ALLOW_ANY"),
+        );
+    }
     let metrics = path.key("defaultProviders").key("metrics");
     for (index, provider) in mesh.default_providers.metrics.iter().flatten().enumerate() {
         if provider != PROMETHEUS {

@@ -62,14 +62,12 @@ fn networking(kind: &str, version: &str) -> Reading {
         "VirtualService" => Kind::VirtualService,
         "DestinationRule" => Kind::DestinationRule,
         "WorkloadEntry" => Kind::WorkloadEntry,
+        "Sidecar" => Kind::Sidecar,
+        "ProxyConfig" => Kind::ProxyConfig,
         "ServiceEntry" => return Reading::NotYet(Kind::ServiceEntry, "its hosts are unknown to the mesh"),
         "Gateway" => return Reading::NotYet(Kind::Gateway, "no gateway is configured by it"),
-        "Sidecar" => {
-            return Reading::NotYet(Kind::Sidecar, "sidecars see everything that is exported to them");
-        }
         "EnvoyFilter" => return Reading::NotYet(Kind::EnvoyFilter, "nothing is patched"),
         "WorkloadGroup" => return Reading::NotYet(Kind::WorkloadGroup, "no workload entry is made from it"),
-        "ProxyConfig" => return Reading::NotYet(Kind::ProxyConfig, "proxies start with the defaults"),
         _ => {
             let known = [
                 "VirtualService",
@@ -85,7 +83,9 @@ fn networking(kind: &str, version: &str) -> Reading {
             return Reading::Unknown(nearest(kind, &known));
         }
     };
-    if NETWORKING.contains(&version) {
+    if read == Kind::ProxyConfig && version != "v1beta1" {
+        Reading::Version(read, "networking.istio.io/v1beta1")
+    } else if NETWORKING.contains(&version) {
         Reading::Read(read)
     } else {
         Reading::Version(read, "networking.istio.io/v1 (or v1beta1, v1alpha3)")

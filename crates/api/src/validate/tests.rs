@@ -1,6 +1,7 @@
 //! From YAML to findings, one subject a test.
 
 mod security;
+mod sidecar;
 
 use crate::finding::Finding;
 

@@ -81,7 +81,7 @@ fn parts(
     }
 }
 
-fn connection_pool(pool: &ConnectionPool, path: &FieldPath, report: &mut Report) {
+pub(super) fn connection_pool(pool: &ConnectionPool, path: &FieldPath, report: &mut Report) {
     if pool.tcp.is_none() && pool.http.is_none() {
         report.error(path, "empty-policy", "a connection pool limits tcp or http");
     }
