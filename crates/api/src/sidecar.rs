@@ -324,7 +324,9 @@ impl EgressHost {
     /// When it is of another shape, or a part is neither a name nor a sign that may stand there.
     pub fn parse(text: &str) -> Result<Self, String> {
         let Some((namespace, host)) = text.split_once('/') else {
-            return Err(format!("`{text}` must be `namespace/host`, as in `./*` or `prod/reviews.prod.svc.cluster.local`"));
+            return Err(format!(
+                "`{text}` must be `namespace/host`, as in `./*` or `prod/reviews.prod.svc.cluster.local`"
+            ));
         };
         let (excluded, namespace) = match namespace.strip_prefix('~') {
             Some("") => (true, "*"),
@@ -335,7 +337,9 @@ impl EgressHost {
             "." => EgressNamespace::Own,
             "*" => EgressNamespace::Any,
             name if is_dns_label(name) => EgressNamespace::Named(name.into()),
-            name => return Err(format!("`{name}` of `{text}` is neither `.`, `*` nor the name of a namespace")),
+            name => {
+                return Err(format!("`{name}` of `{text}` is neither `.`, `*` nor the name of a namespace"));
+            }
         };
         let host = Host::parse(host).map_err(|error| error.to_string())?;
         if host.is_short() {
@@ -383,11 +387,29 @@ mod tests {
 
     #[test]
     fn a_host_has_a_namespace_and_may_be_left_out() {
-        for text in ["./*", "*/*", "prod/reviews.prod.svc.cluster.local", "*/*.example.com", "~prod/*", "~./*", "~*/*"] {
+        for text in [
+            "./*",
+            "*/*",
+            "prod/reviews.prod.svc.cluster.local",
+            "*/*.example.com",
+            "~prod/*",
+            "~./*",
+            "~*/*",
+        ] {
             assert_eq!(EgressHost::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(EgressHost::parse("~/*").unwrap().to_string(), "~*/*");
-        for bad in ["", "reviews", "/reviews.prod", "prod/reviews", "prod/", "a b/*", "prod/*a.com", "prod/1.2.3.4", "prod/a/b"] {
+        for bad in [
+            "",
+            "reviews",
+            "/reviews.prod",
+            "prod/reviews",
+            "prod/",
+            "a b/*",
+            "prod/*a.com",
+            "prod/1.2.3.4",
+            "prod/a/b",
+        ] {
             assert!(EgressHost::parse(bad).is_err(), "{bad}");
         }
     }
@@ -405,7 +427,9 @@ mod tests {
             assert_eq!(DefaultEndpoint::parse(text), Ok(DefaultEndpoint::Port { at, port }), "{text}");
         }
         assert_eq!(DefaultEndpoint::parse("unix:///a"), Ok(DefaultEndpoint::Unix("/a".into())));
-        for bad in ["", "80", "10.0.0.1:80", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:x", "unix://a", "localhost:80"] {
+        for bad in
+            ["", "80", "10.0.0.1:80", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:x", "unix://a", "localhost:80"]
+        {
             assert!(DefaultEndpoint::parse(bad).is_err(), "{bad}");
         }
     }

@@ -67,6 +67,8 @@ pub enum IndexKey {
     GeneralPeerAuthentications(Namespace),
     /// PeerAuthentications of that namespace whose selector's first pair (by key) is this one.
     PeerAuthenticationsSelecting(Namespace, Arc<str>, Arc<str>),
+    /// Sidecars of that namespace.
+    Sidecars(Namespace),
     /// ConfigMaps that hold mesh settings.
     Settings,
 }

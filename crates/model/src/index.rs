@@ -109,6 +109,9 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
                 None => IndexKey::GeneralPeerAuthentications(namespace.clone()),
             });
         }
+        Spec::Sidecar(_) => {
+            keys.insert(IndexKey::Sidecars(namespace.clone()));
+        }
         Spec::ConfigMap(_) => {
             // Clusters are full of ConfigMaps; only this one holds the mesh's settings.
             if is_settings(&meta.key) {
@@ -116,7 +119,7 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             }
         }
         Spec::Namespace => keys.extend(preferring(TrafficDistribution::annotated(meta))),
-        Spec::Node => {}
+        Spec::Node | Spec::ProxyConfig(_) => {}
     }
     keys
 }

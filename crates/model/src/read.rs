@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use meltemi_api::{
-    DestinationRule, EndpointSlice, Meta, Object, PeerAuthentication, Pod, Service, Spec, VirtualService,
-    WorkloadEntry,
+    DestinationRule, EndpointSlice, Meta, Object, PeerAuthentication, Pod, Service, Sidecar, Spec,
+    VirtualService, WorkloadEntry,
 };
 use meltemi_memo::Reader;
 use meltemi_names::ObjectKey;
@@ -56,6 +56,8 @@ typed! {
     destination_rule => DestinationRule,
     /// The WorkloadEntry under `key`.
     workload_entry => WorkloadEntry,
+    /// The Sidecar under `key`.
+    sidecar => Sidecar,
     /// The PeerAuthentication under `key`.
     peer_authentication => PeerAuthentication,
 }

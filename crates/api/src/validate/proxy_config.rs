@@ -13,7 +13,11 @@ pub(super) fn check(config: &ProxyConfig, path: &FieldPath, report: &mut Report)
         report.error(&path.key("concurrency"), "bad-value", "the number of threads is 0 or more");
     }
     let given = [
-        ("concurrency", config.concurrency.is_some(), "the proxy's own arguments say how many threads it has"),
+        (
+            "concurrency",
+            config.concurrency.is_some(),
+            "the proxy's own arguments say how many threads it has",
+        ),
         (
             "environmentVariables",
             !config.environment_variables.is_empty(),
@@ -23,10 +27,13 @@ pub(super) fn check(config: &ProxyConfig, path: &FieldPath, report: &mut Report)
     ];
     for (name, _, instead) in given.into_iter().filter(|(_, given, _)| *given) {
         report.add(
-            Finding::warning("not-supported-yet", "proxies are started with this by injection, which is not there yet")
-                .at(&path.key(name))
-                .in_force(instead)
-                .hint("write it into the pod"),
+            Finding::warning(
+                "not-supported-yet",
+                "proxies are started with this by injection, which is not there yet",
+            )
+            .at(&path.key(name))
+            .in_force(instead)
+            .hint("write it into the pod"),
         );
     }
 }

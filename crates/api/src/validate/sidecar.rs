@@ -48,9 +48,12 @@ pub(super) fn check(sidecar: &Sidecar, meta: &Meta, path: &FieldPath, report: &m
         let here = path.key("egress").index(index);
         match &egress.port {
             None if index + 1 < sidecar.egress.len() => report.add(
-                Finding::error("catch-all-not-last", "an entry without a port is for all ports that no other has")
-                    .at(&here)
-                    .hint("there is one such entry, and it comes last"),
+                Finding::error(
+                    "catch-all-not-last",
+                    "an entry without a port is for all ports that no other has",
+                )
+                .at(&here)
+                .hint("there is one such entry, and it comes last"),
             ),
             Some(ListenPort { number: Some(number), .. }) if !ports.insert(*number) => {
                 report.error(&here.key("port"), "duplicate-port", "the port stands here a second time");
@@ -154,7 +157,9 @@ fn of_tls(tls: &IngressTls, port: &ListenPort, path: &FieldPath, report: &mut Re
     report.add(
         Finding::warning("not-supported-yet", "TLS of an ingress listener is not supported yet")
             .at(path)
-            .in_force("the port is served as without it, as in an Istio without ENABLE_TLS_ON_SIDECAR_INGRESS")
+            .in_force(
+                "the port is served as without it, as in an Istio without ENABLE_TLS_ON_SIDECAR_INGRESS",
+            )
             .hint("let the application end TLS itself, or write a PeerAuthentication for the mesh's own"),
     );
 }
@@ -197,15 +202,24 @@ fn of_egress(egress: &Egress, own: &Namespace, path: &FieldPath, report: &mut Re
         };
         let others = before.entry(namespace).or_default();
         let all = name.as_str() == "*";
-        let twice = if all { !others.is_empty() } else { others.contains("*") || others.contains(name.as_str()) };
+        let twice =
+            if all { !others.is_empty() } else { others.contains("*") || others.contains(name.as_str()) };
         if twice {
-            report.warning(&hosts.index(index), "duplicate-host", format!("`{host}` adds nothing to the hosts before it, or they nothing to it"));
+            report.warning(
+                &hosts.index(index),
+                "duplicate-host",
+                format!("`{host}` adds nothing to the hosts before it, or they nothing to it"),
+            );
         }
         others.insert(name.as_str());
     }
     let everything = before.get(&EgressNamespace::Any).is_some_and(|names| names.contains("*"));
     if everything && before.len() > 1 {
-        report.warning(&hosts, "duplicate-host", "`*/*` stands for all services: the other hosts add nothing");
+        report.warning(
+            &hosts,
+            "duplicate-host",
+            "`*/*` stands for all services: the other hosts add nothing",
+        );
     }
 }
 
@@ -221,9 +235,12 @@ fn outbound(policy: &SidecarOutboundPolicy, path: &FieldPath, report: &mut Repor
     let here = path.key("egressProxy");
     if policy.mode != OutboundMode::AllowAny {
         report.add(
-            Finding::error("conflicting-policies", "without mode ALLOW_ANY nothing is sent to unknown destinations")
-                .at(&here)
-                .hint("add mode: ALLOW_ANY"),
+            Finding::error(
+                "conflicting-policies",
+                "without mode ALLOW_ANY nothing is sent to unknown destinations",
+            )
+            .at(&here)
+            .hint("add mode: ALLOW_ANY"),
         );
     }
     if proxy.host.is_wildcard() || proxy.host.as_str().parse::<std::net::IpAddr>().is_ok() {

@@ -33,8 +33,8 @@ fn a_sound_sidecar_has_no_findings() {
 fn what_istio_refuses_of_a_sidecar_is_refused() {
     let port = "port: {number: 80, protocol: HTTP}";
     let cases = [
-        ("{}".to_owned(), "error empty-policy "),
-        ("{workloadSelector: {labels: {app: a}}}".to_owned(), "error empty-policy "),
+        ("{}".to_owned(), "error empty-policy spec"),
+        ("{workloadSelector: {labels: {app: a}}}".to_owned(), "error empty-policy spec"),
         ("{egress: [{}]}".to_owned(), "error no-hosts egress[0]"),
         ("{egress: [{hosts: [./*]}, {hosts: [a/*]}]}".to_owned(), "error catch-all-not-last egress[0]"),
         ("{egress: [{hosts: [reviews]}]}".to_owned(), "error bad-value egress[0].hosts[0]"),
@@ -89,10 +89,14 @@ fn what_istio_refuses_of_a_sidecar_is_refused() {
         assert!(short(&told).iter().any(|line| line.trim_end() == expected.trim_end()), "{spec}: {told}");
     }
     let tls = |tls: &str| {
-        short(&sidecar(&format!("{{ingress: [{{port: {{number: 443, protocol: HTTPS}}, tls: {{{tls}}}}}]}}"))).join("\n")
+        short(&sidecar(&format!("{{ingress: [{{port: {{number: 443, protocol: HTTPS}}, tls: {{{tls}}}}}]}}")))
+            .join("\n")
     };
     assert!(tls("mode: ISTIO_MUTUAL").contains("error bad-value ingress[0].tls.mode"));
-    assert!(tls("mode: SIMPLE, credentialName: a").contains("error field-without-effect ingress[0].tls.credentialName"));
+    assert!(
+        tls("mode: SIMPLE, credentialName: a")
+            .contains("error field-without-effect ingress[0].tls.credentialName")
+    );
     assert!(tls("mode: SIMPLE").contains("error no-certificate ingress[0].tls"));
     assert_eq!(
         tls("mode: SIMPLE, serverCertificate: a, privateKey: b"),
@@ -122,7 +126,9 @@ fn what_istio_warns_of_is_a_warning() {
 #[test]
 fn a_proxy_config_is_checked_and_says_that_nothing_reads_it() {
     let told = |version: &str, spec: &str| {
-        told(&format!("{{apiVersion: networking.istio.io/{version}, kind: ProxyConfig, metadata: {{name: a}}, spec: {spec}}}"))
+        told(&format!(
+            "{{apiVersion: networking.istio.io/{version}, kind: ProxyConfig, metadata: {{name: a}}, spec: {spec}}}"
+        ))
     };
     assert_eq!(
         short(&told("v1beta1", "{concurrency: 2, environmentVariables: {A: b}, image: {imageType: debug}}")),
@@ -134,6 +140,9 @@ fn a_proxy_config_is_checked_and_says_that_nothing_reads_it() {
     );
     assert!(!told("v1beta1", "{environmentVariables: {A: hidden}}").contains("hidden"));
     assert!(short(&told("v1beta1", "{concurrency: -1}")).contains(&"error bad-value concurrency".to_owned()));
-    assert_eq!(short(&told("v1beta1", "{selector: {matchLabels: {a: '*'}}}")), ["error bad-label selector.matchLabels.a"]);
+    assert_eq!(
+        short(&told("v1beta1", "{selector: {matchLabels: {a: '*'}}}")),
+        ["error bad-label selector.matchLabels.a"]
+    );
     assert_eq!(short(&told("v1", "{}")), ["error bad-api-version apiVersion"]);
 }
