@@ -40,7 +40,10 @@ impl Question for FindingsOf {
             Spec::WorkloadEntry(entry) => workload_entry::findings(read, &object.meta, entry),
             Spec::PeerAuthentication(policy) => peer_authentication::findings(read, key, policy),
             Spec::ConfigMap(_) => settings(read, key),
-            Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::Namespace => Vec::new(),
+            Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::Namespace | Spec::ProxyConfig(_) => {
+                Vec::new()
+            }
+            Spec::Sidecar(_) => Vec::new(),
         };
         findings.sort();
         findings.into_iter().map(|finding| finding.about(key)).collect()

@@ -8,6 +8,7 @@ use meltemi_memo::{Memo, NodeId, Question};
 use meltemi_model::endpoints::CLUSTER_ID;
 use meltemi_model::proxy::{Interception, Proxy, ProxyKind};
 use meltemi_model::read::Read;
+use meltemi_model::scope::{Chosen, ScopedServices, Seen, SidecarsOf, chosen};
 use meltemi_model::service::{AnyDistribution, VisibleServices};
 use meltemi_model::workload::{self, Workload, WorkloadFacts, WorkloadLocality};
 use meltemi_model::{Mesh, virtual_service};
@@ -51,8 +52,10 @@ impl Question for LayersOf {
             }
         });
         let reads_node = preferred == TrafficDistribution::SameNode || *read.ask(workload::AnyNodeLocal);
+        let sidecar = self.sidecar(read, &workload);
         let mut layers = vec![LayerKey::Outbound(OutboundKey {
             namespace: proxy.namespace.clone(),
+            scope: sidecar.as_ref().filter(|sidecar| sidecar.outbound).map(|sidecar| sidecar.key.clone()),
             domain: proxy.cluster_domain().map(Arc::from),
             interception: proxy.interception,
             family: proxy.family(),
@@ -65,8 +68,9 @@ impl Question for LayersOf {
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
             has_certificates: proxy.has_certificates,
         })];
-        // Without redirection nothing reaches the proxy that was not sent to it by name (Istio: no inbound in mode NONE).
-        if proxy.kind == ProxyKind::Sidecar && proxy.interception != Interception::None {
+        // Without redirection nothing reaches the proxy but at ports that a Sidecar names (Istio: no inbound in mode NONE).
+        let ingress = sidecar.as_ref().is_some_and(|sidecar| sidecar.ingress);
+        if proxy.kind == ProxyKind::Sidecar && (ingress || proxy.interception != Interception::None) {
             layers.push(LayerKey::Inbound(InboundKey {
                 namespace: proxy.namespace.clone(),
                 ports: workload.ports.clone(),
@@ -77,6 +81,11 @@ impl Question for LayersOf {
                 workload: if proxy.metrics { self.packed(&workload).into() } else { Arc::default() },
                 policy: workload.policy.clone(),
                 has_certificates: proxy.has_certificates,
+                scope: sidecar.as_ref().filter(|sidecar| sidecar.inbound).map(|sidecar| sidecar.key.clone()),
+                addresses: match &sidecar {
+                    Some(sidecar) if sidecar.own_address => proxy.addresses.as_slice().into(),
+                    _ => Arc::default(),
+                },
             }));
         }
         layers
@@ -84,6 +93,15 @@ impl Question for LayersOf {
 }
 
 impl LayersOf {
+    /// The Sidecar in force; gateways have none.
+    fn sidecar(&self, read: &Read<'_>, workload: &WorkloadFacts) -> Option<Chosen> {
+        if self.proxy.kind != ProxyKind::Sidecar {
+            return None;
+        }
+        let sidecars = read.ask(SidecarsOf(self.proxy.namespace.clone()));
+        chosen(&sidecars, &workload.labels).cloned()
+    }
+
     /// The workload as metrics know it.
     fn packed(&self, workload: &WorkloadFacts) -> String {
         let namespace = self.proxy.namespace.as_str();
@@ -109,6 +127,7 @@ impl Question for PartsOf {
                     PartKey::Fixed(FixedKey),
                     PartKey::Listeners(ListenersKey {
                         namespace: key.namespace.clone(),
+                        scope: key.scope.clone(),
                         interception: key.interception,
                         family: key.family,
                         selectors: Arc::clone(&key.selectors),
@@ -119,17 +138,18 @@ impl Question for PartsOf {
                     }),
                     PartKey::Routes(RoutesKey {
                         namespace: key.namespace.clone(),
+                        scope: key.scope.clone(),
                         domain: key.domain.clone(),
                         family: key.family,
                         selectors: Arc::clone(&key.selectors),
                         virtual_hosts: key.virtual_hosts,
                     }),
                 ];
-                let visible = read.ask(VisibleServices(key.namespace.clone()));
-                let services = visible.iter().map(|service| {
+                let services = seen(read, key).into_iter().map(|Seen { service, ports }| {
                     PartKey::Service(ServicePartKey {
                         viewer: key.namespace.clone(),
-                        service: service.clone(),
+                        service,
+                        ports,
                         selectors: Arc::clone(&key.selectors),
                         locality: key.locality.clone(),
                         node: key.node.clone(),
@@ -140,6 +160,18 @@ impl Question for PartsOf {
                 });
                 fixed.into_iter().chain(services).collect()
             }
+        }
+    }
+}
+
+/// The services that the layer's proxies call.
+fn seen(read: &Read<'_>, key: &OutboundKey) -> Vec<Seen> {
+    let viewer = key.namespace.clone();
+    match &key.scope {
+        Some(sidecar) => read.ask(ScopedServices { viewer, sidecar: sidecar.clone() }).to_vec(),
+        None => {
+            let visible = read.ask(VisibleServices(viewer));
+            visible.iter().map(|service| Seen { service: service.clone(), ports: None }).collect()
         }
     }
 }

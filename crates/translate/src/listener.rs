@@ -12,18 +12,23 @@ pub mod inbound;
 mod listener_filter;
 mod metrics;
 mod outbound;
+mod place;
 mod plan;
 mod policy;
 mod settings;
 mod tcp;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use meltemi_api::mesh_config::OutboundMode;
+use meltemi_catalog::ResourceName;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::proxy::{Interception, IpFamily};
 use meltemi_model::read::Read;
+use meltemi_model::scope::{OutboundPolicy, OutboundPolicyOf};
 use meltemi_model::workload::InboundPort;
 use meltemi_names::{Namespace, ObjectKey, Port, Selector};
 
@@ -34,14 +39,16 @@ pub use self::policy::ConnectionPolicy;
 pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
 use self::settings::SettingsOfListeners;
-use crate::cluster::ClusterKey;
 use crate::key::{Made, Members, ResourceKey};
+use crate::resource_names::{BLACK_HOLE, PASSTHROUGH, outbound_cluster};
 
 /// The outbound listeners of one kind of caller.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenersKey {
     /// Whose services are listened for.
     pub namespace: Namespace,
+    /// As in [`crate::key::OutboundKey`].
+    pub scope: Option<ObjectKey>,
     /// How traffic reaches the proxy.
     pub interception: Interception,
     /// Which addresses are of use.
@@ -58,6 +65,24 @@ pub struct ListenersKey {
     pub has_certificates: bool,
 }
 
+impl ListenersKey {
+    /// Where connections to unknown destinations go, if it is elsewhere than the mesh's settings say.
+    fn fallback(&self, read: &Read<'_>) -> Option<ResourceName> {
+        let own = read.ask(OutboundPolicyOf(Some(self.scope.clone()?)));
+        let general = read.ask(OutboundPolicyOf(None));
+        (own != general).then(|| fallback(&own))
+    }
+}
+
+/// The cluster that connections to unknown destinations go to.
+pub(crate) fn fallback(policy: &OutboundPolicy) -> ResourceName {
+    match (&policy.mode, &policy.proxy) {
+        (OutboundMode::RegistryOnly, _) => BLACK_HOLE.into(),
+        (_, Some(proxy)) => outbound_cluster(proxy.port, proxy.subset.as_deref(), &proxy.host),
+        (_, None) => PASSTHROUGH.into(),
+    }
+}
+
 impl Question for ListenersKey {
     type World = Mesh;
     type Answer = Members;
@@ -66,28 +91,35 @@ impl Question for ListenersKey {
     fn answer(&self, read: &Read<'_>) -> Members {
         let bound = self.interception == Interception::None;
         let plan = read.ask(OutboundPlan {
-            viewer: (*read.ask(ViewerOf(self.namespace.clone()))).clone(),
+            viewer: match &self.scope {
+                Some(_) => Some(self.namespace.clone()),
+                None => (*read.ask(ViewerOf(self.namespace.clone()))).clone(),
+            },
+            scope: self.scope.clone(),
             bound,
             family: self.family,
             http10: self.http10,
         });
         let mut listeners: Vec<OutboundListener> = plan.listeners.clone();
         let mut taken: BTreeSet<(Bind, Port)> =
-            listeners.iter().map(|listener| (listener.bind, listener.port)).collect();
+            listeners.iter().map(|listener| (listener.bind.clone(), listener.port)).collect();
         for headless in &plan.headless {
             for address in headless.addresses(read, self.family).iter() {
                 let listener = headless.at(*address);
                 // A pod may be behind several services: as everywhere the oldest is served.
-                if taken.insert((listener.bind, listener.port)) {
+                if taken.insert((listener.bind.clone(), listener.port)) {
                     listeners.push(listener);
                 }
             }
         }
+        let fallback = self.fallback(read);
         let outbound = listeners
             .into_iter()
             .map(|listener| OutboundListener {
                 access_log: self.access_log,
                 metrics: self.metrics,
+                // Where a service takes all there is nothing that goes elsewhere.
+                fallback: fallback.clone().filter(|_| listener.tcp.is_none() && !listener.bind.is_bound()),
                 ..listener
             })
             .map(|listener| policy::applied(read, self, listener));
@@ -96,6 +128,7 @@ impl Question for ListenersKey {
             interception: self.interception,
             access_log: self.access_log,
             metrics: self.metrics,
+            fallback: fallback.clone(),
         };
         let all = outbound.map(ListenerKey::Outbound).chain((!bound).then_some(redirected));
         all.map(ResourceKey::Listener).collect()
@@ -117,9 +150,13 @@ pub enum ListenerKey {
         access_log: bool,
         /// As in [`crate::key::OutboundKey`].
         metrics: bool,
+        /// As in [`OutboundListener`].
+        fallback: Option<ResourceName>,
     },
     /// Takes what iptables redirects to the workload, `virtualInbound`.
     VirtualInbound(InboundListener),
+    /// A socket for what is sent to the workload at a port.
+    BoundInbound(InboundListener, Bind),
 }
 
 impl Question for ListenerKey {
@@ -130,11 +167,12 @@ impl Question for ListenerKey {
     fn answer(&self, read: &Read<'_>) -> Made {
         Some(match self {
             Self::Outbound(listener) => listener.make(read),
-            Self::VirtualOutbound { family, interception, access_log, metrics } => {
+            Self::VirtualOutbound { family, interception, access_log, metrics, fallback } => {
                 let settings = SettingsOfListeners { access_log: *access_log, metrics: *metrics };
-                outbound::virtual_outbound(read, *family, *interception, settings)
+                outbound::virtual_outbound(read, *family, *interception, settings, fallback.as_ref())
             }
             Self::VirtualInbound(key) => inbound::virtual_inbound(read, key),
+            Self::BoundInbound(key, bind) => inbound::bound(read, key, bind)?,
         })
     }
 }
@@ -160,6 +198,10 @@ pub struct InboundKey {
     pub policy: Option<ObjectKey>,
     /// As in [`crate::key::OutboundKey`].
     pub has_certificates: bool,
+    /// The Sidecar that says what comes in; none where none does.
+    pub scope: Option<ObjectKey>,
+    /// The workload's addresses, where the Sidecar sends to one of them: else none.
+    pub addresses: Arc<[IpAddr]>,
 }
 
 /// The inbound listener and clusters.
@@ -172,17 +214,7 @@ impl Question for InboundPartKey {
     const NAME: &'static str = "part: inbound";
 
     fn answer(&self, read: &Read<'_>) -> Members {
-        let clusters = self.0.ports.iter().map(|port| ClusterKey::Inbound {
-            service: port.service.clone(),
-            port: port.port,
-            target: port.target,
-            protocol: port.protocol,
-            family: self.0.family,
-        });
-        let passthrough = ClusterKey::InboundPassthrough { family: self.0.family };
-        let clusters = clusters.chain([passthrough]).map(ResourceKey::Cluster);
-        let listener = ResourceKey::Listener(ListenerKey::VirtualInbound(InboundListener::of(read, &self.0)));
-        clusters.chain([listener]).collect()
+        inbound::members(read, &self.0)
     }
 }
 

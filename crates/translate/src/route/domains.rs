@@ -7,7 +7,7 @@ use meltemi_model::Mesh;
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::service::{Resolution, ServiceId, ServiceOf};
-use meltemi_names::{Host, Namespace};
+use meltemi_names::{Host, Namespace, Port};
 
 /// The domains of a service for one class of callers: those of its own namespace, or all others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +20,30 @@ pub struct ServiceDomains {
     pub domain: Option<Arc<str>>,
     /// Which addresses are of use.
     pub family: IpFamily,
+    /// How requests say for which port they are.
+    pub suffix: PortSuffix,
+}
+
+/// How requests say by their host for which port they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PortSuffix {
+    /// They need not: the listener is for one port.
+    #[default]
+    None,
+    /// With a port, or without one.
+    May(Port),
+    /// With the port.
+    Must(Port),
+}
+
+impl PortSuffix {
+    /// The port.
+    pub fn port(self) -> Option<Port> {
+        match self {
+            Self::None => None,
+            Self::May(port) | Self::Must(port) => Some(port),
+        }
+    }
 }
 
 /// One domain.
@@ -59,11 +83,22 @@ impl Question for ServiceDomains {
             let text = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
             Domain { text: text.into(), is_short: false }
         }));
-        domains.into()
+        self.with_ports(domains).into()
     }
 }
 
 impl ServiceDomains {
+    fn with_ports(&self, bare: Vec<Domain>) -> Vec<Domain> {
+        let Some(port) = self.suffix.port() else { return bare };
+        let may = matches!(self.suffix, PortSuffix::May(_));
+        let both = bare.into_iter().flat_map(|domain| {
+            let text = format!("{}:{port}", domain.text).into();
+            let with = Domain { text, is_short: domain.is_short };
+            may.then_some(domain).into_iter().chain([with])
+        });
+        both.collect()
+    }
+
     fn names(&self, host: &Host, domains: &mut Vec<Domain>) {
         let mut add = |text: String, is_short| domains.push(Domain { text: text.into(), is_short });
         add(host.to_string(), false);
