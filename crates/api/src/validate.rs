@@ -41,7 +41,7 @@ pub(crate) fn object(object: &Object) -> Vec<Finding> {
         Spec::VirtualService(service) => virtual_service::check(service, &object.meta, &spec, &mut report),
         Spec::DestinationRule(rule) => destination_rule::check(rule, &object.meta, &spec, &mut report),
         Spec::WorkloadEntry(entry) => workload_entry::check(entry, &spec, &mut report),
-        Spec::Sidecar(sidecar) => sidecar::check(sidecar, &object.meta, &spec, &mut report),
+        Spec::Sidecar(sidecar) => sidecar::check(sidecar, &spec, &mut report),
         Spec::ProxyConfig(config) => proxy_config::check(config, &spec, &mut report),
         Spec::PeerAuthentication(policy) => peer_authentication::check(policy, &spec, &mut report),
         Spec::Service(service) => service::check(service, &object.meta, &spec, &mut report),

@@ -14,7 +14,7 @@ mod policy;
 
 pub use choice::{Chosen, SidecarsOf, chosen};
 pub use hosts::Hosts;
-pub use imported::{EgressOf, Imported, ImportedRules, ScopedServices, Seen};
+pub use imported::{DestinationsOf, EgressOf, Imported, ImportedRules, Ports, ScopedServices, Seen};
 pub use inbound::{InboundPoolOf, IngressOf};
 pub use policy::{EgressProxy, OutboundPolicy, OutboundPolicyOf};
 

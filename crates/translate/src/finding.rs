@@ -8,6 +8,7 @@ mod destination_rule;
 mod nearest;
 mod peer_authentication;
 mod service;
+mod sidecar;
 mod virtual_service;
 mod workload_entry;
 
@@ -38,12 +39,12 @@ impl Question for FindingsOf {
             Spec::VirtualService(written) => virtual_service::findings(read, &object.meta, written),
             Spec::DestinationRule(rule) => destination_rule::findings(read, key, rule),
             Spec::WorkloadEntry(entry) => workload_entry::findings(read, &object.meta, entry),
+            Spec::Sidecar(sidecar) => sidecar::findings(read, key, sidecar),
             Spec::PeerAuthentication(policy) => peer_authentication::findings(read, key, policy),
             Spec::ConfigMap(_) => settings(read, key),
             Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::Namespace | Spec::ProxyConfig(_) => {
                 Vec::new()
             }
-            Spec::Sidecar(_) => Vec::new(),
         };
         findings.sort();
         findings.into_iter().map(|finding| finding.about(key)).collect()

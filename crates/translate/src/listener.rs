@@ -28,7 +28,9 @@ use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::proxy::{Interception, IpFamily};
 use meltemi_model::read::Read;
+use meltemi_model::rule::{PolicyOf, RuleFor};
 use meltemi_model::scope::{OutboundPolicy, OutboundPolicyOf};
+use meltemi_model::service::ServiceByHost;
 use meltemi_model::workload::InboundPort;
 use meltemi_names::{Namespace, ObjectKey, Port, Selector};
 
@@ -70,17 +72,37 @@ impl ListenersKey {
     fn fallback(&self, read: &Read<'_>) -> Option<ResourceName> {
         let own = read.ask(OutboundPolicyOf(Some(self.scope.clone()?)));
         let general = read.ask(OutboundPolicyOf(None));
-        (own != general).then(|| fallback(&own))
+        (own != general).then(|| fallback(read, &self.namespace, &self.selectors, &own))
     }
 }
 
-/// The cluster that connections to unknown destinations go to.
-pub(crate) fn fallback(policy: &OutboundPolicy) -> ResourceName {
-    match (&policy.mode, &policy.proxy) {
-        (OutboundMode::RegistryOnly, _) => BLACK_HOLE.into(),
-        (_, Some(proxy)) => outbound_cluster(proxy.port, proxy.subset.as_deref(), &proxy.host),
-        (_, None) => PASSTHROUGH.into(),
+/// The cluster that connections of such callers to unknown destinations go to. A proxy that does not exist takes none.
+pub(crate) fn fallback(
+    read: &Read<'_>,
+    viewer: &Namespace,
+    selectors: &Arc<[Selector]>,
+    policy: &OutboundPolicy,
+) -> ResourceName {
+    if policy.mode == OutboundMode::RegistryOnly {
+        return BLACK_HOLE.into();
     }
+    let Some(proxy) = &policy.proxy else { return PASSTHROUGH.into() };
+    let service = read.ask(ServiceByHost { viewer: viewer.clone(), host: proxy.host.clone() });
+    let Some(service) = service.as_ref().as_ref().filter(|service| service.port(proxy.port).is_some()) else {
+        return BLACK_HOLE.into();
+    };
+    if let Some(subset) = &proxy.subset {
+        let (service, selectors) = (service.id.clone(), Arc::clone(selectors));
+        let rule = read.ask(RuleFor { viewer: viewer.clone(), service, selectors });
+        let has = rule.as_ref().as_ref().is_some_and(|rule| {
+            read.ask(PolicyOf { rule: Arc::clone(rule), port: proxy.port, subset: Some(Arc::clone(subset)) })
+                .is_some()
+        });
+        if !has {
+            return BLACK_HOLE.into();
+        }
+    }
+    outbound_cluster(proxy.port, proxy.subset.as_deref(), &proxy.host)
 }
 
 impl Question for ListenersKey {

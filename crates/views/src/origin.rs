@@ -21,7 +21,7 @@ pub fn is_traced(kind: Kind) -> bool {
 /// Whether objects of that kind decide which layers a proxy is served from: what came or went with one may be in a layer that was made
 /// since, and name it no more.
 pub fn moves_proxies(kind: Kind) -> bool {
-    kind == Kind::PeerAuthentication
+    matches!(kind, Kind::PeerAuthentication | Kind::Sidecar)
 }
 
 /// Whether resources of that type say nothing of the rules that they are made from: rules that ask for the same endpoints share an

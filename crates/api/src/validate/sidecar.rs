@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meltemi_names::Namespace;
-
 use super::{Report, labels, traffic_policy};
 use crate::destination_rule::ConnectionPool;
 use crate::field::FieldPath;
@@ -14,9 +12,9 @@ use crate::sidecar::{
     IngressTls, IngressTlsMode, ListenPort, SidecarOutboundPolicy,
 };
 use crate::value::is_dns_label;
-use crate::{Meta, Sidecar};
+use crate::Sidecar;
 
-pub(super) fn check(sidecar: &Sidecar, meta: &Meta, path: &FieldPath, report: &mut Report) {
+pub(super) fn check(sidecar: &Sidecar, path: &FieldPath, report: &mut Report) {
     if let Some(selector) = &sidecar.workload_selector {
         labels::of_selector(&selector.labels, &path.key("workloadSelector"), "labels", report);
     }
@@ -63,7 +61,7 @@ pub(super) fn check(sidecar: &Sidecar, meta: &Meta, path: &FieldPath, report: &m
             }
             _ => {}
         }
-        of_egress(egress, &meta.key.namespace, &here, report);
+        of_egress(egress, &here, report);
     }
     if let Some(policy) = &sidecar.outbound_traffic_policy {
         outbound(policy, &path.key("outboundTrafficPolicy"), report);
@@ -105,6 +103,14 @@ fn of_ingress(ingress: &Ingress, path: &FieldPath, report: &mut Report) {
                 .at(&path.key("defaultEndpoint"))
                 .in_force("connections go to the port that they were made to")
                 .hint("write 127.0.0.1:port"),
+        );
+    }
+    if ingress.capture_mode == CaptureMode::None && ingress.default_endpoint.is_none() {
+        report.add(
+            Finding::warning("no-endpoint", "a socket at the port itself leads to nobody but itself")
+                .at(path)
+                .in_force("connections to it fail")
+                .hint("add defaultEndpoint: 127.0.0.1:port, the port that the application listens on"),
         );
     }
     if let Some(tls) = &ingress.tls {
@@ -164,7 +170,7 @@ fn of_tls(tls: &IngressTls, port: &ListenPort, path: &FieldPath, report: &mut Re
     );
 }
 
-fn of_egress(egress: &Egress, own: &Namespace, path: &FieldPath, report: &mut Report) {
+fn of_egress(egress: &Egress, path: &FieldPath, report: &mut Report) {
     if let Some(port) = &egress.port {
         of_port(port, &path.key("port"), report);
         let unix = matches!(egress.bind, Some(EgressBind::Unix(_)));
@@ -193,14 +199,11 @@ fn of_egress(egress: &Egress, own: &Namespace, path: &FieldPath, report: &mut Re
                 .hint("add hosts: [\"./*\"] for those of the own namespace, or [\"~/*\"] for none"),
         );
     }
+    // In the root namespace `.` is each namespace itself, so that it is told from a name everywhere.
     let mut before: BTreeMap<EgressNamespace, BTreeSet<&str>> = BTreeMap::new();
     for (index, host) in egress.hosts.iter().enumerate().filter(|(_, host)| !host.excluded) {
         let EgressHost { namespace, host: name, .. } = host;
-        let namespace = match namespace {
-            EgressNamespace::Own => EgressNamespace::Named(own.clone()),
-            other => other.clone(),
-        };
-        let others = before.entry(namespace).or_default();
+        let others = before.entry(namespace.clone()).or_default();
         let all = name.as_str() == "*";
         let twice =
             if all { !others.is_empty() } else { others.contains("*") || others.contains(name.as_str()) };

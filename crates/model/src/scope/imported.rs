@@ -139,13 +139,15 @@ impl Question for ImportedRules {
 
 /// The destinations of a VirtualService for callers of a namespace, by host, with the ports that they name; none: all ports.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct DestinationsOf {
-    virtual_service: ObjectKey,
-    viewer: Namespace,
+pub struct DestinationsOf {
+    /// The VirtualService.
+    pub virtual_service: ObjectKey,
+    /// Of which namespace the callers are.
+    pub viewer: Namespace,
 }
 
 /// Ports of services; none: all of them.
-type Ports = Option<BTreeSet<Port>>;
+pub type Ports = Option<BTreeSet<Port>>;
 
 impl Question for DestinationsOf {
     type World = Mesh;

@@ -112,11 +112,11 @@ pub(super) const WATCHED: &[Watched] = &[
     istio(Kind::VirtualService, NETWORKING, THREE, "virtualservices"),
     istio(Kind::DestinationRule, NETWORKING, THREE, "destinationrules"),
     istio(Kind::WorkloadEntry, NETWORKING, THREE, "workloadentries"),
+    istio(Kind::Sidecar, NETWORKING, THREE, "sidecars"),
     istio(Kind::PeerAuthentication, SECURITY, &["v1", "v1beta1"], "peerauthentications"),
     // Not supported yet: watched so that their authors are told.
     untaken(Kind::ServiceEntry, NETWORKING, THREE, "serviceentries"),
     untaken(Kind::Gateway, NETWORKING, THREE, "gateways"),
-    untaken(Kind::Sidecar, NETWORKING, THREE, "sidecars"),
     untaken(Kind::WorkloadGroup, NETWORKING, THREE, "workloadgroups"),
     untaken(Kind::EnvoyFilter, NETWORKING, &["v1alpha3"], "envoyfilters"),
     untaken(Kind::ProxyConfig, NETWORKING, &["v1beta1"], "proxyconfigs"),

@@ -55,7 +55,7 @@ pub(super) fn members(key: &RoutesKey, read: &Read<'_>) -> Members {
             At::All(place) => {
                 let config = ConfigName::AllPorts(place.clone());
                 if made.insert(config.clone()) {
-                    all_ports(&config, key, &pages, &policy, &mut members);
+                    all_ports(&config, (key, read), &pages, &policy, &mut members);
                 }
             }
         }
@@ -66,7 +66,7 @@ pub(super) fn members(key: &RoutesKey, read: &Read<'_>) -> Members {
 /// The configuration of a listener for all ports of its services.
 fn all_ports(
     config: &ConfigName,
-    key: &RoutesKey,
+    (key, read): (&RoutesKey, &Read<'_>),
     pages: &[(Page<'_>, Vec<(Arc<ServiceShape>, Protocol)>)],
     policy: &OutboundPolicy,
     members: &mut Members,
@@ -88,7 +88,7 @@ fn all_ports(
         claimed = domains.taken;
     }
     let mut domains = Taken { full_names: BTreeSet::new(), taken: claimed };
-    rest(config, key, policy, &mut domains, members);
+    rest(config, (key, read), policy, &mut domains, members);
 }
 
 fn head(key: &RoutesKey, config: &ConfigName) -> ResourceKey {
@@ -98,7 +98,7 @@ fn head(key: &RoutesKey, config: &ConfigName) -> ResourceKey {
 /// What requests to unknown hosts meet.
 fn rest(
     config: &ConfigName,
-    key: &RoutesKey,
+    (key, read): (&RoutesKey, &Read<'_>),
     policy: &OutboundPolicy,
     domains: &mut Taken<'_>,
     members: &mut Members,
@@ -107,7 +107,7 @@ fn rest(
         (OutboundMode::RegistryOnly, _) => ("block_all", BodyKey::BlockAll),
         (OutboundMode::AllowAny | OutboundMode::AllowAnyDynamicDns, None) => ("allow_any", BodyKey::AllowAny),
         (OutboundMode::AllowAny | OutboundMode::AllowAnyDynamicDns, Some(_)) => {
-            ("allow_any", BodyKey::EgressProxy(fallback(policy)))
+            ("allow_any", BodyKey::EgressProxy(fallback(read, &key.namespace, &key.selectors, policy)))
         }
     };
     if let Some(dropped) = domains.claim([Domain { text: "*".into(), is_short: false }].iter()) {
@@ -182,7 +182,7 @@ impl Page<'_> {
         let full_names = services.iter().map(|(shape, _)| shape.id.host.as_str()).collect();
         let mut domains = Taken { full_names, taken: BTreeSet::new() };
         self.shared(&config, services, &|_| PortSuffix::None, &mut domains, members);
-        rest(&config, self.key, policy, &mut domains, members);
+        rest(&config, (self.key, self.read), policy, &mut domains, members);
     }
 
     /// The virtual hosts of all services of the port.

@@ -69,6 +69,7 @@ impl Explanation {
         let mut from = Workload::named(engine.mesh(), &args.from.name, &args.from.namespace, &args.labels);
         from.has_certificate &= !args.without_certificate;
         let target = Target::of(engine.mesh(), &from.namespace, &args.url.host, args.url.port);
+        let target = target.in_scope(engine.mesh(), &from.namespace, &from.labels);
         let request = request(args, &target);
         let interception = match args.interception {
             InterceptionArg::Redirect => "REDIRECT",
