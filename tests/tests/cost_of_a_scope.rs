@@ -60,8 +60,8 @@ fn a_service_outside_of_the_scope_changes_and_nothing_is_sent_or_made_again_for_
         "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: r, namespace: web}, spec: {host: s17, trafficPolicy: \
          {connectionPool: {tcp: {maxConnections: 5}}}}}"
             .to_owned(),
-        "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: r, namespace: web}, spec: {hosts: [s17], http: [{route: \
-         [{destination: {host: s18}}]}]}}"
+        "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: r, namespace: web}, spec: {hosts: [s17], http: [{timeout: 3s, route: \
+         [{destination: {host: s17}}]}]}}"
             .to_owned(),
         service("web", 900, 80),
     ] {

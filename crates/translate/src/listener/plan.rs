@@ -170,10 +170,12 @@ impl Question for OutboundPlan {
                 self.lay(read, &services, &Place::of_mesh(self.bound), &mut layout);
             }
             (Some(viewer), Some(sidecar)) => {
-                for (listener, egress) in read.ask(EgressOf(sidecar.clone())).iter().enumerate() {
+                let listeners = read.ask(EgressOf(sidecar.clone()));
+                let named = || listeners.iter().filter_map(|egress| egress.port.as_ref()?.number);
+                for (listener, egress) in listeners.iter().enumerate() {
                     let (viewer, sidecar) = (viewer.clone(), sidecar.clone());
                     let services = read.ask(Imported { viewer, sidecar, listener });
-                    self.lay(read, &services, &Place::of(egress, self.bound), &mut layout);
+                    self.lay(read, &services, &Place::of(egress, named(), self.bound), &mut layout);
                 }
             }
         }
@@ -193,9 +195,6 @@ struct Layout {
 impl OutboundPlan {
     fn lay(&self, read: &Read<'_>, services: &[ServiceId], place: &Place, layout: &mut Layout) {
         let Layout { plan, drafts, virtual_ports } = layout;
-        // A listener for all ports takes nothing from those that name one.
-        let locked: BTreeSet<(Bind, Port)> =
-            if place.port.is_none() { drafts.keys().cloned().collect() } else { BTreeSet::new() };
         for key in services {
             let service = read.ask(ServiceOf(key.clone()));
             let Some(service) = &*service else { continue };
@@ -217,7 +216,7 @@ impl OutboundPlan {
                     };
                     // The virtual listeners, the agent's health port and its metrics port are taken (Istio: pilot/pkg/model/context.go).
                     let reserved = virtual_ports.contains(&at) || matches!(at.number(), 15021 | 15090);
-                    if (reserved && bind.is_everywhere()) || locked.contains(&(bind.clone(), at)) {
+                    if (reserved && bind.is_everywhere()) || (!own && place.taken.contains(&at)) {
                         continue;
                     }
                     let draft = drafts.entry((bind, at)).or_insert_with(|| Draft::new(service, port));
