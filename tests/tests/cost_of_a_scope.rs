@@ -31,7 +31,8 @@ const SCOPE: &str = "---\n{apiVersion: networking.istio.io/v1, kind: Sidecar, me
 fn mesh(count: usize) -> (Engine, [ProxyId; 2]) {
     let shop = (0..3).map(|index| service("shop", index, 80) + &workload("shop", index, 1));
     let web = (0..count).map(|index| service("web", index, 80) + &workload("web", index, 1));
-    let mut engine = engine(Options::default(), &shop.chain(web).chain([SCOPE.to_owned()]).collect::<String>());
+    let mut engine =
+        engine(Options::default(), &shop.chain(web).chain([SCOPE.to_owned()]).collect::<String>());
     let proxies = ["a.shop", "a.other"].map(|id| engine.connect(sidecar(id, &[])));
     engine.take_cost();
     (engine, proxies)
@@ -43,16 +44,19 @@ fn names(view: &View, type_url: TypeUrl) -> Vec<String> {
 
 /// Whether the layers of a view are the very same.
 fn untouched(before: &View, after: &View) -> bool {
-    let generations = |view: &View| {
-        view.layers().iter().map(|layer| (layer.id(), layer.generation())).collect::<Vec<_>>()
-    };
+    let generations =
+        |view: &View| view.layers().iter().map(|layer| (layer.id(), layer.generation())).collect::<Vec<_>>();
     generations(before) == generations(after)
 }
 
 #[test]
 fn a_service_outside_of_the_scope_changes_and_nothing_is_sent_or_made_again_for_it() {
     let (mut engine, [scoped, unscoped]) = mesh(300);
-    assert_eq!(names(&engine.view(scoped), TypeUrl::Cluster).len(), 2 + 1 + 4 * 2, "of 303 services it has 4");
+    assert_eq!(
+        names(&engine.view(scoped), TypeUrl::Cluster).len(),
+        2 + 1 + 4 * 2,
+        "of 303 services it has 4"
+    );
     for change in [
         // An endpoint, a port, a rule, a service more.
         workload("web", 17, 2),
@@ -76,10 +80,14 @@ fn a_service_outside_of_the_scope_changes_and_nothing_is_sent_or_made_again_for_
     for change in [workload("web", 21, 2), service("web", 21, 8080), service("web", 901, 80)] {
         engine.apply(upserts(&change));
         let cost = engine.take_cost();
-        for resource in ["cluster", "assignment", "listener", "route configuration", "virtual host", "virtual host body"] {
+        for resource in
+            ["cluster", "assignment", "listener", "route configuration", "virtual host", "virtual host body"]
+        {
             assert_eq!(cost.made(resource), 0, "{resource} for {change}: {cost:?}");
         }
-        for part in ["part: service", "part: listeners", "part: routes", "parts of a layer", "outbound listeners"] {
+        for part in
+            ["part: service", "part: listeners", "part: routes", "parts of a layer", "outbound listeners"]
+        {
             assert_eq!(cost.made(part), 0, "{part} for {change}: {cost:?}");
         }
     }

@@ -72,7 +72,12 @@ async fn scope(form: Form) -> Result<()> {
 
     // One service of the own namespace.
     let one = "./one.default.svc.cluster.local";
-    world.save("sidecar.yaml", &sidecar("default", &format!("{{egress: [{{hosts: [{one}]}}], {REGISTRY_ONLY}}}"))).await?;
+    world
+        .save(
+            "sidecar.yaml",
+            &sidecar("default", &format!("{{egress: [{{hosts: [{one}]}}], {REGISTRY_ONLY}}}")),
+        )
+        .await?;
     ensure!(status(&world, "one").await? == 200);
     ensure!(status(&world, "two").await? == 502 && status(&world, "far.shop").await? == 502);
     let clusters = world.clusters().await?;
@@ -80,14 +85,23 @@ async fn scope(form: Form) -> Result<()> {
     ensure!(outbound == 1, "one service is known: {clusters:?}");
 
     // Another namespace more; then all but one.
-    world.save("sidecar.yaml", &sidecar("default", &format!("{{egress: [{{hosts: [{one}, shop/*]}}], {REGISTRY_ONLY}}}"))).await?;
+    world
+        .save(
+            "sidecar.yaml",
+            &sidecar("default", &format!("{{egress: [{{hosts: [{one}, shop/*]}}], {REGISTRY_ONLY}}}")),
+        )
+        .await?;
     ensure!(status(&world, "far.shop").await? == 200 && status(&world, "two").await? == 502);
-    let but_far = format!("{{egress: [{{hosts: ['*/*', ~shop/far.shop.svc.cluster.local]}}], {REGISTRY_ONLY}}}");
+    let but_far =
+        format!("{{egress: [{{hosts: ['*/*', ~shop/far.shop.svc.cluster.local]}}], {REGISTRY_ONLY}}}");
     world.save("sidecar.yaml", &sidecar("default", &but_far)).await?;
     ensure!(status(&world, "far.shop").await? == 502 && status(&world, "two").await? == 200);
 
     // The root namespace's holds where a namespace has none; `.` is the sender's own.
-    world.write("root.yaml", &sidecar("istio-system", &format!("{{egress: [{{hosts: [./*]}}], {REGISTRY_ONLY}}}")))?;
+    world.write(
+        "root.yaml",
+        &sidecar("istio-system", &format!("{{egress: [{{hosts: [./*]}}], {REGISTRY_ONLY}}}")),
+    )?;
     world.remove("sidecar.yaml").await?;
     ensure!(status(&world, "two").await? == 200 && status(&world, "far.shop").await? == 502);
 
@@ -148,7 +162,10 @@ async fn egress() -> Result<()> {
     ensure!(answer.status == 200 && answer.version() == Some("alt"), "at an address of its own: {answer:?}");
     for (host, version) in [("one", "one"), (&*format!("alt:{port}"), "alt"), ("alt.default", "alt")] {
         let answer = send(at([127, 0, 0, 1], proxy), host).await?;
-        ensure!(answer.status == 200 && answer.version() == Some(version), "by the proxy, {host}: {answer:?}");
+        ensure!(
+            answer.status == 200 && answer.version() == Some(version),
+            "by the proxy, {host}: {answer:?}"
+        );
         let answer = get(&socket, host).await?;
         ensure!(is_answer_of(&answer, version), "by the socket, {host}: {answer}");
     }
@@ -168,7 +185,9 @@ fn answer_on(listener: UnixListener, version: &'static str) -> tokio::task::Join
                     seen.extend_from_slice(&bytes[..count]);
                     if seen.ends_with(b"\r\n\r\n") {
                         seen.clear();
-                        let answer = format!("HTTP/1.1 200 OK\r\nx-app-version: {version}\r\ncontent-length: 0\r\n\r\n");
+                        let answer = format!(
+                            "HTTP/1.1 200 OK\r\nx-app-version: {version}\r\ncontent-length: 0\r\n\r\n"
+                        );
                         if stream.write_all(answer.as_bytes()).await.is_err() {
                             break;
                         }
@@ -197,7 +216,8 @@ async fn ingress() -> Result<()> {
     };
     world.write("sidecar.yaml", &sidecar("default", &spec(app.address().port())))?;
     world.start().await?;
-    let get = async |port: u16| Request::get("/").host("own").send(SocketAddr::from(([127, 0, 0, 1], port))).await;
+    let get =
+        async |port: u16| Request::get("/").host("own").send(SocketAddr::from(([127, 0, 0, 1], port))).await;
     let answer = get(port).await?;
     ensure!(answer.status == 200 && answer.version() == Some("own"), "at another port: {answer:?}");
     let answer = get(other).await?;
@@ -270,7 +290,8 @@ async fn redirected() -> Result<()> {
     let tally = mesh.load().requests(50).run().await;
     tally.expect_all(200)?;
     for sidecar in &mesh.servers {
-        let stats = sidecar.envoy.admin().stats("^cluster\\.inbound\\|9090\\|[^.]*\\.upstream_rq_total$").await?;
+        let stats =
+            sidecar.envoy.admin().stats("^cluster\\.inbound\\|9090\\|[^.]*\\.upstream_rq_total$").await?;
         let sum: u64 = stats.iter().map(|(_, value)| value).sum();
         ensure!(sum > 0, "requests come by port {PORT}: {stats:?}");
     }

@@ -9,7 +9,7 @@ use meltemi_tests::served::{Served, served};
 use meltemi_views::{Engine, Options};
 use proptest::prelude::*;
 
-const OFF: Options = Options { holds: false, virtual_hosts: true, tombstones: 100 };
+const OFF: Options = Options { holds: false, virtual_hosts: true, tombstones: 100, findings: true };
 
 /// A small object of some kind; the numbers decide its name and what it says.
 fn object(kind: usize, name: usize, variant: usize) -> String {
@@ -134,8 +134,14 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
             )
         }
         9 => {
-            let whom = [String::new(), format!("workloadSelector: {{labels: {{app: a{name}}}}}, ")][variant % 2].clone();
-            let policy = ["", "outboundTrafficPolicy: {mode: REGISTRY_ONLY}, ", "outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: s1.shop.svc.cluster.local, port: {number: 80}}}, "][variant % 3];
+            let whom = [String::new(), format!("workloadSelector: {{labels: {{app: a{name}}}}}, ")]
+                [variant % 2]
+                .clone();
+            let policy = [
+                "",
+                "outboundTrafficPolicy: {mode: REGISTRY_ONLY}, ",
+                "outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: s1.shop.svc.cluster.local, port: {number: 80}}}, ",
+            ][variant % 3];
             let what = [
                 "egress: [{hosts: [./*]}]",
                 "egress: [{hosts: ['*/s0.shop.svc.cluster.local', ~web/*]}]",

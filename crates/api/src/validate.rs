@@ -6,7 +6,11 @@
 
 mod annotations;
 mod balance;
+mod connection;
+mod cors;
+mod destination;
 mod destination_rule;
+mod envoy_filter;
 mod fault;
 mod headers;
 mod hosts;
@@ -43,6 +47,7 @@ pub(crate) fn object(object: &Object) -> Vec<Finding> {
         Spec::WorkloadEntry(entry) => workload_entry::check(entry, &spec, &mut report),
         Spec::Sidecar(sidecar) => sidecar::check(sidecar, &spec, &mut report),
         Spec::ProxyConfig(config) => proxy_config::check(config, &spec, &mut report),
+        Spec::EnvoyFilter(filter) => envoy_filter::check(filter, &spec, &mut report),
         Spec::PeerAuthentication(policy) => peer_authentication::check(policy, &spec, &mut report),
         Spec::Service(service) => service::check(service, &object.meta, &spec, &mut report),
         Spec::Namespace => annotations::of_distribution(&object.meta, &mut report),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use meltemi_api::{
-    DestinationRule, EndpointSlice, Meta, Object, PeerAuthentication, Pod, Service, Sidecar, Spec,
-    VirtualService, WorkloadEntry,
+    DestinationRule, EndpointSlice, EnvoyFilter, Meta, Object, PeerAuthentication, Pod, Service, Sidecar,
+    Spec, VirtualService, WorkloadEntry,
 };
 use meltemi_memo::Reader;
 use meltemi_names::ObjectKey;
@@ -36,7 +36,7 @@ macro_rules! typed {
         #[$doc]
         pub fn $name<'a>(read: &Read<'a>, key: &ObjectKey) -> Option<(&'a Meta, &'a $kind)> {
             match &**object(read, key)? {
-                Object { meta, spec: Spec::$kind(spec) } => Some((meta, spec)),
+                Object { meta, spec: Spec::$kind(spec), .. } => Some((meta, spec)),
                 _ => None,
             }
         }
@@ -58,6 +58,8 @@ typed! {
     workload_entry => WorkloadEntry,
     /// The Sidecar under `key`.
     sidecar => Sidecar,
+    /// The EnvoyFilter under `key`.
+    envoy_filter => EnvoyFilter,
     /// The PeerAuthentication under `key`.
     peer_authentication => PeerAuthentication,
 }

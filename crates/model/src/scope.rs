@@ -17,4 +17,3 @@ pub use hosts::Hosts;
 pub use imported::{DestinationsOf, EgressOf, Imported, ImportedRules, Ports, ScopedServices, Seen};
 pub use inbound::{InboundPoolOf, IngressOf};
 pub use policy::{EgressProxy, OutboundPolicy, OutboundPolicyOf};
-

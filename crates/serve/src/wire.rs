@@ -188,7 +188,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
             leads: leads.clone(),
             namespaces,
             propagation: Arc::clone(&propagation),
-            mesh: published_mesh,
+            mesh: published_mesh.clone(),
         }),
     };
     let identity = identity::start(given, &mut registry, &mut tasks).await?;
@@ -206,6 +206,9 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         registry,
         propagation: Arc::clone(&propagation),
         identity: identity.as_ref().map(|identity| identity.shown.clone()),
+        mesh: published_mesh,
+        mesh_config: config.mesh_config.clone(),
+        revision: config.own.revision.clone(),
     });
     // Before the configuration is read: a probe of a large mesh's start hears that it is not ready, instead of nothing.
     for (listener, socket, router) in [
@@ -214,7 +217,8 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     ] {
         let stop = stopped(&drained);
         tasks.spawn(async move {
-            axum::serve(socket, router)
+            // Some pages ask where the client is.
+            axum::serve(socket, router.into_make_service_with_connect_info::<SocketAddr>())
                 .with_graceful_shutdown(stop)
                 .await
                 .map_err(|error| Failure::Serve { listener, reason: error.to_string() })
@@ -250,7 +254,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         book,
         ledger,
         namespaces: namespace_sender,
-        mesh: (signs && !config.identity.node_accounts.is_empty()).then_some(mesh_sender),
+        mesh: mesh_sender,
     });
 
     let gate = identity.as_ref().map(identity::Identity::gate).unwrap_or_default();

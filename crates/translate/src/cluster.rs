@@ -269,19 +269,21 @@ impl Question for ClusterKey {
                     },
                 )
             }
-            Self::Inbound { service, port, target, protocol, family, sidecar, endpoint } => Some(inbound::cluster(
-                read,
-                &settings,
-                &inbound::Application {
-                    service,
-                    port: *port,
-                    target: *target,
-                    protocol: *protocol,
-                    family: *family,
-                    sidecar: sidecar.as_ref(),
-                    endpoint: endpoint.as_ref(),
-                },
-            )),
+            Self::Inbound { service, port, target, protocol, family, sidecar, endpoint } => {
+                Some(inbound::cluster(
+                    read,
+                    &settings,
+                    &inbound::Application {
+                        service,
+                        port: *port,
+                        target: *target,
+                        protocol: *protocol,
+                        family: *family,
+                        sidecar: sidecar.as_ref(),
+                        endpoint: endpoint.as_ref(),
+                    },
+                ))
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 //! Invariant: a finding reads the same answers as translation does, so that it comes and goes with the effect that it reports.
 
 mod destination_rule;
+mod envoy_filter;
 mod nearest;
 mod peer_authentication;
 mod service;
@@ -40,6 +41,7 @@ impl Question for FindingsOf {
             Spec::DestinationRule(rule) => destination_rule::findings(read, key, rule),
             Spec::WorkloadEntry(entry) => workload_entry::findings(read, &object.meta, entry),
             Spec::Sidecar(sidecar) => sidecar::findings(read, key, sidecar),
+            Spec::EnvoyFilter(filter) => envoy_filter::findings(read, key, filter),
             Spec::PeerAuthentication(policy) => peer_authentication::findings(read, key, policy),
             Spec::ConfigMap(_) => settings(read, key),
             Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::Namespace | Spec::ProxyConfig(_) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use meltemi_api::envoy_filter::Context;
 use meltemi_api::service::TrafficDistribution;
 use meltemi_memo::{Memo, NodeId, Question};
 use meltemi_model::endpoints::CLUSTER_ID;
@@ -11,12 +12,13 @@ use meltemi_model::read::Read;
 use meltemi_model::scope::{Chosen, ScopedServices, Seen, SidecarsOf, chosen};
 use meltemi_model::service::{AnyDistribution, VisibleServices};
 use meltemi_model::workload::{self, Workload, WorkloadFacts, WorkloadLocality};
-use meltemi_model::{Mesh, virtual_service};
+use meltemi_model::{Mesh, envoy_filter, virtual_service};
 use meltemi_names::{Locality, Selector};
 
 use crate::cluster::{FixedKey, ServicePartKey};
 use crate::key::{LayerKey, OutboundKey, PartKey};
 use crate::listener::{InboundKey, InboundPartKey, ListenersKey};
+use crate::patch::{self, Patches};
 use crate::route::RoutesKey;
 
 /// The layers of one proxy. An equal answer for many proxies is what makes them share.
@@ -53,6 +55,9 @@ impl Question for LayersOf {
         });
         let reads_node = preferred == TrafficDistribution::SameNode || *read.ask(workload::AnyNodeLocal);
         let sidecar = self.sidecar(read, &workload);
+        let patches = |traffic: Context| {
+            Patches::new(traffic, envoy_filter::matching(read, proxy, &workload.labels, traffic))
+        };
         let mut layers = vec![LayerKey::Outbound(OutboundKey {
             namespace: proxy.namespace.clone(),
             scope: sidecar.as_ref().filter(|sidecar| sidecar.outbound).map(|sidecar| sidecar.key.clone()),
@@ -67,6 +72,10 @@ impl Question for LayersOf {
             metrics: proxy.metrics,
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
             has_certificates: proxy.has_certificates,
+            patches: patches(match proxy.kind {
+                ProxyKind::Sidecar => Context::SidecarOutbound,
+                ProxyKind::Router => Context::Gateway,
+            }),
         })];
         // Without redirection nothing reaches the proxy but at ports that a Sidecar names (Istio: no inbound in mode NONE).
         let ingress = sidecar.as_ref().is_some_and(|sidecar| sidecar.ingress);
@@ -86,6 +95,7 @@ impl Question for LayersOf {
                     Some(sidecar) if sidecar.own_address => proxy.addresses.as_slice().into(),
                     _ => Arc::default(),
                 },
+                patches: patches(Context::SidecarInbound),
             }));
         }
         layers
@@ -121,7 +131,11 @@ impl Question for PartsOf {
 
     fn answer(&self, read: &Read<'_>) -> Vec<PartKey> {
         match &self.0 {
-            LayerKey::Inbound(key) => vec![PartKey::Inbound(InboundPartKey(key.clone()))],
+            LayerKey::Inbound(key) => {
+                // What is made knows nothing of what is done to it afterwards.
+                let made = InboundKey { patches: Patches::default(), ..key.clone() };
+                patch::parts(read, vec![PartKey::Inbound(InboundPartKey(made))], &key.patches)
+            }
             LayerKey::Outbound(key) => {
                 let fixed = [
                     PartKey::Fixed(FixedKey),
@@ -158,7 +172,7 @@ impl Question for PartsOf {
                         has_certificates: key.has_certificates,
                     })
                 });
-                fixed.into_iter().chain(services).collect()
+                patch::parts(read, fixed.into_iter().chain(services).collect(), &key.patches)
             }
         }
     }

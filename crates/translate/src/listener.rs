@@ -15,6 +15,7 @@ mod outbound;
 mod place;
 mod plan;
 mod policy;
+mod ruled;
 mod settings;
 mod tcp;
 
@@ -37,11 +38,14 @@ use meltemi_names::{Namespace, ObjectKey, Port, Selector};
 pub use self::bind::{Bind, Treatment, has_own_route};
 pub use self::plan::{Backend, HttpChain, OutboundListener, ShadowedBy};
 pub use self::policy::ConnectionPolicy;
+pub use self::ruled::RuledChain;
 
 pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
+use self::ruled::RulesOfConnections;
 use self::settings::SettingsOfListeners;
 use crate::key::{Made, Members, ResourceKey};
+use crate::patch::Patches;
 use crate::resource_names::{BLACK_HOLE, PASSTHROUGH, outbound_cluster};
 
 /// The outbound listeners of one kind of caller.
@@ -135,11 +139,19 @@ impl Question for ListenersKey {
             }
         }
         let fallback = self.fallback(read);
+        let rules = RulesOfConnections::of(read, self);
         let outbound = listeners
             .into_iter()
             .map(|listener| OutboundListener {
                 access_log: self.access_log,
                 metrics: self.metrics,
+                ..listener
+            })
+            .map(|listener| match &rules {
+                Some(rules) => rules.applied(listener),
+                None => listener,
+            })
+            .map(|listener| OutboundListener {
                 // Where a service takes all there is nothing that goes elsewhere.
                 fallback: fallback.clone().filter(|_| listener.tcp.is_none() && !listener.bind.is_bound()),
                 ..listener
@@ -224,6 +236,8 @@ pub struct InboundKey {
     pub scope: Option<ObjectKey>,
     /// The workload's addresses, where the Sidecar sends to one of them: else none.
     pub addresses: Arc<[IpAddr]>,
+    /// The patches of what is made for callees, in force for it; none for most.
+    pub patches: Patches,
 }
 
 /// The inbound listener and clusters.

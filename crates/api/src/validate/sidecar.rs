@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Report, labels, traffic_policy};
+use crate::Sidecar;
 use crate::destination_rule::ConnectionPool;
 use crate::field::FieldPath;
 use crate::finding::Finding;
@@ -12,11 +13,10 @@ use crate::sidecar::{
     IngressTls, IngressTlsMode, ListenPort, SidecarOutboundPolicy,
 };
 use crate::value::is_dns_label;
-use crate::Sidecar;
 
 pub(super) fn check(sidecar: &Sidecar, path: &FieldPath, report: &mut Report) {
     if let Some(selector) = &sidecar.workload_selector {
-        labels::of_selector(&selector.labels, &path.key("workloadSelector"), "labels", report);
+        labels::selector_at(&selector.labels, &path.key("workloadSelector"), "labels", report);
     }
     if sidecar.ingress.is_empty()
         && sidecar.egress.is_empty()

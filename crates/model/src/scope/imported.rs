@@ -14,6 +14,7 @@ use crate::index::qualified;
 use crate::mesh::Mesh;
 use crate::read::{self, Read, filed};
 use crate::service::{ServiceId, ServiceOf, VisibleServices};
+use crate::virtual_service::delegate::http_rules;
 use crate::virtual_service::{MeshVirtualServices, Outline, followed};
 
 /// The egress listeners of a Sidecar: those with a port first, as they are written. None written: one for all that is exported.
@@ -65,8 +66,10 @@ impl Question for Imported {
             Some(named) => self.by_name(read, named),
             None => read.ask(VisibleServices(self.viewer.clone())).to_vec(),
         };
-        let mut imported: Vec<ServiceId> =
-            candidates.into_iter().filter(|service| hosts.import(service.namespace(), &service.host)).collect();
+        let mut imported: Vec<ServiceId> = candidates
+            .into_iter()
+            .filter(|service| hosts.import(service.namespace(), &service.host))
+            .collect();
         if let Some(port) = port_of(egress) {
             imported.retain(|service| {
                 let shape = read.ask(ServiceOf(service.clone()));
@@ -159,22 +162,29 @@ impl Question for DestinationsOf {
         let Some((meta, service)) = read::virtual_service(read, &self.virtual_service) else { return found };
         // Routes that are for workloads of other namespaces alone bring nothing (Istio: push_context.go,
         // `virtualServiceDestinationsFilteredBySourceNamespace`).
-        let routes = service.http.iter().filter(|route| {
-            let mut named = route.matches.iter().filter_map(|found| found.source_namespace.as_ref()).peekable();
+        let http = http_rules(read, meta, service);
+        let requests = http.rules.iter().filter(|route| {
+            let mut named =
+                route.matches.iter().filter_map(|found| found.source_namespace.as_ref()).peekable();
             named.peek().is_none() || named.any(|namespace| *namespace == self.viewer)
         });
-        for route in routes {
-            for destination in crate::index::destinations(std::slice::from_ref(route)) {
-                let host = qualified(&destination.host, &meta.key.namespace);
-                let ports = found.entry(host).or_insert_with(|| Some(BTreeSet::new()));
-                *ports = match (ports.take(), destination.port) {
-                    (Some(mut ports), Some(port)) => {
-                        ports.insert(port);
-                        Some(ports)
-                    }
-                    _ => None,
-                };
-            }
+        let requests = requests.flat_map(|route| {
+            let routed = route.route.iter().map(|weighted| &weighted.destination);
+            routed.chain(route.mirrors().map(|(destination, _)| destination))
+        });
+        let tcp = service.tcp.iter().flat_map(|rule| &rule.route);
+        let tls = service.tls.iter().flat_map(|rule| &rule.route);
+        let connections = tcp.chain(tls).map(|weighted| &weighted.destination);
+        for destination in requests.chain(connections) {
+            let host = qualified(&destination.host, &meta.key.namespace);
+            let ports = found.entry(host).or_insert_with(|| Some(BTreeSet::new()));
+            *ports = match (ports.take(), destination.port) {
+                (Some(mut ports), Some(port)) => {
+                    ports.insert(port);
+                    Some(ports)
+                }
+                _ => None,
+            };
         }
         found
     }

@@ -42,7 +42,8 @@ impl Question for OutboundPolicyOf {
 
     fn answer(&self, read: &Read<'_>) -> OutboundPolicy {
         let sidecar = self.0.as_ref().and_then(|key| Some((key, read::sidecar(read, key)?.1)));
-        let written = sidecar.and_then(|(key, sidecar)| Some((key, sidecar.outbound_traffic_policy.as_ref()?)));
+        let written =
+            sidecar.and_then(|(key, sidecar)| Some((key, sidecar.outbound_traffic_policy.as_ref()?)));
         let Some((key, policy)) = written else {
             // Istio's settings of the mesh have no proxy (istio.mesh.v1alpha1).
             return OutboundPolicy { mode: settings(read).outbound_traffic_policy.mode, proxy: None };

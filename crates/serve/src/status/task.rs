@@ -285,6 +285,7 @@ fn has_effect(kind: Kind) -> bool {
             | Kind::DestinationRule
             | Kind::WorkloadEntry
             | Kind::Sidecar
+            | Kind::EnvoyFilter
             | Kind::PeerAuthentication
     )
 }

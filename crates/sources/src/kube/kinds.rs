@@ -113,12 +113,12 @@ pub(super) const WATCHED: &[Watched] = &[
     istio(Kind::DestinationRule, NETWORKING, THREE, "destinationrules"),
     istio(Kind::WorkloadEntry, NETWORKING, THREE, "workloadentries"),
     istio(Kind::Sidecar, NETWORKING, THREE, "sidecars"),
+    istio(Kind::EnvoyFilter, NETWORKING, &["v1alpha3"], "envoyfilters"),
     istio(Kind::PeerAuthentication, SECURITY, &["v1", "v1beta1"], "peerauthentications"),
     // Not supported yet: watched so that their authors are told.
     untaken(Kind::ServiceEntry, NETWORKING, THREE, "serviceentries"),
     untaken(Kind::Gateway, NETWORKING, THREE, "gateways"),
     untaken(Kind::WorkloadGroup, NETWORKING, THREE, "workloadgroups"),
-    untaken(Kind::EnvoyFilter, NETWORKING, &["v1alpha3"], "envoyfilters"),
     untaken(Kind::ProxyConfig, NETWORKING, &["v1beta1"], "proxyconfigs"),
     untaken(Kind::RequestAuthentication, SECURITY, &["v1", "v1beta1"], "requestauthentications"),
     untaken(Kind::AuthorizationPolicy, SECURITY, &["v1", "v1beta1"], "authorizationpolicies"),

@@ -23,7 +23,6 @@ use meltemi_proto::envoy::config::route::v3::{
 use meltemi_proto::google::protobuf::BoolValue;
 
 use self::matches::{ChainRow, rows};
-use super::{InboundKey, ListenerKey};
 use super::bind::{Bind, Treatment};
 use super::chain::{bind, chain, listener, to_port};
 use super::http_manager::HttpManager;
@@ -32,6 +31,7 @@ use super::metrics::Side;
 use super::outbound::transparent;
 use super::settings::{ListenerSettings, Logs, SettingsOfListeners};
 use super::tcp::to_cluster;
+use super::{InboundKey, ListenerKey};
 use crate::cluster::ClusterKey;
 use crate::encode::whole;
 use crate::key::{Members, ResourceKey};
@@ -103,8 +103,8 @@ pub(super) fn members(read: &Read<'_>, key: &InboundKey) -> Members {
     let passthrough = redirected.then_some(ClusterKey::InboundPassthrough { family: key.family });
     let clusters = clusters.chain(passthrough).map(ResourceKey::Cluster);
     let ports = led.ports.iter().filter(|led| led.bind.is_none()).map(|led| led.port.clone()).collect();
-    let captured = redirected
-        .then(|| ListenerKey::VirtualInbound(InboundListener::of(read, key, ports, ingress)));
+    let captured =
+        redirected.then(|| ListenerKey::VirtualInbound(InboundListener::of(read, key, ports, ingress)));
     let sockets = led.ports.iter().filter_map(|led| {
         let listener = InboundListener::of(read, key, [led.port.clone()].into(), ingress);
         Some(ListenerKey::BoundInbound(listener, led.bind.clone()?))

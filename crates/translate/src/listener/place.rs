@@ -41,7 +41,8 @@ impl Place {
     pub(super) fn ports<'a>(&self, service: &'a ServiceShape) -> Cow<'a, [ServicePort]> {
         let Some(port) = &self.port else { return Cow::Borrowed(&service.ports) };
         let number = port.number.or_else(|| service.ports.first().map(|first| first.port));
-        let only = number.map(|number| ServicePort { port: number, name: "".into(), protocol: port.protocol() });
+        let only =
+            number.map(|number| ServicePort { port: number, name: "".into(), protocol: port.protocol() });
         Cow::Owned(only.into_iter().collect())
     }
 }

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use meltemi_api::sidecar::EgressBind;
 use meltemi_catalog::ResourceName;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::endpoints::{EndpointAddress, EndpointsOf};
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
-use meltemi_api::sidecar::EgressBind;
 use meltemi_model::scope::{EgressOf, Imported};
 use meltemi_model::service::{
     PublicServices, Resolution, ServiceId, ServiceOf, ServicePort, ServiceShape, VisibleServices,
@@ -23,6 +23,7 @@ use meltemi_names::{Namespace, ObjectKey, Port, Protocol};
 use super::bind::{Bind, Treatment};
 use super::place::Place;
 use super::policy::ConnectionPolicy;
+use super::ruled::RuledChain;
 use super::settings::SettingsOfListeners;
 use crate::resource_names::{port_route, service_route, unix_route};
 
@@ -41,6 +42,8 @@ pub struct OutboundListener {
     pub tcp: Option<Backend>,
     /// Where what no service takes goes, if a Sidecar says so; none: where the mesh's settings say.
     pub fallback: Option<ResourceName>,
+    /// Connections that VirtualServices send elsewhere; one with neither names nor blocks of addresses is in the place of `tcp`.
+    pub ruled: Arc<[RuledChain]>,
     /// As in [`crate::key::OutboundKey`].
     pub access_log: bool,
     /// As in [`crate::key::OutboundKey`].
@@ -104,6 +107,7 @@ impl HeadlessPort {
             tls: Arc::default(),
             tcp: Some(self.backend.clone()),
             fallback: None,
+            ruled: Arc::default(),
             access_log: false,
             metrics: false,
         }
@@ -305,11 +309,7 @@ impl Draft {
             policy: ConnectionPolicy::default(),
         };
         if treatment != Treatment::Tcp {
-            let http = self.http.get_or_insert_with(|| HttpChain {
-                route,
-                grpc_web: false,
-                http10,
-            });
+            let http = self.http.get_or_insert_with(|| HttpChain { route, grpc_web: false, http10 });
             http.grpc_web |= port.protocol == Protocol::GrpcWeb;
         }
         if port.protocol.is_tls() && !own {
@@ -337,6 +337,7 @@ impl Draft {
             tls: self.tls.into(),
             tcp: self.tcp,
             fallback: None,
+            ruled: Arc::default(),
             access_log: false,
             metrics: false,
         }

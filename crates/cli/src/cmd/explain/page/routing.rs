@@ -52,7 +52,8 @@ fn name(explanation: &Explanation, page: &mut Page) {
     }
     page.section("Name", &line);
     if let Some(sidecar) = &explanation.target.out_of_scope_of {
-        let line = format!("it is not in the scope of Sidecar {sidecar}: the sender's proxy does not know it");
+        let line =
+            format!("it is not in the scope of Sidecar {sidecar}: the sender's proxy does not know it");
         let line = page.styled(BAD, &line);
         page.line(0, &line);
     }
@@ -181,7 +182,11 @@ pub(super) fn place(written: &Written) -> String {
         Some(place) => format!(" ({}:{})", place.file, place.line),
         None => String::new(),
     };
-    format!("{} {}/{}{field}{place}", written.kind, written.namespace, written.name)
+    let by = match &written.delegated_by {
+        Some(root) => format!(", for {}", self::place(root)),
+        None => String::new(),
+    };
+    format!("{} {}/{}{field}{place}{by}", written.kind, written.namespace, written.name)
 }
 
 fn by_itself(name: &str) -> String {
