@@ -56,3 +56,43 @@ impl Hosts<'_> {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Hosts;
+    use meltemi_api::sidecar::EgressHost;
+    use meltemi_names::Host;
+
+    fn hosts(written: &[&str]) -> Vec<EgressHost> {
+        written.iter().map(|text| EgressHost::parse(text).unwrap()).collect()
+    }
+
+    fn host(text: &str) -> Host {
+        Host::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_service_is_imported_by_its_namespace_and_host_unless_it_is_left_out() {
+        let viewer = "shop".into();
+        let written = hosts(&["./*", "web/*.web.svc.cluster.local", "~*/s9.web.svc.cluster.local"]);
+        let hosts = Hosts { viewer: &viewer, hosts: &written };
+        let import = |namespace: &str, name: &str| hosts.import(&namespace.into(), &host(name));
+        assert!(import("shop", "a.shop.svc.cluster.local"));
+        assert!(import("web", "a.web.svc.cluster.local"));
+        assert!(!import("web", "s9.web.svc.cluster.local"), "left out");
+        assert!(!import("web", "a.example.com"), "another host of the namespace");
+        assert!(!import("bank", "a.web.svc.cluster.local"), "another namespace");
+        assert!(hosts.exact().is_none());
+    }
+
+    #[test]
+    fn a_rule_for_a_wildcard_is_imported_by_a_host_that_it_covers_and_a_service_is_not() {
+        let viewer = "shop".into();
+        let written = hosts(&["web/a.example.com"]);
+        let hosts = Hosts { viewer: &viewer, hosts: &written };
+        assert!(hosts.import_rule(&"web".into(), &host("*.example.com")));
+        assert!(!hosts.import_rule(&"web".into(), &host("b.example.com")));
+        assert!(!hosts.import(&"web".into(), &host("*.example.com")));
+        assert_eq!(hosts.exact(), Some(vec![("web".into(), host("a.example.com"))]));
+    }
+}
