@@ -253,6 +253,29 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 variant % 2
             )
         }
+        14 => {
+            let whom = [String::new(), format!("workloadSelector: {{labels: {{app: a{name}}}}}, ")]
+                [variant % 2]
+                .clone();
+            let policy = [
+                "",
+                "outboundTrafficPolicy: {mode: REGISTRY_ONLY}, ",
+                "outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: s1.shop.svc.cluster.local, port: {number: 80}}}, ",
+            ][variant % 3];
+            let what = [
+                "egress: [{hosts: [./*]}]",
+                "egress: [{hosts: ['*/s0.shop.svc.cluster.local', ~web/*]}]",
+                "egress: [{port: {number: 80, protocol: HTTP}, hosts: [shop/*]}, {bind: 127.0.0.9, captureMode: NONE, hosts: ['*/*']}]",
+                "egress: [{port: {number: 0, protocol: HTTP}, bind: unix:///a, hosts: [shop/s1.shop.svc.cluster.local]}, {hosts: [~/*]}]",
+                "ingress: [{port: {number: 8080, protocol: HTTP}, defaultEndpoint: 127.0.0.1:80}, {port: {number: 9, protocol: TCP}, captureMode: NONE, defaultEndpoint: 0.0.0.0:81}]",
+                "egress: [{hosts: [web/*]}], inboundConnectionPool: {tcp: {maxConnections: 3}}",
+            ][variant / 2 % 6];
+            let at = if variant.is_multiple_of(5) { "istio-system" } else { namespace };
+            let created = ["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"][variant % 2];
+            format!(
+                "{{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {{name: s{name}, namespace: {at}, creationTimestamp: '{created}'}}, spec: {{{whom}{policy}{what}}}}}"
+            )
+        }
         _ => {
             let mesh = [
                 "",
@@ -319,7 +342,7 @@ proptest! {
     #[test]
     fn incremental_equals_scratch(
         steps in proptest::collection::vec(
-            proptest::collection::vec((0_usize..15, 0_usize..3, 0_usize..12, 0_u8..4), 1..5),
+            proptest::collection::vec((0_usize..16, 0_usize..3, 0_usize..12, 0_u8..4), 1..5),
             1..12,
         ),
     ) {
@@ -354,7 +377,7 @@ proptest! {
 
     #[test]
     fn every_reference_of_a_served_resource_is_served(
-        objects in proptest::collection::vec((0_usize..15, 0_usize..3, 0_usize..12), 1..25),
+        objects in proptest::collection::vec((0_usize..16, 0_usize..3, 0_usize..12), 1..25),
     ) {
         let mut engine = Engine::new(OFF);
         let ids = proxies(&mut engine);

@@ -265,6 +265,8 @@ fn read_spec(
         Kind::WorkloadGroup => of_spec!(WorkloadGroup),
         Kind::EnvoyFilter => of_spec!(EnvoyFilter),
         Kind::Gateway => of_spec!(Gateway),
+        Kind::Sidecar => of_spec!(Sidecar),
+        Kind::ProxyConfig => of_spec!(ProxyConfig),
         Kind::PeerAuthentication => {
             // Without a spec it is the default of its namespace.
             let read: RootOfPolicy = reader::read(value, &root, notices)?;

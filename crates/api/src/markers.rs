@@ -69,7 +69,6 @@ pub mod not_yet {
     not_yet! {
         BackendUtilization: "the default, LEAST_REQUEST, is used"
         MeshSetting: "the mesh behaves as if the field were absent"
-        EgressProxy: "unknown destinations are reached directly"
         DefaultEndpoint: "traffic goes where VirtualServices send it"
         CaCertCredential: "clients are verified by the Secret of the certificate, or the one beside it"
         CaOfCertificate: "clients are verified by caCertificates beside the list"

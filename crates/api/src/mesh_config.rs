@@ -299,11 +299,11 @@ pub struct OutboundTrafficPolicy {
     /// An empty `outboundTrafficPolicy: {}` means [`OutboundMode::RegistryOnly`], an absent one [`OutboundMode::AllowAny`].
     pub mode: OutboundMode,
     /// Not supported yet.
-    pub egress_proxy: not_yet::EgressProxy,
+    pub tls: not_yet::MeshSetting,
 }
 
 /// What happens to connections to unknown destinations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OutboundMode {
     /// They fail.
@@ -311,6 +311,9 @@ pub enum OutboundMode {
     RegistryOnly,
     /// They pass.
     AllowAny,
+    /// They pass, HTTP by a name that the proxy looks up: not supported yet, as [`OutboundMode::AllowAny`].
+    #[serde(rename = "ALLOW_ANY_DYNAMIC_DNS")]
+    AllowAnyDynamicDns,
 }
 
 /// What happens to connections to ports that no service declares.

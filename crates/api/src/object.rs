@@ -7,7 +7,7 @@ use meltemi_names::{Kind, Labels, ObjectKey};
 use crate::value::Timestamp;
 use crate::{
     ConfigMap, Credential, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, PeerAuthentication, Pod,
-    Service, ServiceEntry, VirtualService, WorkloadEntry, WorkloadGroup,
+    ProxyConfig, Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
 };
 
 /// What every object has. Slim: what no reader asks for is not kept, so that a change of it is no change.
@@ -105,6 +105,8 @@ pub enum Spec {
     WorkloadEntry(WorkloadEntry),
     ServiceEntry(ServiceEntry),
     Gateway(Gateway),
+    Sidecar(Sidecar),
+    ProxyConfig(ProxyConfig),
     EnvoyFilter(EnvoyFilter),
     WorkloadGroup(WorkloadGroup),
     PeerAuthentication(PeerAuthentication),
@@ -126,6 +128,8 @@ impl Spec {
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,
             Self::ServiceEntry(_) => Kind::ServiceEntry,
             Self::Gateway(_) => Kind::Gateway,
+            Self::Sidecar(_) => Kind::Sidecar,
+            Self::ProxyConfig(_) => Kind::ProxyConfig,
             Self::EnvoyFilter(_) => Kind::EnvoyFilter,
             Self::WorkloadGroup(_) => Kind::WorkloadGroup,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,

@@ -22,11 +22,13 @@ mod locality;
 mod mesh_settings;
 pub(crate) mod mesh_tls;
 mod peer_authentication;
+mod proxy_config;
 mod reach;
 mod retry;
 mod server_tls;
 mod service;
 mod service_entry;
+mod sidecar;
 mod traffic_policy;
 mod virtual_service;
 mod workload_entry;
@@ -38,7 +40,7 @@ mod tests;
 
 use crate::field::FieldPath;
 use crate::finding::Finding;
-use crate::mesh_config::PROMETHEUS;
+use crate::mesh_config::{OutboundMode, PROMETHEUS};
 use crate::value::Duration;
 use crate::{MeshConfig, Object, Spec};
 
@@ -53,6 +55,8 @@ pub(crate) fn object(object: &Object) -> Vec<Finding> {
         Spec::Gateway(gateway) => gateway::check(gateway, &object.meta, &spec, &mut report),
         Spec::ServiceEntry(entry) => service_entry::check(entry, &object.meta, &spec, &mut report),
         Spec::WorkloadGroup(group) => workload_group::check(group, &spec, &mut report),
+        Spec::Sidecar(sidecar) => sidecar::check(sidecar, &spec, &mut report),
+        Spec::ProxyConfig(config) => proxy_config::check(config, &spec, &mut report),
         Spec::EnvoyFilter(filter) => envoy_filter::check(filter, &spec, &mut report),
         Spec::PeerAuthentication(policy) => peer_authentication::check(policy, &spec, &mut report),
         Spec::Service(service) => service::check(service, &object.meta, &spec, &mut report),
@@ -70,6 +74,13 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
     }
     report.duration(&path.key("connectTimeout"), Some(mesh.connect_timeout));
     report.duration(&path.key("dnsRefreshRate"), Some(mesh.dns_refresh_rate));
+    if mesh.outbound_traffic_policy.mode == OutboundMode::AllowAnyDynamicDns {
+        report.add(
+            Finding::warning("not-supported-yet", "names are not resolved by the proxy yet")
+                .at(&path.key("outboundTrafficPolicy").key("mode"))
+                .in_force("unknown destinations are reached directly, as with ALLOW_ANY"),
+        );
+    }
     let metrics = path.key("defaultProviders").key("metrics");
     for (index, provider) in mesh.default_providers.metrics.iter().flatten().enumerate() {
         if provider != PROMETHEUS {

@@ -81,6 +81,8 @@ pub enum IndexKey {
     PeerAuthenticationsSelecting(Namespace, Arc<str>, Arc<str>),
     /// Gateways.
     Gateways,
+    /// Sidecars of that namespace.
+    Sidecars(Namespace),
     /// EnvoyFilters of that namespace that patch something.
     EnvoyFiltersIn(Namespace),
     /// ConfigMaps that hold mesh settings.

@@ -151,6 +151,9 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
                 None => IndexKey::GeneralPeerAuthentications(namespace.clone()),
             });
         }
+        Spec::Sidecar(_) => {
+            keys.insert(IndexKey::Sidecars(namespace.clone()));
+        }
         Spec::ConfigMap(_) => {
             // Clusters are full of ConfigMaps; only this one holds the mesh's settings.
             if is_settings(&meta.key) {
@@ -159,7 +162,7 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
         }
         Spec::Namespace => keys.extend(preferring(TrafficDistribution::annotated(meta))),
         // A Secret is asked for by its name.
-        Spec::Node | Spec::Secret(_) | Spec::WorkloadGroup(_) => {}
+        Spec::Node | Spec::Secret(_) | Spec::WorkloadGroup(_) | Spec::ProxyConfig(_) => {}
     }
     keys
 }

@@ -21,6 +21,7 @@ pub mod proxy;
 pub mod read;
 pub mod reference;
 pub mod rule;
+pub mod scope;
 pub mod service;
 pub mod settings;
 pub mod store;

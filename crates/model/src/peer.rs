@@ -223,6 +223,7 @@ impl Question for IsRoot {
     }
 }
 
+/// The namespace whose resources are for the whole mesh.
 pub(crate) fn root(read: &Read<'_>) -> Namespace {
     (*read.ask(RootNamespace)).clone()
 }

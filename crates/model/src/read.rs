@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use meltemi_api::{
     Credential, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, Meta, Object, PeerAuthentication, Pod,
-    Service, ServiceEntry, Spec, VirtualService, WorkloadEntry,
+    Service, ServiceEntry, Sidecar, Spec, VirtualService, WorkloadEntry,
 };
 use meltemi_memo::Reader;
 use meltemi_names::ObjectKey;
@@ -68,6 +68,8 @@ typed! {
     workload_entry => WorkloadEntry,
     /// The ServiceEntry under `key`.
     service_entry => ServiceEntry,
+    /// The Sidecar under `key`.
+    sidecar => Sidecar,
     /// The EnvoyFilter under `key`.
     envoy_filter => EnvoyFilter,
     /// The PeerAuthentication under `key`.

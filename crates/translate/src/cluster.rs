@@ -18,6 +18,7 @@ mod resolved;
 mod stat_name;
 pub(crate) mod tls;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use meltemi_api::destination_rule::{H2UpgradePolicy, SimpleLb, TcpKeepalive};
@@ -33,7 +34,7 @@ use meltemi_model::read::Read;
 use meltemi_model::rule::{Policy, PolicyOf, Rule, RuleFor, RuleRef};
 use meltemi_model::service::{AnyDistribution, DistributionOf, Resolution, ServiceId, ServiceOf};
 use meltemi_model::settings::settings;
-use meltemi_names::{Kind, Locality, Namespace, Port, Protocol, Selector};
+use meltemi_names::{Kind, Locality, Namespace, ObjectKey, Port, Protocol, Selector};
 
 use crate::endpoint::{AssignmentKey, Caller};
 use crate::key::{Made, Members, ResourceKey};
@@ -59,6 +60,8 @@ pub struct ServicePartKey {
     pub viewer: Namespace,
     /// The service.
     pub service: ServiceId,
+    /// The ports that its callers call; none: all.
+    pub ports: Option<Arc<[Port]>>,
     /// As in [`crate::key::OutboundKey`].
     pub selectors: Arc<[Selector]>,
     /// As in [`crate::key::OutboundKey`].
@@ -112,7 +115,15 @@ impl Question for ServicePartKey {
             redirected: self.redirected,
             has_certificates: self.has_certificates,
         };
-        (*read.ask(members)).clone()
+        let mut members = (*read.ask(members)).clone();
+        if let Some(ports) = &self.ports {
+            members.retain(|member| match member {
+                ResourceKey::Cluster(ClusterKey::Outbound { port, .. }) => ports.contains(port),
+                ResourceKey::Assignment(assignment) => ports.contains(&assignment.port),
+                _ => true,
+            });
+        }
+        members
     }
 }
 
@@ -265,7 +276,22 @@ pub enum ClusterKey {
         protocol: Protocol,
         /// As in [`ClusterKey::InboundPassthrough`].
         family: IpFamily,
+        /// The Sidecar that says something of it.
+        sidecar: Option<ObjectKey>,
+        /// Where the application listens, if a Sidecar says so.
+        endpoint: Option<ApplicationEndpoint>,
     },
+}
+
+/// Where an application listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ApplicationEndpoint {
+    /// At the port that is called, whatever the mesh's settings say.
+    Called,
+    /// At an address and port.
+    Ip(IpAddr, Port),
+    /// At a Unix socket.
+    Unix(String),
 }
 
 impl Question for ClusterKey {
@@ -294,17 +320,21 @@ impl Question for ClusterKey {
                     },
                 )
             }
-            Self::Inbound { service, port, target, protocol, family } => Some(inbound::cluster(
-                read,
-                &settings,
-                &inbound::Application {
-                    service,
-                    port: *port,
-                    target: *target,
-                    protocol: *protocol,
-                    family: *family,
-                },
-            )),
+            Self::Inbound { service, port, target, protocol, family, sidecar, endpoint } => {
+                Some(inbound::cluster(
+                    read,
+                    &settings,
+                    &inbound::Application {
+                        service,
+                        port: *port,
+                        target: *target,
+                        protocol: *protocol,
+                        family: *family,
+                        sidecar: sidecar.as_ref(),
+                        endpoint: endpoint.as_ref(),
+                    },
+                ))
+            }
         }
     }
 }

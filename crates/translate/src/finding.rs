@@ -11,6 +11,7 @@ mod nearest;
 mod peer_authentication;
 mod service;
 mod service_entry;
+mod sidecar;
 mod virtual_service;
 mod workload_entry;
 
@@ -42,6 +43,7 @@ impl Question for FindingsOf {
             Spec::DestinationRule(rule) => destination_rule::findings(read, key, rule),
             Spec::WorkloadEntry(entry) => workload_entry::findings(read, &object.meta, entry),
             Spec::Gateway(gateway) => gateway::findings(read, key, gateway),
+            Spec::Sidecar(sidecar) => sidecar::findings(read, key, sidecar),
             Spec::EnvoyFilter(filter) => envoy_filter::findings(read, key, filter),
             Spec::PeerAuthentication(policy) => peer_authentication::findings(read, key, policy),
             Spec::ServiceEntry(entry) => service_entry::findings(read, key, entry),
@@ -51,7 +53,8 @@ impl Question for FindingsOf {
             | Spec::Node
             | Spec::Namespace
             | Spec::Secret(_)
-            | Spec::WorkloadGroup(_) => Vec::new(),
+            | Spec::WorkloadGroup(_)
+            | Spec::ProxyConfig(_) => Vec::new(),
         };
         findings.sort();
         findings.into_iter().map(|finding| finding.about(key)).collect()

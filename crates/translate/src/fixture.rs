@@ -111,6 +111,7 @@ pub(crate) fn part(viewer: &str, name: &str) -> ServicePartKey {
     ServicePartKey {
         viewer: viewer.into(),
         service: ServiceId::of(&service(name)),
+        ports: None,
         selectors: Arc::default(),
         locality: None,
         failover_labels: Arc::default(),

@@ -78,6 +78,7 @@ pub(crate) fn parts(read: &Read<'_>, key: &GatewayKey) -> Vec<PartKey> {
         PartKey::Service(ServicePartKey {
             viewer: key.namespace.clone(),
             service: service.clone(),
+            ports: None,
             selectors: Arc::clone(&key.selectors),
             locality: key.locality.clone(),
             failover_labels: Arc::clone(&key.failover_labels),

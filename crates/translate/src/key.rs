@@ -8,7 +8,7 @@ use meltemi_model::Mesh;
 use meltemi_model::proxy::{Interception, IpFamily};
 use meltemi_model::read::Read;
 pub use meltemi_model::rule::RuleRef;
-use meltemi_names::{Locality, Namespace, Selector};
+use meltemi_names::{Locality, Namespace, ObjectKey, Selector};
 
 use crate::cluster::ClusterKey;
 use crate::endpoint::AssignmentKey;
@@ -37,6 +37,9 @@ pub enum LayerKey {
 pub struct OutboundKey {
     /// Whose services, rules and short names it sees.
     pub namespace: Namespace,
+    /// The Sidecar that says what is called; none where none does. It names services and VirtualServices, and is in no key of one of
+    /// them, so that callers of other scopes share them.
+    pub scope: Option<ObjectKey>,
     /// The domain in which short names of services resolve (`cluster.local`); none if the proxy does not resolve Kubernetes names.
     pub domain: Option<Arc<str>>,
     /// How traffic reaches it.

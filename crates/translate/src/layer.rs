@@ -10,6 +10,7 @@ use meltemi_model::gateway::{GatewaySet, SourcesAt};
 use meltemi_model::place::AnyCallerReads;
 use meltemi_model::proxy::{Interception, Proxy, ProxyKind};
 use meltemi_model::read::Read;
+use meltemi_model::scope::{Chosen, ScopedServices, Seen, SidecarsOf, chosen};
 use meltemi_model::service::{AnyAllocated, VisibleServices};
 use meltemi_model::workload::{self, Workload, WorkloadFacts, WorkloadLocality};
 use meltemi_model::{Mesh, envoy_filter, virtual_service};
@@ -63,6 +64,7 @@ impl Question for LayersOf {
             failover_labels: failover_labels.collect(),
             node: workload.node.clone().filter(|_| reads_node),
         };
+        let sidecar = self.sidecar(read, &workload);
         let patches = |traffic: Context| {
             Patches::new(traffic, envoy_filter::matching(read, proxy, &workload.labels, traffic))
         };
@@ -72,6 +74,7 @@ impl Question for LayersOf {
         }
         let mut layers = vec![LayerKey::Outbound(OutboundKey {
             namespace: proxy.namespace.clone(),
+            scope: sidecar.as_ref().filter(|sidecar| sidecar.outbound).map(|sidecar| sidecar.key.clone()),
             domain: proxy.cluster_domain().map(Arc::from),
             interception: proxy.interception,
             family: proxy.family(),
@@ -87,8 +90,9 @@ impl Question for LayersOf {
             has_certificates: proxy.has_certificates,
             patches: patches(Context::SidecarOutbound),
         })];
-        // Without redirection nothing reaches the proxy that was not sent to it by name (Istio: no inbound in mode NONE).
-        if proxy.interception != Interception::None {
+        // Without redirection nothing reaches the proxy but at ports that a Sidecar names (Istio: no inbound in mode NONE).
+        let ingress = sidecar.as_ref().is_some_and(|sidecar| sidecar.ingress);
+        if ingress || proxy.interception != Interception::None {
             layers.push(LayerKey::Inbound(InboundKey {
                 namespace: proxy.namespace.clone(),
                 ports: workload.ports.clone(),
@@ -99,6 +103,11 @@ impl Question for LayersOf {
                 workload: if proxy.metrics { self.packed(&workload).into() } else { Arc::default() },
                 policy: workload.policy.clone(),
                 has_certificates: proxy.has_certificates,
+                scope: sidecar.as_ref().filter(|sidecar| sidecar.inbound).map(|sidecar| sidecar.key.clone()),
+                addresses: match &sidecar {
+                    Some(sidecar) if sidecar.own_address => proxy.addresses.as_slice().into(),
+                    _ => Arc::default(),
+                },
                 patches: patches(Context::SidecarInbound),
             }));
         }
@@ -147,6 +156,15 @@ impl LayersOf {
         }
     }
 
+    /// The Sidecar in force; gateways have none.
+    fn sidecar(&self, read: &Read<'_>, workload: &WorkloadFacts) -> Option<Chosen> {
+        if self.proxy.kind != ProxyKind::Sidecar {
+            return None;
+        }
+        let sidecars = read.ask(SidecarsOf(self.proxy.namespace.clone()));
+        chosen(&sidecars, &workload.labels).cloned()
+    }
+
     /// The workload as metrics know it.
     fn packed(&self, workload: &WorkloadFacts) -> String {
         let namespace = self.proxy.namespace.as_str();
@@ -182,6 +200,7 @@ impl Question for PartsOf {
                     PartKey::Fixed(FixedKey),
                     PartKey::Listeners(ListenersKey {
                         namespace: key.namespace.clone(),
+                        scope: key.scope.clone(),
                         interception: key.interception,
                         family: key.family,
                         selectors: Arc::clone(&key.selectors),
@@ -193,6 +212,7 @@ impl Question for PartsOf {
                     }),
                     PartKey::Routes(RoutesKey {
                         namespace: key.namespace.clone(),
+                        scope: key.scope.clone(),
                         domain: key.domain.clone(),
                         family: key.family,
                         allocated,
@@ -200,11 +220,11 @@ impl Question for PartsOf {
                         virtual_hosts: key.virtual_hosts,
                     }),
                 ];
-                let visible = read.ask(VisibleServices(key.namespace.clone()));
-                let services = visible.iter().map(|service| {
+                let services = seen(read, key).into_iter().map(|Seen { service, ports }| {
                     PartKey::Service(ServicePartKey {
                         viewer: key.namespace.clone(),
-                        service: service.clone(),
+                        service,
+                        ports,
                         selectors: Arc::clone(&key.selectors),
                         locality: key.locality.clone(),
                         failover_labels: Arc::clone(&key.failover_labels),
@@ -217,6 +237,18 @@ impl Question for PartsOf {
                 let parts = fixed.into_iter().chain(names).chain(services).collect();
                 patch::parts(read, parts, &key.patches)
             }
+        }
+    }
+}
+
+/// The services that the layer's proxies call.
+fn seen(read: &Read<'_>, key: &OutboundKey) -> Vec<Seen> {
+    let viewer = key.namespace.clone();
+    match &key.scope {
+        Some(sidecar) => read.ask(ScopedServices { viewer, sidecar: sidecar.clone() }).to_vec(),
+        None => {
+            let visible = read.ask(VisibleServices(viewer));
+            visible.iter().map(|service| Seen { service: service.clone(), ports: None }).collect()
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod inbound;
 mod listener_filter;
 mod metrics;
 mod outbound;
+mod place;
 mod plan;
 mod policy;
 mod ruled;
@@ -21,12 +22,18 @@ mod settings;
 mod tcp;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use meltemi_api::mesh_config::OutboundMode;
+use meltemi_catalog::ResourceName;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::proxy::{Interception, IpFamily};
 use meltemi_model::read::Read;
+use meltemi_model::rule::{PolicyOf, RuleFor};
+use meltemi_model::scope::{OutboundPolicy, OutboundPolicyOf};
+use meltemi_model::service::ServiceByHost;
 use meltemi_model::workload::InboundPort;
 use meltemi_names::{Namespace, ObjectKey, Port, Selector};
 
@@ -41,15 +48,17 @@ pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
 use self::ruled::RulesOfConnections;
 use self::settings::SettingsOfListeners;
-use crate::cluster::ClusterKey;
 use crate::key::{Made, Members, ResourceKey};
 use crate::patch::Patches;
+use crate::resource_names::{BLACK_HOLE, PASSTHROUGH, outbound_cluster};
 
 /// The outbound listeners of one kind of caller.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenersKey {
     /// Whose services are listened for.
     pub namespace: Namespace,
+    /// As in [`crate::key::OutboundKey`].
+    pub scope: Option<ObjectKey>,
     /// How traffic reaches the proxy.
     pub interception: Interception,
     /// Which addresses are of use.
@@ -68,6 +77,44 @@ pub struct ListenersKey {
     pub has_certificates: bool,
 }
 
+impl ListenersKey {
+    /// Where connections to unknown destinations go, if it is elsewhere than the mesh's settings say.
+    fn fallback(&self, read: &Read<'_>) -> Option<ResourceName> {
+        let own = read.ask(OutboundPolicyOf(Some(self.scope.clone()?)));
+        let general = read.ask(OutboundPolicyOf(None));
+        (own != general).then(|| fallback(read, &self.namespace, &self.selectors, &own))
+    }
+}
+
+/// The cluster that connections of such callers to unknown destinations go to. A proxy that does not exist takes none.
+pub(crate) fn fallback(
+    read: &Read<'_>,
+    viewer: &Namespace,
+    selectors: &Arc<[Selector]>,
+    policy: &OutboundPolicy,
+) -> ResourceName {
+    if policy.mode == OutboundMode::RegistryOnly {
+        return BLACK_HOLE.into();
+    }
+    let Some(proxy) = &policy.proxy else { return PASSTHROUGH.into() };
+    let service = read.ask(ServiceByHost { viewer: viewer.clone(), host: proxy.host.clone() });
+    let Some(service) = service.as_ref().as_ref().filter(|service| service.port(proxy.port).is_some()) else {
+        return BLACK_HOLE.into();
+    };
+    if let Some(subset) = &proxy.subset {
+        let (service, selectors) = (service.id.clone(), Arc::clone(selectors));
+        let rule = read.ask(RuleFor { viewer: viewer.clone(), service, selectors });
+        let has = rule.as_ref().as_ref().is_some_and(|rule| {
+            read.ask(PolicyOf { rule: Arc::clone(rule), port: proxy.port, subset: Some(Arc::clone(subset)) })
+                .is_some()
+        });
+        if !has {
+            return BLACK_HOLE.into();
+        }
+    }
+    outbound_cluster(proxy.port, proxy.subset.as_deref(), &proxy.host)
+}
+
 impl Question for ListenersKey {
     type World = Mesh;
     type Answer = Members;
@@ -76,7 +123,11 @@ impl Question for ListenersKey {
     fn answer(&self, read: &Read<'_>) -> Members {
         let bound = self.interception == Interception::None;
         let plan = read.ask(OutboundPlan {
-            viewer: (*read.ask(ViewerOf(self.namespace.clone()))).clone(),
+            viewer: match &self.scope {
+                Some(_) => Some(self.namespace.clone()),
+                None => (*read.ask(ViewerOf(self.namespace.clone()))).clone(),
+            },
+            scope: self.scope.clone(),
             bound,
             family: self.family,
             http10: self.http10,
@@ -84,16 +135,17 @@ impl Question for ListenersKey {
         });
         let mut listeners: Vec<OutboundListener> = plan.listeners.clone();
         let mut taken: BTreeSet<(Bind, Port)> =
-            listeners.iter().map(|listener| (listener.bind, listener.port)).collect();
+            listeners.iter().map(|listener| (listener.bind.clone(), listener.port)).collect();
         for headless in &plan.headless {
             for address in headless.addresses(read, self.family).iter() {
                 let listener = headless.at(*address);
                 // A pod may be behind several services: as everywhere the oldest is served.
-                if taken.insert((listener.bind, listener.port)) {
+                if taken.insert((listener.bind.clone(), listener.port)) {
                     listeners.push(listener);
                 }
             }
         }
+        let fallback = self.fallback(read);
         let rules = RulesOfConnections::of(read, self);
         let outbound = listeners
             .into_iter()
@@ -106,12 +158,18 @@ impl Question for ListenersKey {
                 Some(rules) => rules.applied(listener),
                 None => listener,
             })
+            .map(|listener| OutboundListener {
+                // Where a service takes all there is nothing that goes elsewhere.
+                fallback: fallback.clone().filter(|_| listener.tcp.is_none() && !listener.bind.is_bound()),
+                ..listener
+            })
             .map(|listener| policy::applied(read, self, listener));
         let redirected = ListenerKey::VirtualOutbound {
             family: self.family,
             interception: self.interception,
             access_log: self.access_log,
             metrics: self.metrics,
+            fallback: fallback.clone(),
         };
         let all = outbound.map(ListenerKey::Outbound).chain((!bound).then_some(redirected));
         all.map(ResourceKey::Listener).collect()
@@ -133,11 +191,15 @@ pub enum ListenerKey {
         access_log: bool,
         /// As in [`crate::key::OutboundKey`].
         metrics: bool,
+        /// As in [`OutboundListener`].
+        fallback: Option<ResourceName>,
     },
     /// Takes what iptables redirects to the workload, `virtualInbound`.
     VirtualInbound(InboundListener),
     /// Of a gateway.
     Gateway(GatewayListener),
+    /// A socket for what is sent to the workload at a port.
+    BoundInbound(InboundListener, Bind),
 }
 
 impl Question for ListenerKey {
@@ -149,11 +211,12 @@ impl Question for ListenerKey {
         Some(match self {
             Self::Gateway(listener) => return listener.make(read),
             Self::Outbound(listener) => listener.make(read),
-            Self::VirtualOutbound { family, interception, access_log, metrics } => {
+            Self::VirtualOutbound { family, interception, access_log, metrics, fallback } => {
                 let settings = SettingsOfListeners { access_log: *access_log, metrics: *metrics };
-                outbound::virtual_outbound(read, *family, *interception, settings)
+                outbound::virtual_outbound(read, *family, *interception, settings, fallback.as_ref())
             }
             Self::VirtualInbound(key) => inbound::virtual_inbound(read, key),
+            Self::BoundInbound(key, bind) => inbound::bound(read, key, bind)?,
         })
     }
 }
@@ -179,6 +242,10 @@ pub struct InboundKey {
     pub policy: Option<ObjectKey>,
     /// As in [`crate::key::OutboundKey`].
     pub has_certificates: bool,
+    /// The Sidecar that says what comes in; none where none does.
+    pub scope: Option<ObjectKey>,
+    /// The workload's addresses, where the Sidecar sends to one of them: else none.
+    pub addresses: Arc<[IpAddr]>,
     /// The patches of what is made for callees, in force for it; none for most.
     pub patches: Patches,
 }
@@ -193,17 +260,7 @@ impl Question for InboundPartKey {
     const NAME: &'static str = "part: inbound";
 
     fn answer(&self, read: &Read<'_>) -> Members {
-        let clusters = self.0.ports.iter().map(|port| ClusterKey::Inbound {
-            service: port.service.clone(),
-            port: port.port,
-            target: port.target,
-            protocol: port.protocol,
-            family: self.0.family,
-        });
-        let passthrough = ClusterKey::InboundPassthrough { family: self.0.family };
-        let clusters = clusters.chain([passthrough]).map(ResourceKey::Cluster);
-        let listener = ResourceKey::Listener(ListenerKey::VirtualInbound(InboundListener::of(read, &self.0)));
-        clusters.chain([listener]).collect()
+        inbound::members(read, &self.0)
     }
 }
 

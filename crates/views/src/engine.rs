@@ -463,6 +463,7 @@ fn has_findings(kind: Kind) -> bool {
             | Kind::DestinationRule
             | Kind::Gateway
             | Kind::ServiceEntry
+            | Kind::Sidecar
             | Kind::EnvoyFilter
             | Kind::PeerAuthentication
     )

@@ -69,13 +69,11 @@ fn networking(kind: &str, version: &str) -> Reading {
         "WorkloadEntry" => Kind::WorkloadEntry,
         "ServiceEntry" => Kind::ServiceEntry,
         "Gateway" => Kind::Gateway,
+        "Sidecar" => Kind::Sidecar,
         "WorkloadGroup" => Kind::WorkloadGroup,
+        "ProxyConfig" => Kind::ProxyConfig,
         "EnvoyFilter" if version == "v1alpha3" => Kind::EnvoyFilter,
         "EnvoyFilter" => return Reading::Version(Kind::EnvoyFilter, "networking.istio.io/v1alpha3"),
-        "Sidecar" => {
-            return Reading::NotYet(Kind::Sidecar, "sidecars see everything that is exported to them");
-        }
-        "ProxyConfig" => return Reading::NotYet(Kind::ProxyConfig, "proxies start with the defaults"),
         _ => {
             let known = [
                 "VirtualService",
@@ -91,7 +89,9 @@ fn networking(kind: &str, version: &str) -> Reading {
             return Reading::Unknown(nearest(kind, &known));
         }
     };
-    if NETWORKING.contains(&version) {
+    if read == Kind::ProxyConfig && version != "v1beta1" {
+        Reading::Version(read, "networking.istio.io/v1beta1")
+    } else if NETWORKING.contains(&version) {
         Reading::Read(read)
     } else {
         Reading::Version(read, "networking.istio.io/v1 (or v1beta1, v1alpha3)")

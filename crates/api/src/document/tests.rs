@@ -123,7 +123,7 @@ data:
             "f:10:5: warning: ConfigMap istio-system/istio, data.mesh.accesLogEncoding: there is no field `accesLogEncoding` \
              here [unknown-field]; in force: the field is ignored; hint: did you mean `accessLogEncoding`?",
             "f:12:13: error: ConfigMap istio-system/istio, data.mesh.outboundTrafficPolicy.mode: `REGISTRY` is none of the \
-             values that the field takes: REGISTRY_ONLY, ALLOW_ANY [bad-value]; in force: the last good version of this \
+             values that the field takes: REGISTRY_ONLY, ALLOW_ANY, ALLOW_ANY_DYNAMIC_DNS [bad-value]; in force: the last good version of this \
              object, if there is one; hint: did you mean `REGISTRY_ONLY`?",
         ]
     );

@@ -5,6 +5,7 @@ mod entries;
 mod gateway;
 mod routing;
 mod security;
+mod sidecar;
 
 use crate::finding::Finding;
 

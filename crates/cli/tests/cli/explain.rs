@@ -57,6 +57,29 @@ fn section(page: &str, title: &str) -> Vec<String> {
     lines
 }
 
+/// The own namespace's service is not among what the Sidecar lists.
+const SCOPED: &str = "\
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: narrow}
+spec:
+  egress: [{hosts: [elsewhere/*]}]
+  outboundTrafficPolicy: {mode: REGISTRY_ONLY}
+";
+
+#[tokio::test]
+async fn a_host_out_of_the_senders_scope_is_named_with_the_sidecar() -> Result<()> {
+    let folder = folder(&[("app.yaml", APP), ("sidecar.yaml", SCOPED)])?;
+    let page = explained(&folder, &["GET", "http://reviews:9080/"]).await?.stdout;
+    let said = "it is not in the scope of Sidecar default/narrow: the sender's proxy does not know it";
+    assert_eq!(section(&page, "Name")[1], said, "{page}");
+    let widened = SCOPED.replace("elsewhere/*", "./*");
+    let folder = crate::yaml::folder(&[("app.yaml", APP), ("sidecar.yaml", &widened)])?;
+    let page = explained(&folder, &["GET", "http://reviews:9080/"]).await?.stdout;
+    assert!(!page.contains("not in the scope"), "{page}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_page_names_the_rule_its_place_and_why_those_before_did_not_match() -> Result<()> {
     let folder = testers()?;

@@ -286,6 +286,7 @@ fn has_effect(kind: Kind) -> bool {
             | Kind::WorkloadEntry
             | Kind::Gateway
             | Kind::ServiceEntry
+            | Kind::Sidecar
             | Kind::EnvoyFilter
             | Kind::PeerAuthentication
     )

@@ -114,10 +114,10 @@ pub(super) const WATCHED: &[Watched] = &[
     istio(Kind::WorkloadEntry, NETWORKING, THREE, "workloadentries"),
     istio(Kind::ServiceEntry, NETWORKING, THREE, "serviceentries"),
     istio(Kind::Gateway, NETWORKING, THREE, "gateways"),
+    istio(Kind::Sidecar, NETWORKING, THREE, "sidecars"),
     istio(Kind::EnvoyFilter, NETWORKING, &["v1alpha3"], "envoyfilters"),
     istio(Kind::PeerAuthentication, SECURITY, &["v1", "v1beta1"], "peerauthentications"),
     // Not supported yet: watched so that their authors are told.
-    untaken(Kind::Sidecar, NETWORKING, THREE, "sidecars"),
     untaken(Kind::WorkloadGroup, NETWORKING, THREE, "workloadgroups"),
     untaken(Kind::ProxyConfig, NETWORKING, &["v1beta1"], "proxyconfigs"),
     untaken(Kind::RequestAuthentication, SECURITY, &["v1", "v1beta1"], "requestauthentications"),

@@ -362,6 +362,8 @@ fn inbound(family: IpFamily) -> ClusterKey {
         target: port(8080),
         protocol: Protocol::Http,
         family,
+        sidecar: None,
+        endpoint: None,
     }
 }
 

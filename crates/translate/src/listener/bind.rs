@@ -1,13 +1,14 @@
 //! Where outbound listeners listen, and which ports take them there. Knows addresses and protocols; must not know chains and filters.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::service::{ServicePort, ServiceShape};
 use meltemi_names::{Port, Protocol};
 
 /// Where an outbound listener listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Bind {
     /// On no socket: at any destination address that `virtualOutbound` hands over and no other listener has.
     Any(IpFamily),
@@ -15,13 +16,24 @@ pub enum Bind {
     Address(IpAddr),
     /// On a socket of the loopback address: nothing is redirected, so the application calls it there.
     Loopback(IpFamily),
+    /// Where a Sidecar says, for all of its services.
+    Given {
+        /// The address.
+        address: IpAddr,
+        /// It is a socket; else what `virtualOutbound` hands over.
+        bound: bool,
+    },
+    /// On a Unix socket of that path.
+    Unix(Arc<str>),
 }
 
 impl Bind {
     /// The addresses: the first names the listener, the second is there for proxies of both families.
-    pub(crate) fn addresses(self) -> (IpAddr, Option<IpAddr>) {
+    /// A Unix socket has none; where one must be written it is the loopback address.
+    pub(crate) fn addresses(&self) -> (IpAddr, Option<IpAddr>) {
         let (family, v4, v6) = match self {
-            Self::Address(address) => return (address, None),
+            Self::Address(address) | Self::Given { address, .. } => return (*address, None),
+            Self::Unix(_) => return (Ipv4Addr::LOCALHOST.into(), None),
             Self::Any(family) => (family, Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED),
             Self::Loopback(family) => (family, Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
         };
@@ -33,17 +45,29 @@ impl Bind {
     }
 
     /// `<address>_<port>`; IPv6 without brackets (Istio: pilot/pkg/networking/core/listener.go).
-    pub(crate) fn listener_name(self, port: Port) -> String {
+    pub(crate) fn listener_name(&self, port: Port) -> String {
+        if let Self::Unix(path) = self {
+            return format!("unix://{path}");
+        }
         format!("{}_{port}", self.addresses().0)
     }
 
     /// Whether it is a socket.
-    pub(crate) fn is_bound(self) -> bool {
-        matches!(self, Self::Loopback(_))
+    pub(crate) fn is_bound(&self) -> bool {
+        matches!(self, Self::Loopback(_) | Self::Given { bound: true, .. } | Self::Unix(_))
+    }
+
+    /// Whether it is every address, as the virtual listeners and the agent's own have.
+    pub(crate) fn is_everywhere(&self) -> bool {
+        match self {
+            Self::Any(_) | Self::Loopback(_) => true,
+            Self::Given { address, .. } => address.is_unspecified(),
+            Self::Address(_) | Self::Unix(_) => false,
+        }
     }
 
     /// Whether it is the address of one service: what arrives needs no name to tell whom it is for.
-    pub(crate) fn is_own(self) -> bool {
+    pub(crate) fn is_own(&self) -> bool {
         matches!(self, Self::Address(_))
     }
 }

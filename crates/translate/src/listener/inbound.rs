@@ -2,6 +2,7 @@
 //!
 //! Knows inbound chains and routes, per class of workloads. Must not know which workload it is, nor its address.
 
+mod ingress;
 pub mod matches;
 
 use std::sync::Arc;
@@ -23,7 +24,6 @@ use meltemi_proto::envoy::config::route::v3::{
 use meltemi_proto::google::protobuf::BoolValue;
 
 use self::matches::{ChainRow, rows};
-use super::InboundKey;
 use super::bind::{Bind, Treatment};
 use super::chain::{bind, chain, listener, to_port};
 use super::http_manager::HttpManager;
@@ -32,7 +32,10 @@ use super::metrics::Side;
 use super::outbound::transparent;
 use super::settings::{ListenerSettings, Logs, SettingsOfListeners};
 use super::tcp::to_cluster;
+use super::{InboundKey, ListenerKey};
+use crate::cluster::ClusterKey;
 use crate::encode::whole;
+use crate::key::{Members, ResourceKey};
 use crate::metadata;
 use crate::resource_names::{BLACK_HOLE, INBOUND_PASSTHROUGH, inbound_cluster};
 use crate::route::retry;
@@ -60,7 +63,7 @@ pub struct InboundListener {
 
 impl InboundListener {
     /// The listener of a class of workloads, by the policies in force.
-    pub(super) fn of(read: &Read<'_>, key: &InboundKey) -> Self {
+    fn of(read: &Read<'_>, key: &InboundKey, ports: Arc<[InboundPort]>, ingress: bool) -> Self {
         let policies = ModesOf { namespace: key.namespace.clone(), policy: key.policy.clone() };
         let Modes { modes, decided_by } = &*read.ask(policies);
         let modes = if key.has_certificates {
@@ -70,17 +73,73 @@ impl InboundListener {
             modes.map(|mode| if mode == Mode::Strict { mode } else { Mode::Disable })
         };
         Self {
-            ports: Arc::clone(&key.ports),
+            ports,
             interception: key.interception,
             family: key.family,
             access_log: key.access_log,
             metrics: key.metrics,
             workload: Arc::clone(&key.workload),
             modes,
-            policies: decided_by.iter().cloned().collect(),
+            policies: decided_by.iter().chain(key.scope.iter().filter(|_| ingress)).cloned().collect(),
             has_certificates: key.has_certificates,
         }
     }
+}
+
+/// What a class of workloads has: a cluster for each port, the listener of what is redirected, and those of sockets.
+pub(super) fn members(read: &Read<'_>, key: &InboundKey) -> Members {
+    let redirected = key.interception != Interception::None;
+    let led = ingress::led(read, key);
+    let ingress = led.ingress;
+    let cluster = |led: &ingress::Led| ClusterKey::Inbound {
+        service: led.port.service.clone(),
+        port: led.port.port,
+        target: led.port.target,
+        protocol: led.port.protocol,
+        family: key.family,
+        sidecar: key.scope.clone(),
+        endpoint: led.endpoint.clone(),
+    };
+    let clusters = led.ports.iter().map(cluster);
+    let passthrough = redirected.then_some(ClusterKey::InboundPassthrough { family: key.family });
+    let clusters = clusters.chain(passthrough).map(ResourceKey::Cluster);
+    let ports = led.ports.iter().filter(|led| led.bind.is_none()).map(|led| led.port.clone()).collect();
+    let captured =
+        redirected.then(|| ListenerKey::VirtualInbound(InboundListener::of(read, key, ports, ingress)));
+    let sockets = led.ports.iter().filter_map(|led| {
+        let listener = InboundListener::of(read, key, [led.port.clone()].into(), ingress);
+        Some(ListenerKey::BoundInbound(listener, led.bind.clone()?))
+    });
+    clusters.chain(captured.into_iter().chain(sockets).map(ResourceKey::Listener)).collect()
+}
+
+/// A socket for what is sent to a workload at one port (Istio: core/listener_inbound.go, `inboundCustomListener`).
+pub(super) fn bound(read: &Read<'_>, key: &InboundListener, at: &Bind) -> Option<Arc<Resource>> {
+    let settings = read.ask(SettingsOfListeners { access_log: key.access_log, metrics: key.metrics });
+    let port = key.ports.first()?;
+    let target = Target::of(read, port, key.modes.of(port.target));
+    let mutual = target.rows().iter().any(|row| row.mutual_tls) && key.has_certificates;
+    let tls = mutual.then(|| downstream::mutual(&read.ask(MeshTls)));
+    let tells_tls = target.rows().iter().any(ChainRow::tells_tls);
+    let tells_http = target.rows().iter().any(ChainRow::tells_http);
+    let name = at.listener_name(port.target);
+    let mut message = Listener {
+        traffic_direction: TrafficDirection::Inbound.into(),
+        listener_filters: tells_tls
+            .then(tls_inspector)
+            .into_iter()
+            .chain(tells_http.then(http_inspector))
+            .collect(),
+        listener_filters_timeout: Some(settings.detection_timeout),
+        continue_on_listener_filters_timeout: true,
+        filter_chains: target.chains(key, &settings, tls.as_ref()).collect(),
+        access_log: settings.listener_log.clone(),
+        ..listener(&name, at.addresses(), port.target)
+    };
+    bind(&mut message, true);
+    let needs = vec![Need { type_url: TypeUrl::Cluster, name: target.cluster.into() }];
+    let origin = std::iter::once(port.service.object.clone()).chain(key.policies.iter().cloned());
+    Some(whole(TypeUrl::Listener, name.into(), &message, needs, origin.collect()))
 }
 
 pub(super) fn virtual_inbound(read: &Read<'_>, key: &InboundListener) -> Arc<Resource> {

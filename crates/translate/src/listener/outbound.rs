@@ -22,7 +22,7 @@ use super::plan::{Backend, HttpChain, OutboundListener};
 use super::ruled::RuledChain;
 use super::settings::{ListenerSettings, SettingsOfListeners};
 use super::tcp::{as_bytes, by_weight, to_backend, to_cluster};
-use crate::address::block;
+use crate::address::{block, pipe};
 use crate::encode::whole;
 use crate::metadata;
 use crate::resource_names::{BLACK_HOLE, outbound_cluster};
@@ -66,8 +66,9 @@ impl OutboundListener {
         if chains.is_empty() {
             chains.extend(default.take());
         } else if default.is_none() && !self.bind.is_bound() {
-            needs.cluster(settings.fallback);
-            let filter = to_cluster(settings.fallback, &settings.outbound);
+            let fallback = self.fallback.as_ref().map_or(settings.fallback, ResourceName::as_str);
+            needs.cluster(fallback);
+            let filter = to_cluster(fallback, &settings.outbound);
             default = Some(chain(PASSTHROUGH_CHAIN, None, filter));
         }
         let sniffs = self.http.is_some() && chains.iter().any(|chain| chain.filter_chain_match.is_some());
@@ -90,6 +91,9 @@ impl OutboundListener {
             default_filter_chain: default,
             ..listener(&name, self.bind.addresses(), self.port)
         };
+        if let Bind::Unix(path) = &self.bind {
+            message.address = Some(pipe(path));
+        }
         bind(&mut message, self.bind.is_bound());
         for chain in message.filter_chains.iter_mut().chain(&mut message.default_filter_chain) {
             chain.transport_socket_connect_timeout = Some(seconds(HANDSHAKE_TIMEOUT_SECONDS));
@@ -210,8 +214,10 @@ pub(super) fn virtual_outbound(
     family: IpFamily,
     interception: Interception,
     settings: SettingsOfListeners,
+    fallback: Option<&ResourceName>,
 ) -> Arc<Resource> {
     let settings = read.ask(settings);
+    let fallback = fallback.map_or(settings.fallback, ResourceName::as_str);
     let name = "virtualOutbound";
     let logs = &settings.outbound;
     let mut message = Listener {
@@ -224,7 +230,7 @@ pub(super) fn virtual_outbound(
                 Some(to_port(settings.outbound_port)),
                 to_cluster(BLACK_HOLE, logs),
             ),
-            chain("virtualOutbound-catchall-tcp", None, to_cluster(settings.fallback, logs)),
+            chain("virtualOutbound-catchall-tcp", None, to_cluster(fallback, logs)),
         ],
         access_log: settings.listener_log.clone(),
         transparent: transparent(interception),
@@ -233,7 +239,7 @@ pub(super) fn virtual_outbound(
     bind(&mut message, true);
     let mut needs = Needs::default();
     needs.cluster(BLACK_HOLE);
-    needs.cluster(settings.fallback);
+    needs.cluster(fallback);
     whole(TypeUrl::Listener, name.into(), &message, needs.0, Vec::new())
 }
 

@@ -11,12 +11,13 @@ use meltemi_api::value::Subnet;
 use meltemi_api::virtual_service::Destination;
 use meltemi_catalog::ResourceName;
 use meltemi_model::read::Read;
+use meltemi_model::scope::{EgressOf, ImportedRules};
 use meltemi_model::service::{ServiceByHost, ServiceId};
 use meltemi_model::virtual_service::connection::{
     ConnectionCondition, ConnectionPlace, ConnectionRule, ConnectionVirtualServices,
 };
 use meltemi_model::virtual_service::{Outline, followed};
-use meltemi_names::{Host, ObjectKey, Port};
+use meltemi_names::{Host, Namespace, ObjectKey, Port};
 
 use super::ListenersKey;
 use super::block::Block;
@@ -44,6 +45,15 @@ pub struct RuledChain {
     pub policy: ConnectionPolicy,
 }
 
+/// The VirtualServices that any egress listener of a Sidecar imports.
+fn imported(read: &Read<'_>, viewer: &Namespace, sidecar: &ObjectKey) -> BTreeSet<ObjectKey> {
+    let listeners = 0..read.ask(EgressOf(sidecar.clone())).len();
+    let rules = listeners.map(|listener| {
+        read.ask(ImportedRules { viewer: viewer.clone(), sidecar: sidecar.clone(), listener })
+    });
+    rules.flat_map(|rules| rules.iter().map(|outline| outline.key.clone()).collect::<Vec<_>>()).collect()
+}
+
 /// The rules for connections that some callers follow.
 pub(crate) struct RulesOfConnections<'a> {
     read: &'a Read<'a>,
@@ -58,7 +68,13 @@ impl<'a> RulesOfConnections<'a> {
     /// None where there are none.
     pub(crate) fn of(read: &'a Read<'a>, caller: &'a ListenersKey) -> Option<Self> {
         let all = read.ask(ConnectionVirtualServices);
-        let ordered: Vec<Arc<Outline>> = followed(&all, &caller.namespace).into_iter().cloned().collect();
+        let mut ordered: Vec<Arc<Outline>> = followed(&all, &caller.namespace).into_iter().cloned().collect();
+        if !ordered.is_empty()
+            && let Some(sidecar) = &caller.scope
+        {
+            let imported = imported(read, &caller.namespace, sidecar);
+            ordered.retain(|outline| imported.contains(&outline.key));
+        }
         if ordered.is_empty() {
             return None;
         }

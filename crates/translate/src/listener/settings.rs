@@ -104,7 +104,7 @@ impl Question for SettingsOfListeners {
             access_log,
             metrics,
             fallback: match mesh.outbound_traffic_policy.mode {
-                OutboundMode::AllowAny => PASSTHROUGH,
+                OutboundMode::AllowAny | OutboundMode::AllowAnyDynamicDns => PASSTHROUGH,
                 OutboundMode::RegistryOnly => BLACK_HOLE,
             },
             detection_timeout: duration(mesh.protocol_detection_timeout),

@@ -87,6 +87,8 @@ impl Bench {
         };
         let (_, workload) = self.0.memo.observe(Workload(Arc::new(proxy)), self.0.mesh());
         let key = InboundKey {
+            scope: None,
+            addresses: Arc::default(),
             namespace: "default".into(),
             ports: Arc::clone(&workload.ports),
             interception: Interception::Redirect,
@@ -106,6 +108,7 @@ impl Bench {
 
 fn redirected() -> ListenersKey {
     ListenersKey {
+        scope: None,
         namespace: "default".into(),
         interception: Interception::Redirect,
         family: IpFamily::V4,

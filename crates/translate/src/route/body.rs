@@ -31,6 +31,8 @@ use crate::resource_names::{PASSTHROUGH, outbound_cluster};
 pub enum BodyKey {
     /// Requests to unknown hosts go where the client wanted.
     AllowAny,
+    /// Requests to unknown hosts go to that cluster.
+    EgressProxy(ResourceName),
     /// Requests to unknown hosts are refused.
     BlockAll,
     /// Nobody is served: all requests are answered 404.
@@ -85,7 +87,8 @@ impl Question for BodyKey {
     fn answer(&self, read: &Read<'_>) -> VirtualHostBody {
         let mut clusters = Clusters::default();
         let (routes, origin) = match self {
-            Self::AllowAny => (vec![allow_any(&mut clusters)], Vec::new()),
+            Self::AllowAny => (vec![allow_any(PASSTHROUGH.into(), &mut clusters)], Vec::new()),
+            Self::EgressProxy(proxy) => (vec![allow_any(proxy.clone(), &mut clusters)], Vec::new()),
             Self::BlockAll => (vec![block_all()], Vec::new()),
             Self::Nothing => (Vec::new(), Vec::new()),
             Self::Gateway { rules, .. } => gateway::routes(read, rules, &mut clusters),
@@ -198,9 +201,9 @@ fn default_route(
     }
 }
 
-fn allow_any(clusters: &mut Clusters) -> Route {
+fn allow_any(cluster: ResourceName, clusters: &mut Clusters) -> Route {
     let action = RouteAction {
-        cluster_specifier: Some(ClusterSpecifier::Cluster(clusters.name(PASSTHROUGH.into()))),
+        cluster_specifier: Some(ClusterSpecifier::Cluster(clusters.name(cluster))),
         timeout: Some(wire::NO_TIME),
         ..RouteAction::default()
     };

@@ -8,7 +8,7 @@ use meltemi_model::Mesh;
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::service::{ServiceId, ServiceOf};
-use meltemi_names::{Host, Namespace};
+use meltemi_names::{Host, Namespace, Port};
 
 use super::virtual_host::literal_domain;
 
@@ -25,6 +25,30 @@ pub struct ServiceDomains {
     pub family: IpFamily,
     /// Those that the service was given are, too.
     pub allocated: bool,
+    /// How requests say for which port they are.
+    pub suffix: PortSuffix,
+}
+
+/// How requests say by their host for which port they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PortSuffix {
+    /// They need not: the listener is for one port.
+    #[default]
+    None,
+    /// With a port, or without one.
+    May(Port),
+    /// With the port.
+    Must(Port),
+}
+
+impl PortSuffix {
+    /// The port.
+    pub fn port(self) -> Option<Port> {
+        match self {
+            Self::None => None,
+            Self::May(port) | Self::Must(port) => Some(port),
+        }
+    }
 }
 
 /// One domain.
@@ -64,11 +88,22 @@ impl Question for ServiceDomains {
             let text = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
             Domain { text: text.into(), is_short: false }
         }));
-        domains.into()
+        self.with_ports(domains).into()
     }
 }
 
 impl ServiceDomains {
+    fn with_ports(&self, bare: Vec<Domain>) -> Vec<Domain> {
+        let Some(port) = self.suffix.port() else { return bare };
+        let may = matches!(self.suffix, PortSuffix::May(_));
+        let both = bare.into_iter().flat_map(|domain| {
+            let text = format!("{}:{port}", domain.text).into();
+            let with = Domain { text, is_short: domain.is_short };
+            may.then_some(domain).into_iter().chain([with])
+        });
+        both.collect()
+    }
+
     fn names(&self, host: &Host, domains: &mut Vec<Domain>) {
         let mut add = |text: String, is_short| domains.push(Domain { text: text.into(), is_short });
         if host.as_str().parse::<IpAddr>().is_ok() {

@@ -82,6 +82,7 @@ impl Explanation {
         let mut from = Workload::named(mesh, &args.from.name, &args.from.namespace, &args.labels);
         from.has_certificate &= !args.without_certificate;
         let target = Target::of(mesh, &from.namespace, &args.url.host, args.url.port);
+        let target = target.in_scope(mesh, &from.namespace, &from.labels);
         from.gateway = args.gateway;
         let set = if args.gateway { sent::gateways(&memo, mesh, &from.node("REDIRECT"))? } else { None };
         let request = request(args, &target, &from, set.as_ref());

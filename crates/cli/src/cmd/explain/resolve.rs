@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use meltemi_api::Spec;
 use meltemi_memo::Memo;
 use meltemi_model::Mesh;
+use meltemi_model::scope::{EgressOf, Imported, SidecarsOf, chosen};
 use meltemi_model::service::{CLUSTER_DOMAIN, ServiceByHost, ServiceShape};
-use meltemi_names::{Host, Kind, Namespace, ObjectKey, Port};
+use meltemi_names::{Host, Kind, Labels, Namespace, ObjectKey, Port};
 use serde::Serialize;
 
 use super::workload;
@@ -18,6 +19,8 @@ pub(crate) struct Target {
     pub(crate) service: Option<Service>,
     /// What the sender connects to, as far as the mesh knows.
     pub(crate) address: Option<IpAddr>,
+    /// The Sidecar in whose scope the service is not; none where it is in it, or where no Sidecar is in force.
+    pub(crate) out_of_scope_of: Option<String>,
 }
 
 /// A service, as the page and scripts speak of it.
@@ -58,11 +61,34 @@ impl Target {
                     seen(Host::of_service(key.name.as_str(), key.namespace.as_str(), CLUSTER_DOMAIN))
                 }
             });
-            return Self { service: service.map(|shape| described(&shape, port)), address: Some(address) };
+            return Self {
+                service: service.map(|shape| described(&shape, port)),
+                address: Some(address),
+                out_of_scope_of: None,
+            };
         }
         let found = candidates(mesh, namespace, host).into_iter().find_map(seen);
         let address = found.as_ref().and_then(|shape| address(mesh, shape));
-        Self { service: found.map(|shape| described(&shape, port)), address }
+        Self { service: found.map(|shape| described(&shape, port)), address, out_of_scope_of: None }
+    }
+}
+
+impl Target {
+    /// The same as the workload of these labels has it: its Sidecar may leave the service out.
+    pub(crate) fn in_scope(mut self, mesh: &Mesh, namespace: &str, labels: &Labels) -> Self {
+        let Some(service) = &self.service else { return self };
+        let memo: Memo<Mesh> = Memo::new();
+        let viewer = Namespace::from(namespace);
+        let (_, sidecars) = memo.observe(SidecarsOf(viewer.clone()), mesh);
+        let Some(sidecar) = chosen(&sidecars, labels).filter(|sidecar| sidecar.outbound) else { return self };
+        let sidecar = &sidecar.key;
+        let (_, listeners) = memo.observe(EgressOf(sidecar.clone()), mesh);
+        let imported = (0..listeners.len()).any(|listener| {
+            let question = Imported { viewer: viewer.clone(), sidecar: sidecar.clone(), listener };
+            memo.observe(question, mesh).1.iter().any(|id| id.object == service.key)
+        });
+        self.out_of_scope_of = (!imported).then(|| format!("{}/{}", sidecar.namespace, sidecar.name));
+        self
     }
 }
 

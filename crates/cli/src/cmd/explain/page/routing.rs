@@ -58,6 +58,12 @@ fn name(explanation: &Explanation, page: &mut Page) {
         (None, _) => line += ", without an address of its own",
     }
     page.section("Name", &line);
+    if let Some(sidecar) = &explanation.target.out_of_scope_of {
+        let line =
+            format!("it is not in the scope of Sidecar {sidecar}: the sender's proxy does not know it");
+        let line = page.styled(BAD, &line);
+        page.line(0, &line);
+    }
     match &service.protocol {
         Some(protocol) if protocol == "auto" => {
             page.line(0, &format!("port {port} does not say what it speaks: the first bytes tell"));
