@@ -14,6 +14,7 @@ mod external_name;
 pub mod finding;
 #[cfg(test)]
 mod fixture;
+pub mod gateway;
 pub mod key;
 pub mod layer;
 pub mod listener;

@@ -7,6 +7,7 @@
 mod access_log;
 mod bind;
 mod chain;
+pub mod gateway;
 mod http_manager;
 pub mod inbound;
 mod listener_filter;
@@ -33,6 +34,7 @@ pub use self::plan::{Backend, HttpChain, OutboundListener, ShadowedBy};
 pub use self::policy::ConnectionPolicy;
 pub use self::ruled::RuledChain;
 
+pub use self::gateway::GatewayListener;
 pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
 use self::ruled::RulesOfConnections;
@@ -129,6 +131,8 @@ pub enum ListenerKey {
     },
     /// Takes what iptables redirects to the workload, `virtualInbound`.
     VirtualInbound(InboundListener),
+    /// Of a gateway.
+    Gateway(GatewayListener),
 }
 
 impl Question for ListenerKey {
@@ -138,6 +142,7 @@ impl Question for ListenerKey {
 
     fn answer(&self, read: &Read<'_>) -> Made {
         Some(match self {
+            Self::Gateway(listener) => return listener.make(read),
             Self::Outbound(listener) => listener.make(read),
             Self::VirtualOutbound { family, interception, access_log, metrics } => {
                 let settings = SettingsOfListeners { access_log: *access_log, metrics: *metrics };

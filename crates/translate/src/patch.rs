@@ -104,7 +104,11 @@ impl Class {
             ResourceKey::Cluster(_) => Some(Self::Clusters),
             ResourceKey::Listener(_) => Some(Self::Listeners),
             ResourceKey::Route(_) | ResourceKey::VirtualHost(_) => Some(Self::Routes),
-            ResourceKey::Assignment(_) | ResourceKey::Patched(_) | ResourceKey::Added(_) => None,
+            // A secret is nobody's to patch.
+            ResourceKey::Assignment(_)
+            | ResourceKey::Secret(_)
+            | ResourceKey::Patched(_)
+            | ResourceKey::Added(_) => None,
         }
     }
 }
@@ -128,10 +132,10 @@ pub fn parts(read: &Read<'_>, parts: Vec<PartKey>, patches: &Patches) -> Vec<Par
     let patched = parts.into_iter().map(|part| {
         let patches = match &part {
             PartKey::Fixed(_) | PartKey::Service(_) => &clusters,
-            PartKey::Listeners(_) => &outbound,
-            PartKey::Routes(_) => &routes,
+            PartKey::Listeners(_) | PartKey::GatewayListeners(_) => &outbound,
+            PartKey::Routes(_) | PartKey::GatewayRoutes(_) => &routes,
             PartKey::Inbound(_) => &inbound,
-            PartKey::Patched(_) | PartKey::Added(_) => return part,
+            PartKey::Secrets(_) | PartKey::Patched(_) | PartKey::Added(_) => return part,
         };
         if patches.is_empty() {
             return part;
@@ -147,6 +151,13 @@ pub fn parts(read: &Read<'_>, parts: Vec<PartKey>, patches: &Patches) -> Vec<Par
 pub struct PatchedPartKey {
     part: PartKey,
     patches: Patches,
+}
+
+impl PatchedPartKey {
+    /// The part as it is without the patches.
+    pub fn part(&self) -> &PartKey {
+        &self.part
+    }
 }
 
 impl Question for PatchedPartKey {

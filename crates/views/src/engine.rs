@@ -461,6 +461,7 @@ fn has_findings(kind: Kind) -> bool {
         Kind::Service
             | Kind::VirtualService
             | Kind::DestinationRule
+            | Kind::Gateway
             | Kind::EnvoyFilter
             | Kind::PeerAuthentication
     )

@@ -1,5 +1,7 @@
 //! From YAML to findings, one subject a test.
 
+mod balancing;
+mod gateway;
 mod routing;
 mod security;
 

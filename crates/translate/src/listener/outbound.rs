@@ -28,7 +28,7 @@ use crate::resource_names::{BLACK_HOLE, outbound_cluster};
 use crate::wrap::seconds;
 
 /// How long a connection may take to finish its handshake (Istio: PILOT_GATEWAY_TRANSPORT_SOCKET_CONNECT_TIMEOUT).
-const HANDSHAKE_TIMEOUT_SECONDS: i64 = 15;
+pub(super) const HANDSHAKE_TIMEOUT_SECONDS: i64 = 15;
 
 impl OutboundListener {
     pub(super) fn make(&self, read: &Read<'_>) -> Arc<Resource> {
@@ -183,6 +183,7 @@ impl Needs {
         let manager = HttpManager {
             stat_prefix: &format!("outbound_{listener}"),
             grpc_web: http.grpc_web,
+            paths: settings.paths,
             logs: &settings.outbound,
         };
         let matching = FilterChainMatch {

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use meltemi_api::destination_rule::{H2UpgradePolicy, HashKey};
+use meltemi_api::destination_rule::{H2UpgradePolicy, HashKey, Tunnel};
 use meltemi_api::value::Duration;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::read::Read;
 use meltemi_model::rule::{PolicyOf, RuleFor, RuleRef};
 use meltemi_model::service::ServiceId;
-use meltemi_names::{Port, Protocol};
+use meltemi_names::{Namespace, Port, Protocol, Selector};
 
 use super::ListenersKey;
 use super::plan::{Backend, OutboundListener};
@@ -26,6 +26,8 @@ pub struct ConnectionPolicy {
     pub max_duration: Option<Duration>,
     /// The endpoint is chosen by the caller's address.
     pub by_source: bool,
+    /// They go through a tunnel.
+    pub tunnel: Option<Tunnel>,
     /// In the mesh's TLS they say that they are no HTTP, where the cluster's other connections may be.
     pub as_bytes: bool,
 }
@@ -60,6 +62,7 @@ impl Question for ConnectionPolicyOf {
             idle_timeout: tcp.and_then(|tcp| tcp.idle_timeout),
             max_duration: tcp.and_then(|tcp| tcp.max_connection_duration),
             by_source: hash.is_some_and(|hash| hash.key == Some(HashKey::SourceIp)),
+            tunnel: balanced.tunnel.clone(),
             as_bytes: self.has_certificates && tls::is_of_mesh(&policy) && {
                 let pool = policy.connection_pool.as_ref();
                 spoken(self.protocol, pool, H2UpgradePolicy::DoNotUpgrade) != Spoken::Bytes
@@ -82,6 +85,20 @@ pub(crate) fn applied(
     listener
 }
 
+/// Who calls, as far as rules for connections ask.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    pub(crate) namespace: &'a Namespace,
+    pub(crate) selectors: &'a Arc<[Selector]>,
+    pub(crate) has_certificates: bool,
+}
+
+impl<'a> From<&'a ListenersKey> for Caller<'a> {
+    fn from(key: &'a ListenersKey) -> Self {
+        Self { namespace: &key.namespace, selectors: &key.selectors, has_certificates: key.has_certificates }
+    }
+}
+
 /// Where connections go.
 pub(crate) struct Target {
     pub(crate) service: ServiceId,
@@ -91,14 +108,15 @@ pub(crate) struct Target {
 }
 
 /// What the caller's rules say of connections there.
-pub(crate) fn of(read: &Read<'_>, caller: &ListenersKey, target: &Target) -> ConnectionPolicy {
+pub(crate) fn of<'a>(read: &Read<'_>, caller: impl Into<Caller<'a>>, target: &Target) -> ConnectionPolicy {
+    let Caller { namespace, selectors, has_certificates } = caller.into();
     let rule = read.ask(RuleFor {
-        viewer: caller.namespace.clone(),
+        viewer: namespace.clone(),
         service: target.service.clone(),
-        selectors: Arc::clone(&caller.selectors),
+        selectors: Arc::clone(selectors),
     });
     // Without a rule only connections that may be HTTP have anything to say.
-    if rule.is_none() && !(caller.has_certificates && target.protocol == Protocol::Auto) {
+    if rule.is_none() && !(has_certificates && target.protocol == Protocol::Auto) {
         return ConnectionPolicy::default();
     }
     (*read.ask(ConnectionPolicyOf {
@@ -106,7 +124,7 @@ pub(crate) fn of(read: &Read<'_>, caller: &ListenersKey, target: &Target) -> Con
         port: target.port,
         protocol: target.protocol,
         subset: target.subset.clone(),
-        has_certificates: caller.has_certificates,
+        has_certificates,
     }))
     .clone()
 }

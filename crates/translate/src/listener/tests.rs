@@ -78,6 +78,8 @@ impl Bench {
             http10: false,
             access_log: false,
             metrics: false,
+            unprivileged: false,
+            reads_secrets: false,
             build: "envoy/1.40.0".into(),
             texts: Default::default(),
             takes_virtual_hosts: true,

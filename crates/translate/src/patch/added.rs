@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_api::envoy_filter::ApplyTo;
-use meltemi_catalog::{Need, Resource};
+use meltemi_catalog::{Need, Resource, ResourceName};
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::read::Read;
@@ -33,6 +33,13 @@ pub struct AddedKey {
     patch: usize,
     /// Of a virtual host, the route configuration that it is added to.
     route: Option<RouteKey>,
+}
+
+impl AddedKey {
+    /// Of a virtual host, the route configuration that it is added to.
+    pub fn route_configuration(&self) -> Option<ResourceName> {
+        self.route.as_ref().map(|route| route.config.resource_name())
+    }
 }
 
 impl Question for AddedPartKey {

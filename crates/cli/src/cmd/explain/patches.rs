@@ -1,11 +1,11 @@
-//! What of the request's way EnvoyFilters have patched: seen by comparing what is served with what it would be without them.
+//! What of the request's way EnvoyFilters have patched: as each resource says from which objects it is made.
 
 use std::collections::BTreeSet;
 
 use meltemi_api::FieldPath;
-use meltemi_catalog::{Resource, View};
+use meltemi_catalog::{Resource, ResourceName};
 use meltemi_names::{Kind, ObjectKey, TypeUrl};
-use meltemi_proto::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
+use meltemi_proto::envoy::config::route::v3::VirtualHost;
 use meltemi_sources::PlaceIndex;
 use meltemi_walk::{Handling, Way};
 use prost::Message;
@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::explanation::clusters;
 use super::rule::Written;
+use super::sent::Sent;
 
 /// A part of the way that EnvoyFilters have patched, or brought.
 #[derive(Debug, Serialize)]
@@ -26,7 +27,7 @@ pub(crate) struct Patched {
 }
 
 /// What of the way is patched, in the order in which a request meets it.
-pub(super) fn of_way(way: &Way, view: &View, places: &PlaceIndex) -> Vec<Patched> {
+pub(super) fn of_way(way: &Way, sent: &Sent, places: &PlaceIndex) -> Vec<Patched> {
     let mut found = Vec::new();
     let mut note = |what: &'static str, name: &str, by: BTreeSet<&ObjectKey>| {
         if !by.is_empty() {
@@ -35,32 +36,26 @@ pub(super) fn of_way(way: &Way, view: &View, places: &PlaceIndex) -> Vec<Patched
             found.push(Patched { what, name: name.to_owned(), by });
         }
     };
-    let served = |type_url, name: &str| view.find(type_url, name).map(|live| &*live.resource);
     if let Some(listener) = &way.listener
-        && let Some(resource) = served(TypeUrl::Listener, &listener.name)
+        && let Some(resource) = sent.find(TypeUrl::Listener, &listener.name)
     {
         note("listener", &listener.name, filters(resource));
     }
-    if let Some(Handling::Http(http)) = &way.handling
-        && let Some(resource) = served(TypeUrl::Route, &http.route_configuration)
-    {
-        let (now, before) = (decoded(resource), resource.instead().and_then(|instead| decoded(instead)));
-        if let (Some(now), Some(before)) = (now, before) {
-            let name = http.virtual_host.as_ref().map(|host| host.name.as_str()).unwrap_or_default();
-            if host(&now, name) != host(&before, name) {
-                note("virtual host", name, filters(resource));
-            }
-            let head = |config: &RouteConfiguration| RouteConfiguration {
-                virtual_hosts: Vec::new(),
-                ..config.clone()
-            };
-            if head(&now) != head(&before) {
-                note("route configuration", &http.route_configuration, filters(resource));
-            }
+    if let Some(Handling::Http(http)) = &way.handling {
+        let name = http.virtual_host.as_ref().map(|host| host.name.as_str()).unwrap_or_default();
+        let hosts = sent.of_type(TypeUrl::VirtualHost).filter(|resource| {
+            let parent = resource.parent().map(ResourceName::as_str);
+            parent == Some(&http.route_configuration) && is_called(resource, name)
+        });
+        for host in hosts {
+            note("virtual host", name, filters(host));
+        }
+        if let Some(resource) = sent.find(TypeUrl::Route, &http.route_configuration) {
+            note("route configuration", &http.route_configuration, filters(resource));
         }
     }
     for cluster in clusters(way) {
-        if let Some(resource) = served(TypeUrl::Cluster, &cluster.name) {
+        if let Some(resource) = sent.find(TypeUrl::Cluster, &cluster.name) {
             note("cluster", &cluster.name, filters(resource));
         }
     }
@@ -72,10 +67,6 @@ fn filters(resource: &Resource) -> BTreeSet<&ObjectKey> {
     resource.origin().iter().filter(|object| object.kind == Kind::EnvoyFilter).collect()
 }
 
-fn decoded(resource: &Resource) -> Option<RouteConfiguration> {
-    RouteConfiguration::decode(resource.body().to_vec().as_slice()).ok()
-}
-
-fn host<'a>(config: &'a RouteConfiguration, name: &str) -> Option<&'a VirtualHost> {
-    config.virtual_hosts.iter().find(|host| host.name == name)
+fn is_called(resource: &Resource, name: &str) -> bool {
+    VirtualHost::decode(resource.body().to_vec().as_slice()).is_ok_and(|host| host.name == name)
 }
