@@ -175,6 +175,8 @@ fn one_refusal_of_a_patched_resource_brings_the_one_without_patches_and_names_th
     assert!(!withheld.is_empty());
     for withheld in withheld {
         assert_eq!((&withheld.why, &withheld.origin), (&Withholding::Refused, &vec![filter.clone()]));
+        // Whatever the filter said before is not in force either.
+        assert_eq!(withheld.since.0, 0);
     }
     // All else goes on: another rule of the same service is in force, and what is mended.
     engine.apply(upserts(&route(0, 50)));

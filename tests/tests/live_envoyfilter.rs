@@ -72,6 +72,8 @@ fn collect(value: &Value, found: &mut Vec<Value>) {
         Value::Object(fields) => {
             for (name, value) in fields {
                 match name.as_str() {
+                    // What Envoy takes its leave of is not what it has.
+                    "draining_state" => {}
                     "cluster" | "listener" | "route_config" if value.get("@type").is_some() => {
                         let mut value = value.clone();
                         if let Some(hosts) = value.get_mut("virtual_hosts").and_then(Value::as_array_mut) {

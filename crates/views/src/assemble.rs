@@ -108,22 +108,25 @@ impl Assembly {
                     continue;
                 }
                 let is_new = served.find(key.0, key.1.as_str()).is_none();
-                let instead = assembled.instead().filter(|instead| !is_refused(refused, instead)).cloned();
-                let unpatched = |resource: &Arc<Resource>| resource.instead().is_none();
                 let good = last_good.get(&key).filter(|_| is_new);
-                let since = good.map_or(served.generation(), |(_, replaced)| *replaced);
                 // As of a single resource: a patched state that was good stays, one without patches gives way to the present one.
                 let live = served.find(key.0, key.1.as_str()).map(|live| &live.resource);
                 let before = live.or(good.map(|(good, _)| good));
-                match (instead.filter(|_| before.is_none_or(unpatched)), good) {
+                let unpatched = before.is_none_or(|before| before.instead().is_none());
+                let instead =
+                    assembled.instead().filter(|instead| unpatched && !is_refused(refused, instead));
+                let since = match (instead.cloned(), good) {
                     (Some(instead), _) => {
                         served.put(interner.intern(instead));
+                        // Without the patches it lacks all that they ever said.
+                        Generation(0)
                     }
-                    (None, Some((good, _))) => {
+                    (None, Some((good, replaced))) => {
                         served.put(Arc::clone(good));
+                        *replaced
                     }
-                    (None, None) => {}
-                }
+                    (None, None) => served.generation(),
+                };
                 let since = aside.get(&key).map_or(since, |(_, since)| *since);
                 aside.insert(key, (assembled, since));
             }

@@ -388,6 +388,8 @@ impl Group {
             });
             // What a new layer leaves out was replaced before it began.
             let since = match last_good {
+                // Without the patches it lacks all that they ever said.
+                _ if instead.is_some() => Generation(0),
                 Some((_, replaced)) if stays.is_none() => *replaced,
                 _ => generation,
             };

@@ -17,10 +17,7 @@ pub(super) fn write(explanation: &Explanation, page: &mut Page) {
         page.section(heading, &line);
         heading = "";
     }
-    patched("Patched", &explanation.patched, page);
-    for receiver in &explanation.receivers {
-        patched(&format!("At {}", receiver.endpoint), &receiver.patched, page);
-    }
+    patched(explanation, page);
     if !explanation.way.unread.is_empty() {
         page.section("Unread", "the way may be another one, for explain does not read:");
         for what in &explanation.way.unread {
@@ -44,10 +41,16 @@ pub(super) fn write(explanation: &Explanation, page: &mut Page) {
 }
 
 /// What EnvoyFilters have done to the way: the rest of the page is after them.
-fn patched(heading: &str, patched: &[Patched], page: &mut Page) {
-    for (index, Patched { what, name, by }) in patched.iter().enumerate() {
+fn patched(explanation: &Explanation, page: &mut Page) {
+    let of_sender = explanation.patched.iter().map(|patched| (patched, String::new()));
+    let of_receivers = explanation.receivers.iter().flat_map(|receiver| {
+        receiver.patched.iter().map(|patched| (patched, format!(" at {}", receiver.endpoint)))
+    });
+    let mut heading = "Patched";
+    for (Patched { what, name, by }, at) in of_sender.chain(of_receivers) {
         let by: Vec<String> = by.iter().map(place).collect();
-        page.section(if index == 0 { heading } else { "" }, &format!("{what} {name}, by {}", list(&by)));
+        page.section(heading, &format!("{what} {name}{at}, by {}", list(&by)));
+        heading = "";
     }
 }
 
