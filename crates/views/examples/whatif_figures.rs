@@ -50,7 +50,8 @@ fn mesh(services: usize, namespaces: usize) -> Result<()> {
     let began = Instant::now();
     engine.apply(events);
     told("  indexed", began.elapsed());
-    let node = Node { id: "sidecar~10.0.0.1~client.team-0~team-0.svc.cluster.local".to_owned(), ..Node::default() };
+    let node =
+        Node { id: "sidecar~10.0.0.1~client.team-0~team-0.svc.cluster.local".to_owned(), ..Node::default() };
     let proxy = Arc::new(Proxy { takes_virtual_hosts: true, ..Proxy::parse(&node, true)? });
     let began = Instant::now();
     let id = engine.connect(proxy);

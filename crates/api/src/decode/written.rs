@@ -60,7 +60,10 @@ impl Serialize for Metadata<'_> {
                 ("annotations", Value::Object(annotations)) if annotations.contains_key(LAST_APPLIED) => {
                     let kept: Vec<(&String, &Value)> =
                         annotations.iter().filter(|(key, _)| *key != LAST_APPLIED).collect();
-                    all.serialize_entry(name, &kept.into_iter().collect::<std::collections::BTreeMap<_, _>>())?;
+                    all.serialize_entry(
+                        name,
+                        &kept.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+                    )?;
                 }
                 _ => all.serialize_entry(name, value)?,
             }

@@ -63,7 +63,8 @@ pub(crate) struct Suppression {
 
 impl Suppression {
     fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no CODE=KIND NAME.NAMESPACE, as in IST0109=VirtualService cart.shop");
+        let wrong =
+            || format!("`{text}` is no CODE=KIND NAME.NAMESPACE, as in IST0109=VirtualService cart.shop");
         let (code, rest) = text.split_once('=').ok_or_else(wrong)?;
         let (kind, name) = rest.split_once(' ').ok_or_else(wrong)?;
         Ok(Self { code: code.to_owned(), kind: kind.to_owned(), name: name.to_owned() })
@@ -125,13 +126,21 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<ExitCode> {
         .collect();
     messages.sort_by(|one, other| {
         let order = |message: &Message| {
-            (message.severity, message.file.clone(), message.line, message.code.clone(), message.message.clone())
+            (
+                message.severity,
+                message.file.clone(),
+                message.line,
+                message.code.clone(),
+                message.message.clone(),
+            )
         };
         order(one).cmp(&order(other))
     });
     match args.output {
         TextOrJson::Json => render::value(&Report { items: &messages }, YamlOrJson::Json)?,
-        TextOrJson::Text => render::text_out(&page(&messages, state.objects(), render::coloured(args.color)))?,
+        TextOrJson::Text => {
+            render::text_out(&page(&messages, state.objects(), render::coloured(args.color)))?
+        }
     }
     let worst = match args.failure_threshold {
         Level::Error => Severity::Error,
@@ -146,7 +155,8 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<ExitCode> {
 /// What all analyzers say.
 fn all(state: &State, mesh: &Mesh, known: Vec<Finding>, args: &AnalyzeArgs) -> Vec<Message> {
     let alone = state.own_findings();
-    let further = rules::findings(mesh).into_iter().chain(policies::findings(mesh)).chain(workloads::findings(mesh));
+    let further =
+        rules::findings(mesh).into_iter().chain(policies::findings(mesh)).chain(workloads::findings(mesh));
     let texts = if state.is_folder { file::texts(&args.source.config) } else { Vec::new() };
     let of_texts = texts.iter().flat_map(|(file, text)| metrics::findings(file, text));
     let mut messages: Vec<Message> = known
@@ -239,7 +249,9 @@ mod tests {
 
     #[test]
     fn a_star_stands_for_anything() {
-        for (pattern, text) in [("*", ""), ("*", "a.b"), ("cart.*", "cart.shop"), ("*.shop", "cart.shop"), ("a", "a")] {
+        for (pattern, text) in
+            [("*", ""), ("*", "a.b"), ("cart.*", "cart.shop"), ("*.shop", "cart.shop"), ("a", "a")]
+        {
             assert!(matches(pattern, text), "{pattern} {text}");
         }
         assert!(!matches("cart.*", "web.shop") && !matches("a", "ab"));

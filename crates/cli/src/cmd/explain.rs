@@ -25,8 +25,8 @@ use serde_json::Value;
 use self::explanation::Explanation;
 pub(crate) use self::request::{Url, header, method};
 use crate::args::{ExplainArgs, TextOrJson, YamlOrJson};
-use crate::state::State;
 use crate::render;
+use crate::state::State;
 
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let state = State::read(&args.source)?;

@@ -13,8 +13,8 @@ use prost::Message;
 use serde_json::{Map, Value};
 
 use crate::args::TranslateArgs;
-use crate::state::{SourceArgs, State};
 use crate::render;
+use crate::state::{SourceArgs, State};
 
 pub(crate) fn run(args: &TranslateArgs) -> anyhow::Result<ExitCode> {
     let source = SourceArgs {

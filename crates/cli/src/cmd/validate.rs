@@ -8,8 +8,8 @@ use meltemi_views::Options;
 use serde::Serialize;
 
 use crate::args::{TextOrJson, ValidateArgs, YamlOrJson};
-use crate::state::{SourceArgs, State};
 use crate::render;
+use crate::state::{SourceArgs, State};
 
 #[derive(Serialize)]
 struct Report<'a> {

@@ -27,7 +27,8 @@ const DEPTH: usize = 32;
 
 fn visit(path: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     if path.is_file() {
-        let is_ours = |extension: &std::ffi::OsStr| extension == "yaml" || extension == "yml" || extension == "json";
+        let is_ours =
+            |extension: &std::ffi::OsStr| extension == "yaml" || extension == "yml" || extension == "json";
         if path.extension().is_some_and(is_ours) {
             found.push(path.to_path_buf());
         }

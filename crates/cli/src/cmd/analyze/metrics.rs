@@ -22,8 +22,7 @@ const ASKING: &[&str] = &[
 const HOLDING: &[&str] = &["ConfigMap", "GrafanaDashboard"];
 
 /// Those that proxies count and Meltemi does not name elsewhere.
-const OTHERS: &[&str] =
-    &["istio_build", "istio_request_messages_total", "istio_response_messages_total"];
+const OTHERS: &[&str] = &["istio_build", "istio_request_messages_total", "istio_response_messages_total"];
 
 /// Names of others that begin so: agents', the CNI plugin's.
 const FAMILIES: &[&str] = &["istio_agent_", "istio_cni_", "istio_dry_run_", "istio_io_", "istio_operator_"];
@@ -64,8 +63,11 @@ fn of_document(file: &str, lines: &[&str], before: usize) -> Vec<Finding> {
         return Vec::new();
     };
     // What the document records itself is a name, too.
-    let records: Vec<&str> =
-        lines.iter().filter_map(|line| line.trim_start_matches(['-', ' ']).strip_prefix("record:")).map(str::trim).collect();
+    let records: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line.trim_start_matches(['-', ' ']).strip_prefix("record:"))
+        .map(str::trim)
+        .collect();
     let mut all = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         for (column, name) in names(line) {
@@ -82,7 +84,8 @@ fn of_document(file: &str, lines: &[&str], before: usize) -> Vec<Finding> {
                 column: u32::try_from(line[..column].chars().count() + 1).unwrap_or(u32::MAX),
             };
             let finding = Finding::warning(METRIC_UNKNOWN, format!("no proxy counts `{name}`"));
-            let finding = finding.in_force("a query for it finds nothing, and what is judged by it is not judged");
+            let finding =
+                finding.in_force("a query for it finds nothing, and what is judged by it is not judged");
             let hint = near.map_or_else(
                 || "docs/metrics.md has the names of all".to_owned(),
                 |near| format!("did you mean `{near}`?"),
@@ -99,12 +102,16 @@ fn names(line: &str) -> Vec<(usize, &str)> {
     let line_end = line.find('#').filter(|at| line[..*at].trim().is_empty()).map_or(line.len(), |_| 0);
     let text = &line[..line_end];
     text.match_indices("istio_")
-        .filter(|(at, _)| !text[..*at].ends_with(|character: char| is_word(character) || "-./".contains(character)))
+        .filter(|(at, _)| {
+            !text[..*at].ends_with(|character: char| is_word(character) || "-./".contains(character))
+        })
         .map(|(at, _)| {
             let length = text[at..].find(|character: char| !is_word(character)).unwrap_or(text.len() - at);
             (at, &text[at..at + length])
         })
-        .filter(|(at, name)| !text[at + name.len()..].starts_with(['=', '*', '.', '/', '-']) && !name.contains(':'))
+        .filter(|(at, name)| {
+            !text[at + name.len()..].starts_with(['=', '*', '.', '/', '-']) && !name.contains(':')
+        })
         .collect()
 }
 
@@ -118,9 +125,8 @@ fn is_histogram(base: &str) -> bool {
 }
 
 fn is_known(name: &str) -> bool {
-    let part = |base: &str| {
-        is_histogram(base) && name.strip_prefix(base).is_some_and(|part| PARTS.contains(&part))
-    };
+    let part =
+        |base: &str| is_histogram(base) && name.strip_prefix(base).is_some_and(|part| PARTS.contains(&part));
     FAMILIES.iter().any(|family| name.starts_with(family)) || bases().any(|base| base == name || part(base))
 }
 
@@ -144,7 +150,13 @@ mod tests {
             .iter()
             .map(|finding| {
                 let place = finding.place.as_ref().unwrap();
-                format!("{}:{} {} ({})", place.line, place.column, finding.message, finding.hint.as_ref().unwrap())
+                format!(
+                    "{}:{} {} ({})",
+                    place.line,
+                    place.column,
+                    finding.message,
+                    finding.hint.as_ref().unwrap()
+                )
             })
             .collect()
     }
@@ -152,7 +164,10 @@ mod tests {
     #[test]
     fn the_misspelt_name_of_requests_is_found_where_it_stands() {
         let text = "kind: Service\n---\napiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nspec:\n  expr: sum(rate(istio_request_total{reporter=\"source\"}[5m])) / sum(istio_requests_total)\n";
-        assert_eq!(found(text), ["6:18 no proxy counts `istio_request_total` (did you mean `istio_requests_total`?)"]);
+        assert_eq!(
+            found(text),
+            ["6:18 no proxy counts `istio_request_total` (did you mean `istio_requests_total`?)"]
+        );
     }
 
     #[test]

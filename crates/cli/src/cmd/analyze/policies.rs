@@ -42,9 +42,12 @@ fn unverified(policy: &TrafficPolicy, for_some: bool, path: &FieldPath) -> Vec<F
             && (tls.credential_name.is_none() || !for_some)
     };
     let finding = |code, path: FieldPath| {
-        Finding::warning(code, "no caCertificates: the server's certificate is verified by the system's roots alone, if by any")
-            .at(&path.key("tls").key("mode"))
-            .hint("name the file of the roots: caCertificates")
+        Finding::warning(
+            code,
+            "no caCertificates: the server's certificate is verified by the system's roots alone, if by any",
+        )
+        .at(&path.key("tls").key("mode"))
+        .hint("name the file of the roots: caCertificates")
     };
     let whole = policy.tls.as_ref().filter(|tls| trusts_all(tls)).map(|_| finding("IST0128", path.clone()));
     let ports = policy.port_level_settings.iter().enumerate();

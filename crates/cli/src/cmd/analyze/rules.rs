@@ -50,7 +50,8 @@ fn ports(mesh: &Mesh, key: &ObjectKey, service: &VirtualService) -> Vec<Finding>
             return None;
         }
         let ports: Vec<String> = target.ports.iter().map(|port| port.port.to_string()).collect();
-        let message = format!("{} has several ports ({}), and none is chosen", object.meta.key, ports.join(", "));
+        let message =
+            format!("{} has several ports ({}), and none is chosen", object.meta.key, ports.join(", "));
         let finding = Finding::error("IST0112", message).at(&path);
         let finding = finding.in_force("requests go to the port that they came to");
         Some(finding.hint("say which: port: {number: ...}"))
@@ -72,8 +73,10 @@ fn passed_by(mesh: &Mesh, service: &VirtualService) -> Vec<Finding> {
                         .any(|(found, _)| found.subset.is_some() && found.host == destination.host)
             };
             let (other, _) = virtual_services(mesh).find(|(_, other)| splits(other))?;
-            let message =
-                format!("subsets that {other} chooses for {} have no effect on requests from gateways", destination.host);
+            let message = format!(
+                "subsets that {other} chooses for {} have no effect on requests from gateways",
+                destination.host
+            );
             let finding = Finding::warning("IST0140", message).at(&path);
             Some(finding.hint("send to the subsets here, too"))
         })

@@ -72,7 +72,8 @@ fn together(whom: &str, services: &[(&ObjectKey, &Service)]) -> Vec<Finding> {
         let speak: Vec<&str> = by.keys().map(String::as_str).collect();
         let said = speak.join(" and ");
         let services = names(by.values().flatten().copied().collect());
-        let message = format!("{whom} is behind several services ({services}) that speak {said} on port {port}");
+        let message =
+            format!("{whom} is behind several services ({services}) that speak {said} on port {port}");
         all.push(Finding::warning("IST0116", message).hint("let them agree on one protocol of the port"));
     }
     for (target, by) in targets.into_iter().filter(|(_, by)| by.len() > 1) {
@@ -82,7 +83,9 @@ fn together(whom: &str, services: &[(&ObjectKey, &Service)]) -> Vec<Finding> {
             "{whom} is behind several services ({services}) that lead to its port {target} from different ports: {}",
             ports.join(", ")
         );
-        all.push(Finding::warning("IST0137", message).hint("let them have one port for it, or a target each"));
+        all.push(
+            Finding::warning("IST0137", message).hint("let them have one port for it, or a target each"),
+        );
     }
     all
 }
@@ -105,7 +108,8 @@ fn external(service: &Service) -> Vec<Finding> {
 
 /// Namespaces whose pods get no sidecar, or that say so twice (Istio: analyzers/injection).
 fn injection(mesh: &Mesh, meta: &Meta) -> Option<Finding> {
-    const SYSTEM: &[&str] = &["istio-system", "kube-node-lease", "kube-public", "kube-system", "local-path-storage"];
+    const SYSTEM: &[&str] =
+        &["istio-system", "kube-node-lease", "kube-public", "kube-system", "local-path-storage"];
     const INJECTION: &str = "istio-injection";
     let name = meta.key.name.as_str();
     if SYSTEM.contains(&name) {

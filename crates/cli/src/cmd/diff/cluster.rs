@@ -45,7 +45,10 @@ pub(crate) fn changes(step: &Step) -> anyhow::Result<Vec<Change>> {
             let all = fields::between(&before, &after, &["metadata", "alt_stat_name"]);
             if all.is_empty() {
                 let fields = fields::between(&before, &after, &[]);
-                vec![change(format!("{title}: only what it is called in metrics and logs changes")).with(fields)]
+                vec![
+                    change(format!("{title}: only what it is called in metrics and logs changes"))
+                        .with(fields),
+                ]
             } else {
                 vec![change(format!("{title}: {}", fields::told(&all))).with(all)]
             }
@@ -56,8 +59,7 @@ pub(crate) fn changes(step: &Step) -> anyhow::Result<Vec<Change>> {
 /// What is told of a load assignment.
 pub(crate) fn endpoints(step: &Step) -> anyhow::Result<Vec<Change>> {
     let Some(target) = Target::of_cluster(step.name.as_str()) else { return Ok(Vec::new()) };
-    let change =
-        |text: String| Change::new(step, target.subject(), What::Endpoints, text).of_host(&target);
+    let change = |text: String| Change::new(step, target.subject(), What::Endpoints, text).of_host(&target);
     let before = json(step.type_url, step.before.as_deref())?;
     let after = json(step.type_url, step.after.as_deref())?;
     let (had, has) = (places(&before), places(&after));
@@ -77,8 +79,11 @@ pub(crate) fn endpoints(step: &Step) -> anyhow::Result<Vec<Change>> {
     let taking = |all: &BTreeMap<String, String>| all.values().filter(|health| takes(health)).count();
     let gone: Vec<&String> = had.keys().filter(|place| !has.contains_key(*place)).collect();
     let come: Vec<&String> = has.keys().filter(|place| !had.contains_key(*place)).collect();
-    let otherwise: Vec<&String> =
-        has.iter().filter(|(place, now)| had.get(*place).is_some_and(|then| then != *now)).map(|(place, _)| place).collect();
+    let otherwise: Vec<&String> = has
+        .iter()
+        .filter(|(place, now)| had.get(*place).is_some_and(|then| then != *now))
+        .map(|(place, _)| place)
+        .collect();
     let mut parts = Vec::new();
     let (then, now) = (taking(&had), taking(&has));
     if then != now {
@@ -95,8 +100,12 @@ pub(crate) fn endpoints(step: &Step) -> anyhow::Result<Vec<Change>> {
     }
     let told = change(format!("{title}: {}", parts.join("; "))).with(fields);
     let told = match now {
-        0 if then > 0 => told.warning(NO_ENDPOINTS, format!("{title} loses its last endpoint: requests to it get 503")),
-        _ if now < then => told.warning(FEWER_ENDPOINTS, format!("{title} has fewer endpoints: {then} -> {now}")),
+        0 if then > 0 => {
+            told.warning(NO_ENDPOINTS, format!("{title} loses its last endpoint: requests to it get 503"))
+        }
+        _ if now < then => {
+            told.warning(FEWER_ENDPOINTS, format!("{title} has fewer endpoints: {then} -> {now}"))
+        }
         _ => told,
     };
     Ok(vec![told])

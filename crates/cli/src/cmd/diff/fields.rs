@@ -26,7 +26,10 @@ pub(crate) fn between(before: &Value, after: &Value, apart: &[&str]) -> Vec<Fiel
     compare("", Some(before), Some(after), &mut found);
     found.retain(|field| {
         let within = |apart: &&str| {
-            field.path.strip_prefix(*apart).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            field
+                .path
+                .strip_prefix(*apart)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
         !apart.iter().any(|apart| within(apart))
     });
@@ -51,8 +54,7 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, found: &mu
             names.dedup();
             for own in names {
                 let find = |all: &'_ [Value]| all.iter().position(|value| name(value) == Some(own));
-                let (before, after) =
-                    (find(before).map(|at| &before[at]), find(after).map(|at| &after[at]));
+                let (before, after) = (find(before).map(|at| &before[at]), find(after).map(|at| &after[at]));
                 compare(&format!("{path}[{own}]"), before, after, found);
             }
         }
@@ -61,11 +63,7 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, found: &mu
                 compare(&format!("{path}[{index}]"), before.get(index), after.get(index), found);
             }
         }
-        _ => found.push(Field {
-            path: path.to_owned(),
-            before: before.map(short),
-            after: after.map(short),
-        }),
+        _ => found.push(Field { path: path.to_owned(), before: before.map(short), after: after.map(short) }),
     }
 }
 
@@ -146,7 +144,8 @@ mod tests {
 
     #[test]
     fn fields_are_told_by_path_with_both_values() {
-        let before = json!({"timeout": "1s", "filters": [{"name": "a", "x": 1}, {"name": "b"}], "list": [1, 2]});
+        let before =
+            json!({"timeout": "1s", "filters": [{"name": "a", "x": 1}, {"name": "b"}], "list": [1, 2]});
         let after = json!({"timeout": "2s", "filters": [{"name": "b"}, {"name": "a", "x": 2}], "list": [1], "new": true});
         let fields = between(&before, &after, &[]);
         assert_eq!(

@@ -79,7 +79,10 @@ fn rules(
     let mut all = Vec::new();
     for (place, rule) in had.iter().enumerate() {
         if !pairs.iter().any(|(then, _)| *then == place) {
-            all.push(change(What::Route, format!("no more a rule of its own for {}: {}", rule.who, rule.then)));
+            all.push(change(
+                What::Route,
+                format!("no more a rule of its own for {}: {}", rule.who, rule.then),
+            ));
         }
     }
     for (place, rule) in has.iter().enumerate() {

@@ -37,7 +37,9 @@ pub(crate) fn tls(
     after: (&InboundKey, &Arc<Layer>),
     steps: &[Step],
 ) -> anyhow::Result<Vec<Change>> {
-    let Some(step) = steps.iter().find(|step| step.type_url == TypeUrl::Listener) else { return Ok(Vec::new()) };
+    let Some(step) = steps.iter().find(|step| step.type_url == TypeUrl::Listener) else {
+        return Ok(Vec::new());
+    };
     let mut ports: Vec<u16> =
         before.0.ports.iter().chain(after.0.ports.iter()).map(|port| port.target.number()).collect();
     ports.sort_unstable();

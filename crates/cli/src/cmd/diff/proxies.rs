@@ -30,8 +30,10 @@ pub(crate) struct Member {
 /// Connects all that are there before and after.
 pub(crate) fn connect(engine: &mut Engine, after: &Mesh) -> anyhow::Result<Vec<Member>> {
     let before = engine.mesh().clone();
-    let node =
-        Node { id: "sidecar~127.0.0.1~client.default~default.svc.cluster.local".to_owned(), ..Node::default() };
+    let node = Node {
+        id: "sidecar~127.0.0.1~client.default~default.svc.cluster.local".to_owned(),
+        ..Node::default()
+    };
     let template = Proxy { build: "envoy/1.40.0".into(), metrics: true, ..Proxy::parse(&node, true)? };
     let template = Proxy { takes_virtual_hosts: true, ..template };
     let mut found: BTreeMap<ObjectKey, Proxy> = BTreeMap::new();

@@ -102,7 +102,9 @@ impl Report {
         let mut known: HashMap<(usize, usize), usize> = HashMap::new();
         for (index, (then, now)) in then.into_iter().zip(now).enumerate() {
             for pair in paired(then, now) {
-                let at = |served: &Option<Served>| served.as_ref().map_or(0, |(_, layer)| Arc::as_ptr(layer) as usize);
+                let at = |served: &Option<Served>| {
+                    served.as_ref().map_or(0, |(_, layer)| Arc::as_ptr(layer) as usize)
+                };
                 let key = (at(&pair.before), at(&pair.after));
                 if key.0 == key.1 {
                     continue;
@@ -171,7 +173,8 @@ impl Report {
 /// The layers of one proxy before and after, those of one sort together.
 fn paired(then: Vec<Served>, now: Vec<Served>) -> Vec<Pair> {
     let sort = |served: &Served| std::mem::discriminant(&served.0);
-    let mut pairs: Vec<Pair> = then.into_iter().map(|served| Pair { before: Some(served), after: None }).collect();
+    let mut pairs: Vec<Pair> =
+        then.into_iter().map(|served| Pair { before: Some(served), after: None }).collect();
     for served in now {
         let mine = |pair: &&mut Pair| {
             pair.after.is_none() && pair.before.as_ref().is_some_and(|before| sort(before) == sort(&served))
@@ -195,7 +198,8 @@ struct Told<'a> {
 impl Told<'_> {
     fn of_pair(&mut self, pair: &Pair) -> anyhow::Result<Vec<Change>> {
         let empty = || Arc::new(Layer::empty());
-        let layer = |served: &Option<Served>| served.as_ref().map_or_else(empty, |(_, layer)| Arc::clone(layer));
+        let layer =
+            |served: &Option<Served>| served.as_ref().map_or_else(empty, |(_, layer)| Arc::clone(layer));
         let (before, after) = (layer(&pair.before), layer(&pair.after));
         let steps = between(&before, &after);
         let mut all = Vec::new();
@@ -216,7 +220,9 @@ impl Told<'_> {
     }
 
     fn of_step(&mut self, step: &Step) -> anyhow::Result<Vec<Change>> {
-        let version = |resource: &Option<Arc<_>>| resource.as_ref().map(|found: &Arc<meltemi_catalog::Resource>| found.version());
+        let version = |resource: &Option<Arc<_>>| {
+            resource.as_ref().map(|found: &Arc<meltemi_catalog::Resource>| found.version())
+        };
         let key = (step.type_url, step.name.clone(), version(&step.before), version(&step.after));
         if let Some(told) = self.cache.get(&key) {
             return Ok(told.clone());
@@ -252,7 +258,8 @@ impl Told<'_> {
             _ => false,
         };
         let is_rule = |key: &&ObjectKey| key.kind == Kind::VirtualService;
-        let lost = before.origin().iter().find(|key| is_rule(key) && !after.origin().contains(key) && names(key))?;
+        let lost =
+            before.origin().iter().find(|key| is_rule(key) && !after.origin().contains(key) && names(key))?;
         let by = after.origin().iter().find(is_rule);
         let by = by.map_or_else(|| "nothing".to_owned(), ToString::to_string);
         let text = format!("{lost} decides here no more; {by} does");
@@ -267,7 +274,8 @@ impl Told<'_> {
         let any_gone = steps.iter().any(|step| is_gone(&step));
         let mut all = Vec::new();
         for type_url in [TypeUrl::VirtualHost, TypeUrl::Listener] {
-            let stepped = steps.iter().filter(|step| step.type_url == type_url).filter_map(|step| step.after.clone());
+            let stepped =
+                steps.iter().filter(|step| step.type_url == type_url).filter_map(|step| step.after.clone());
             let resources: Vec<_> = if any_gone {
                 after.all(type_url).map(|live| Arc::clone(&live.resource)).collect()
             } else {
@@ -275,9 +283,12 @@ impl Told<'_> {
             };
             for resource in resources {
                 let then = before.find(type_url, resource.name().as_str()).map(|live| &live.resource);
-                let missing = |layer: &Layer, name: &ResourceName| layer.find(TypeUrl::Cluster, name.as_str()).is_none();
+                let missing = |layer: &Layer, name: &ResourceName| {
+                    layer.find(TypeUrl::Cluster, name.as_str()).is_none()
+                };
                 for need in resource.needs().iter().filter(|need| need.type_url == TypeUrl::Cluster) {
-                    let was = then.is_some_and(|then| then.needs().contains(need) && missing(before, &need.name));
+                    let was =
+                        then.is_some_and(|then| then.needs().contains(need) && missing(before, &need.name));
                     if !missing(after, &need.name) || was {
                         continue;
                     }
@@ -315,8 +326,10 @@ fn unknown(after: &Layer, steps: &[Step]) -> BTreeSet<Target> {
     if hosts.is_empty() {
         return hosts;
     }
-    let clusters = after.all(TypeUrl::Cluster).filter_map(|live| Target::of_cluster(live.resource.name().as_str()));
-    let virtual_hosts = after.all(TypeUrl::VirtualHost).map(|live| Target::of_virtual_host(live.resource.name().as_str()));
+    let clusters =
+        after.all(TypeUrl::Cluster).filter_map(|live| Target::of_cluster(live.resource.name().as_str()));
+    let virtual_hosts =
+        after.all(TypeUrl::VirtualHost).map(|live| Target::of_virtual_host(live.resource.name().as_str()));
     for left in clusters.chain(virtual_hosts) {
         hosts.remove(&Target { port: None, subset: None, ..left });
     }

@@ -95,7 +95,9 @@ fn who(matching: &Value) -> String {
 
 fn wanted(condition: &Value) -> String {
     let matcher = &condition["string_match"];
-    for (how, words) in [("exact", ""), ("prefix", "begun by "), ("suffix", "ended by "), ("contains", "with ")] {
+    for (how, words) in
+        [("exact", ""), ("prefix", "begun by "), ("suffix", "ended by "), ("contains", "with ")]
+    {
         if let Some(text) = matcher[how].as_str() {
             return format!("{words}\"{text}\"");
         }
@@ -235,6 +237,9 @@ mod tests {
         let now = vec![(then[1].0.clone(), 100.0)];
         let host = "cart.shop.svc.cluster.local";
         assert_eq!(moved(&then, &now, host), "v1 90 % -> 0 %, v2 10 % -> 100 %");
-        assert_eq!(moved(&then, &now, "other"), "subset v1 of cart.shop 90 % -> 0 %, subset v2 of cart.shop 10 % -> 100 %");
+        assert_eq!(
+            moved(&then, &now, "other"),
+            "subset v1 of cart.shop 90 % -> 0 %, subset v2 of cart.shop 10 % -> 100 %"
+        );
     }
 }

@@ -31,9 +31,8 @@ pub(crate) fn between(before: &Arc<Layer>, after: &Arc<Layer>) -> Vec<Step> {
             all.map(|live| live.resource.name().clone()).collect()
         };
         for name in names {
-            let find = |layer: &Layer| {
-                layer.find(type_url, name.as_str()).map(|live| Arc::clone(&live.resource))
-            };
+            let find =
+                |layer: &Layer| layer.find(type_url, name.as_str()).map(|live| Arc::clone(&live.resource));
             let (before, after) = (find(before), find(after));
             let version = |resource: &Option<Arc<Resource>>| resource.as_ref().map(|found| found.version());
             if version(&before) != version(&after) {

@@ -11,14 +11,14 @@ use meltemi_walk::{
 };
 use serde::Serialize;
 
+use super::configuration;
 use super::request::Scheme;
 use super::resolve::Target;
 use super::rule::{self, RuleOfRoute};
 use super::workload::Workload;
-use super::configuration;
 use crate::args::ExplainArgs;
-use crate::state::State;
 use crate::proxy_args::InterceptionArg;
+use crate::state::State;
 
 /// All that is said of a request.
 #[derive(Serialize)]
@@ -79,8 +79,7 @@ impl Explanation {
         };
         let sent = configuration(&mut engine, &from.node(interception))?;
         let way = walk(&sent, &request)?;
-        let (rules, passed_over) =
-            rule::of_routes(&way, engine.mesh(), &from, args.url.port, state.places());
+        let (rules, passed_over) = rule::of_routes(&way, engine.mesh(), &from, args.url.port, state.places());
         let policies = rule::of_clusters(&way, state.places());
         let mut receivers: Vec<Receiver> = Vec::new();
         for cluster in clusters(&way) {

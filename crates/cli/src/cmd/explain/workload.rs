@@ -111,7 +111,8 @@ impl Workload {
 
     /// With a certificate, or without, as its object says.
     fn labelled(self) -> Self {
-        let kind = if self.kind == Some(Kind::WorkloadEntry.as_str()) { Kind::WorkloadEntry } else { Kind::Pod };
+        let kind =
+            if self.kind == Some(Kind::WorkloadEntry.as_str()) { Kind::WorkloadEntry } else { Kind::Pod };
         let has_certificate = has_certificate(kind, &self.labels, self.names_account);
         Self { has_certificate, ..self }
     }
