@@ -101,7 +101,9 @@ async fn generated_requests_end_where_the_walk_says() -> Result<()> {
     ensure!(wrong.is_empty(), "{} of {REQUESTS} differ:\n{}\n{yaml}", wrong.len(), wrong.join("\n"));
     // The mesh and the requests are the same in every run, and must go on to reach every kind of end.
     println!("{ends:?}");
-    for end in ["endpoint", "redirect", "direct_response", "no_route", "no_endpoint", "fault_abort"] {
+    for end in
+        ["endpoint", "redirect", "direct_response", "no_route", "no_endpoint", "fault_abort", "preflight"]
+    {
         ensure!(ends.get(end).is_some_and(|count| *count >= 5), "hardly any request ends by {end}: {ends:?}");
     }
     envoy.stop().await?;

@@ -183,7 +183,7 @@ fn action(random: &mut Random) -> String {
             ]);
             format!("    redirect: {to}\n")
         }
-        1 => format!(
+        1 | 9 => format!(
             "    directResponse: {{status: {}, body: {{string: 'no'}}}}\n",
             random.of(&[200, 403, 451])
         ),
@@ -207,7 +207,7 @@ fn action(random: &mut Random) -> String {
         7 => format!(
             "    headers: {{request: {{set: {{x-set: 'yes'}}}}}}\n    route: [{{destination: {first}}}]\n"
         ),
-        8 => format!("{}    route: [{{destination: {first}}}]\n", cors(random)),
+        8 | 10 => format!("{}    route: [{{destination: {first}}}]\n", cors(random)),
         _ => format!("    route: [{{destination: {first}}}]\n"),
     }
 }

@@ -5,6 +5,7 @@ mod inbound;
 mod metrics;
 mod needs;
 mod outbound;
+mod ruled;
 mod settings;
 mod sharing;
 
