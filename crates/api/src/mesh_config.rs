@@ -67,8 +67,8 @@ pub struct MeshConfig {
     pub enable_auto_mtls: bool,
     /// Whether HTTP/1.1 is sent on as HTTP/2.
     pub h2_upgrade_policy: H2UpgradePolicy,
-    /// Not supported yet.
-    pub dns_refresh_rate: not_yet::MeshSetting,
+    /// How often a proxy asks DNS again for a name that an answer gives no lifetime for.
+    pub dns_refresh_rate: Duration,
     /// Not read: the agent's settings, which the node sends.
     pub default_config: Unread,
     /// Not read: belongs to injection.
@@ -156,7 +156,7 @@ impl Default for MeshConfig {
             proxy_http_port: not_yet::MeshSetting::default(),
             enable_auto_mtls: true,
             h2_upgrade_policy: H2UpgradePolicy::DoNotUpgrade,
-            dns_refresh_rate: not_yet::MeshSetting::default(),
+            dns_refresh_rate: seconds(60),
             default_config: Unread,
             enable_prometheus_merge: Unread,
             enable_tracing: not_yet::MeshSetting::default(),

@@ -14,6 +14,7 @@ mod outlier;
 mod pool;
 pub(crate) mod protocol;
 mod proxy_protocol;
+mod resolved;
 mod stat_name;
 pub(crate) mod tls;
 
@@ -32,7 +33,7 @@ use meltemi_model::read::Read;
 use meltemi_model::rule::{Policy, PolicyOf, Rule, RuleFor, RuleRef};
 use meltemi_model::service::{AnyDistribution, DistributionOf, Resolution, ServiceId, ServiceOf};
 use meltemi_model::settings::settings;
-use meltemi_names::{Locality, Namespace, Port, Protocol, Selector};
+use meltemi_names::{Kind, Locality, Namespace, Port, Protocol, Selector};
 
 use crate::endpoint::{AssignmentKey, Caller};
 use crate::key::{Made, Members, ResourceKey};
@@ -96,12 +97,18 @@ impl Question for ServicePartKey {
             let reads = ServiceReads { service: self.service.clone(), rule: (*rule).clone() };
             Caller::read(&read.ask(reads), locality, self.node.as_ref(), &self.failover_labels)
         });
+        // Names are resolved by the caller's proxy, to addresses that it reaches. Only entries have any.
+        let lookup = (self.service.object.kind == Kind::ServiceEntry)
+            .then(|| read.ask(ServiceOf(self.service.clone())))
+            .filter(|shape| shape.as_ref().as_ref().is_some_and(|shape| shape.resolution.is_dns()))
+            .map(|_| self.family);
         let members = ServiceMembers {
             service: self.service.clone(),
             rule: (*rule).clone(),
             caller,
             node,
             family,
+            lookup,
             redirected: self.redirected,
             has_certificates: self.has_certificates,
         };
@@ -118,6 +125,8 @@ struct ServiceMembers {
     caller: Option<Caller>,
     node: Option<Arc<str>>,
     family: Option<IpFamily>,
+    /// Which addresses names are resolved to; none: there are no names.
+    lookup: Option<IpFamily>,
     redirected: bool,
     has_certificates: bool,
 }
@@ -152,19 +161,9 @@ impl Question for ServiceMembers {
                     None => policy,
                 };
                 let original_dst = is_original_dst(shape.resolution, &policy);
-                members.push(ResourceKey::Cluster(ClusterKey::Outbound {
-                    service: self.service.clone(),
-                    port: port.port,
-                    subset: subset.clone(),
-                    rule: self.rule.clone(),
-                    by_endpoints: original_dst && !self.redirected,
-                    has_certificates: self.has_certificates && tls::is_of_mesh(&policy),
-                }));
-                if original_dst && self.redirected {
-                    continue;
-                }
+                let has_endpoints = !original_dst || !self.redirected;
                 let outlier = policy.outlier_detection.as_ref();
-                members.push(ResourceKey::Assignment(AssignmentKey {
+                let assignment = AssignmentKey {
                     service: self.service.clone(),
                     port: port.port,
                     subset: subset.clone(),
@@ -176,11 +175,38 @@ impl Question for ServiceMembers {
                     node: self.node.clone(),
                     family: self.family,
                     healthy_only: outlier.is_some_and(|outlier| outlier.min_health_percent > 0),
+                };
+                // Names are resolved where the cluster itself says them.
+                let resolved = self
+                    .lookup
+                    .filter(|_| has_endpoints)
+                    .map(|family| Arc::new(Resolved { family, assignment: assignment.clone() }));
+                let by_itself = has_endpoints && resolved.is_none();
+                members.push(ResourceKey::Cluster(ClusterKey::Outbound {
+                    service: self.service.clone(),
+                    port: port.port,
+                    subset: subset.clone(),
+                    rule: self.rule.clone(),
+                    by_endpoints: original_dst && !self.redirected,
+                    resolved,
+                    has_certificates: self.has_certificates && tls::is_of_mesh(&policy),
                 }));
+                if by_itself {
+                    members.push(ResourceKey::Assignment(assignment));
+                }
             }
         }
         members
     }
+}
+
+/// How a cluster comes by its endpoints where they are names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Resolved {
+    /// Which addresses the caller reaches.
+    pub family: IpFamily,
+    /// The endpoints, some of them names; the cluster holds them itself.
+    pub assignment: AssignmentKey,
 }
 
 /// Whether a service keeps its traffic on the caller's node.
@@ -222,6 +248,8 @@ pub enum ClusterKey {
         /// It would send to the address that the client called, but the caller's proxy does not know it, since nothing is redirected
         /// there (interception NONE): its endpoints are balanced instead. Istio's cluster has nowhere to send to in that mode.
         by_endpoints: bool,
+        /// Its endpoints are names that Envoy resolves; none: they are addresses, which come by themselves.
+        resolved: Option<Arc<Resolved>>,
         /// The caller has the mesh's certificates, and no rule says that connections are encrypted otherwise, or not.
         has_certificates: bool,
     },
@@ -251,7 +279,7 @@ impl Question for ClusterKey {
             Self::BlackHole => Some(fixed::black_hole(&settings)),
             Self::Passthrough => Some(fixed::passthrough(&settings)),
             Self::InboundPassthrough { family } => Some(fixed::inbound_passthrough(&settings, *family)),
-            Self::Outbound { service, port, subset, rule, by_endpoints, has_certificates } => {
+            Self::Outbound { service, port, subset, rule, by_endpoints, resolved, has_certificates } => {
                 outbound::cluster(
                     read,
                     &settings,
@@ -261,6 +289,7 @@ impl Question for ClusterKey {
                         subset: subset.as_ref(),
                         rule: rule.as_ref(),
                         by_endpoints: *by_endpoints,
+                        resolved: resolved.as_deref(),
                         has_certificates: *has_certificates,
                     },
                 )
@@ -299,6 +328,7 @@ struct ClusterSettingsAnswer {
     any_distribution: bool,
     /// The TLS by files.
     tls_defaults: TlsDefaults,
+    dns_refresh_rate: Duration,
 }
 
 impl Question for ClusterSettings {
@@ -319,6 +349,7 @@ impl Question for ClusterSettings {
             balance: read.ask(MeshBalance),
             any_distribution: *read.ask(AnyDistribution) != TrafficDistribution::Any,
             tls_defaults: mesh.tls_defaults.clone(),
+            dns_refresh_rate: mesh.dns_refresh_rate,
         }
     }
 }

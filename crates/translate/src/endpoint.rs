@@ -18,7 +18,7 @@ use meltemi_model::Mesh;
 use meltemi_model::endpoints::LocalitiesOf;
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
-use meltemi_model::service::ServiceId;
+use meltemi_model::service::{ServiceId, objects_of};
 use meltemi_names::{Locality, Port, Selector, TypeUrl};
 use meltemi_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
 
@@ -94,7 +94,7 @@ impl Question for AssignmentKey {
             std::iter::once(&head).chain(pieces.iter().filter_map(|piece| piece.as_ref().as_ref())),
         );
         let resource = Resource::new(TypeUrl::Endpoint, name, version, body);
-        Some(Arc::new(resource.made_from(vec![self.service.object.clone()])))
+        Some(Arc::new(resource.made_from(objects_of(read, &self.service))))
     }
 }
 

@@ -1,6 +1,8 @@
 //! A cluster: how endpoints are found and chosen, what limits it has, what it speaks.
 
-use meltemi_proto::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
+use meltemi_proto::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy,
+};
 use meltemi_proto::envoy::config::cluster::v3::{Cluster, OutlierDetection};
 use meltemi_proto::envoy::config::common::matcher::v3::MatchPredicate;
 use meltemi_proto::envoy::config::common::matcher::v3::match_predicate::Rule;
@@ -119,10 +121,9 @@ pub(crate) fn of(sent: Sent<'_>, name: &str) -> Result<(ClusterWay, Option<Cause
             let sockets = Sockets::of(&cluster)?;
             let Chosen { by: socket_match, socket, proxy_protocol } = sockets.choose(None, None);
             let address = destination.address.map(|address| address.to_string());
+            let port = overridden(&cluster).unwrap_or(destination.port.into());
             way.endpoints = vec![EndpointWay {
-                address: address
-                    .map(|address| format!("{}:{}", bracketed(&address), destination.port))
-                    .unwrap_or_default(),
+                address: address.map(|address| format!("{}:{port}", bracketed(&address))).unwrap_or_default(),
                 health: "healthy",
                 priority: 0,
                 locality: None,
@@ -149,6 +150,16 @@ pub(crate) fn of(sent: Sent<'_>, name: &str) -> Result<(ClusterWay, Option<Cause
         .map(|percent| percent.value);
     let cause = (!endpoint::takes_requests(&assignment, threshold)).then_some(Cause::NoEndpoint);
     Ok((way, cause))
+}
+
+/// The port that connections go to, whatever they were for.
+fn overridden(cluster: &Cluster) -> Option<u32> {
+    match &cluster.lb_config {
+        Some(LbConfig::OriginalDstLbConfig(config)) => {
+            config.upstream_port_override.as_ref().map(|port| port.value)
+        }
+        _ => None,
+    }
 }
 
 /// What a request that is sent to the cluster sees.

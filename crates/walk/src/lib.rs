@@ -30,6 +30,7 @@ pub use endpoint::EndpointWay;
 pub use headers::{HeaderChange, HeaderOperation};
 pub use http::action::{Action, DestinationWay, Forward, Mirror, Retry};
 pub use http::condition::{Condition, Subject};
+pub use http::cors::Cors;
 pub use http::domain::DomainRule;
 pub use http::fault::{Abort, Delay, Fault};
 pub use http::{HttpWay, RouteTaken, RouteTried, VirtualHostTaken};

@@ -23,13 +23,18 @@ const CIPHER_SUITES: [&str; 14] = [
     "AES256-SHA",
 ];
 
+/// Whether it is one of these.
+pub(crate) fn is_cipher_suite(name: &str) -> bool {
+    CIPHER_SUITES.contains(&name)
+}
+
 pub(super) fn check(mesh: &MeshConfig, path: &FieldPath, report: &mut Report) {
     cipher_suites(&mesh.mesh_mtls.cipher_suites, &path.key("meshMTLS").key("cipherSuites"), report);
 }
 
 pub(super) fn cipher_suites(suites: &[String], path: &FieldPath, report: &mut Report) {
     for (index, suite) in suites.iter().enumerate() {
-        if !CIPHER_SUITES.contains(&suite.as_str()) {
+        if !is_cipher_suite(suite) {
             // Envoy refuses a listener with a cipher suite that it does not know, and with it all that it takes.
             report.add(
                 Finding::error("bad-cipher-suite", format!("`{suite}` is not a cipher suite"))

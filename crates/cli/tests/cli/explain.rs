@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::program::{Ended, ended, text};
+use crate::program::{Ended, Serving, ended, text};
 use crate::yaml::{APP, ROUTE, RULE, folder};
 
 /// Rules for testers before the canary.
@@ -251,9 +251,33 @@ async fn wrong_use_is_told_with_what_to_write() -> Result<()> {
     }
     let other = ended(&["explain", "--config", path, "--from", "client", "GET", "http://reviews/"]).await?;
     assert!(other.code == Some(2) && other.stderr.contains("NAME.NAMESPACE"), "{}", other.stderr);
-    let server =
-        ended(&["explain", "--server", "127.0.0.1:15014", "--from", "a.b", "GET", "http://reviews/"]).await?;
-    assert!(server.code == Some(1) && server.stderr.contains("--config DIR"), "{}", server.stderr);
+    let arguments = ["explain", "--server", "127.0.0.1:1", "--from", "a.b", "GET", "http://reviews/"];
+    let server = ended(&arguments).await?;
+    assert!(
+        server.code == Some(1) && server.stderr.contains("is `meltemi serve` running"),
+        "{}",
+        server.stderr
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_running_control_plane_answers_as_its_folder_does_but_for_the_places() -> Result<()> {
+    let folder = testers()?;
+    let serving = Serving::start(folder.path()).await?;
+    let request = ["--from", "client.default", "--label", "app=test", "GET", "http://reviews:9080/reviews"];
+    let server = serving.monitoring.to_string();
+    let asked = ended(&[&["explain", "--server", &server], request.as_slice()].concat()).await?;
+    assert_eq!(asked.code, Some(0), "{}", asked.stderr);
+    let read = explained(&folder, &request[2..]).await?.stdout;
+    let without_places: Vec<String> = read
+        .lines()
+        .map(|line| match (line.find(&format!(" ({}", folder.path().display())), line.find(')')) {
+            (Some(from), Some(to)) if from < to => format!("{}{}", &line[..from], &line[to + 1..]),
+            _ => line.to_owned(),
+        })
+        .collect();
+    assert_eq!(asked.stdout.lines().collect::<Vec<_>>(), without_places);
     Ok(())
 }
 

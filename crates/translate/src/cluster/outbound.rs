@@ -7,22 +7,22 @@ use meltemi_catalog::Need;
 use meltemi_model::place::Order;
 use meltemi_model::read::Read;
 use meltemi_model::rule::RuleRef;
-use meltemi_model::service::{DistributionOf, ServiceId, ServiceOf};
+use meltemi_model::service::{DistributionOf, ServiceId, ServiceOf, objects_of};
 use meltemi_names::{Port, TypeUrl};
 use meltemi_proto::envoy::config::cluster::v3::Cluster;
 use meltemi_proto::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy,
+    ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbConfig, LbPolicy, OriginalDstLbConfig,
 };
 use meltemi_proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use meltemi_proto::envoy::config::core::v3::{AggregatedConfigSource, ApiVersion, ConfigSource};
 
 use super::{
-    ClusterSettingsAnswer, balance, failures, is_original_dst, locality, outlier, policy, pool, protocol,
-    proxy_protocol, stat_name, tls, with_defaults,
+    ClusterSettingsAnswer, Resolved, balance, failures, is_original_dst, locality, outlier, policy, pool,
+    protocol, proxy_protocol, resolved, stat_name, tls, with_defaults,
 };
 use crate::key::Made;
 use crate::resource_names::outbound_cluster;
-use crate::wrap::seconds;
+use crate::wrap::{seconds, u32_value};
 use crate::{encode, metadata};
 
 /// As in [`super::ClusterKey::Outbound`].
@@ -32,12 +32,13 @@ pub(super) struct Callee<'a> {
     pub(super) subset: Option<&'a Arc<str>>,
     pub(super) rule: Option<&'a RuleRef>,
     pub(super) by_endpoints: bool,
+    pub(super) resolved: Option<&'a Resolved>,
     pub(super) has_certificates: bool,
 }
 
 /// None if the service, its port, or the subset is gone.
 pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee: &Callee<'_>) -> Made {
-    let Callee { service, port, subset, rule, by_endpoints, has_certificates } = *callee;
+    let Callee { service, port, subset, rule, by_endpoints, resolved, has_certificates } = *callee;
     let shape = (*read.ask(ServiceOf(service.clone()))).clone()?;
     let protocol = shape.port(port)?.protocol;
     let policy = with_defaults(policy(read, rule, port, subset)?, &settings.balance.policy);
@@ -56,6 +57,15 @@ pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee:
     if is_original_dst(shape.resolution, &policy) && !by_endpoints {
         cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst.into()));
         cluster.lb_policy = LbPolicy::ClusterProvided.into();
+        cluster.lb_config = shape.port_overrides.get(&port).map(|port| {
+            LbConfig::OriginalDstLbConfig(OriginalDstLbConfig {
+                upstream_port_override: u32_value(port.number().into()),
+                ..OriginalDstLbConfig::default()
+            })
+        });
+    } else if let Some(resolved) = resolved {
+        resolved::apply(read, settings, shape.resolution, resolved, &mut cluster)?;
+        balance::apply(&mut cluster, policy.load_balancer.as_ref());
     } else {
         cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
         cluster.eds_cluster_config =
@@ -64,7 +74,7 @@ pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee:
         needs.push(Need { type_url: TypeUrl::Endpoint, name: name.clone() });
     }
     outlier::apply(&mut cluster, policy.outlier_detection.as_ref());
-    if cluster.eds_cluster_config.is_some() {
+    if cluster.eds_cluster_config.is_some() || cluster.load_assignment.is_some() {
         let preferred = || match settings.any_distribution {
             true => *read.ask(DistributionOf(service.clone())),
             false => TrafficDistribution::Any,
@@ -95,11 +105,12 @@ pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee:
             .map(metadata::config)
             .into_iter()
             .chain(subset.map(|subset| ("subset", metadata::text(&**subset))))
-            .chain([metadata::services(service)]),
+            .chain([metadata::services(service)])
+            .chain(shape.external.then(metadata::external)),
     );
     cluster.metadata = metadata::with_service(metadata, metadata::packed_service(service));
-    let origin =
-        rule.into_iter().flat_map(|rule| rule.iter()).cloned().chain([service.object.clone()]).collect();
+    let declared_by = objects_of(read, service);
+    let origin = rule.into_iter().flat_map(|rule| rule.iter()).cloned().chain(declared_by).collect();
     Some(encode::whole(TypeUrl::Cluster, name, &cluster, needs, origin))
 }
 

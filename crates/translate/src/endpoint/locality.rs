@@ -19,7 +19,7 @@ use meltemi_proto::envoy::config::endpoint::v3::{
 };
 
 use super::near::Common;
-use crate::address::{pipe, tcp};
+use crate::address::{named, pipe, tcp};
 use crate::encode::Piece;
 use crate::metadata;
 use crate::wrap::u32_value;
@@ -75,7 +75,7 @@ impl Question for Picked {
                     EndpointAddress::Ip(ip) => {
                         family.takes(*ip) && !(endpoint.twin && family == IpFamily::Dual)
                     }
-                    EndpointAddress::Unix(_) => true,
+                    EndpointAddress::Name(_) | EndpointAddress::Unix(_) => true,
                 })
                 && (!self.healthy_only || endpoint.health != Health::Unhealthy)
         };
@@ -174,6 +174,7 @@ impl Question for LocalityPiece {
 fn encoded(endpoint: &Endpoint, port: Port) -> LbEndpoint {
     let address = match &endpoint.address {
         EndpointAddress::Ip(ip) => tcp(*ip, port),
+        EndpointAddress::Name(name) => named(name, port),
         EndpointAddress::Unix(path) => pipe(path),
     };
     let health = match endpoint.health {

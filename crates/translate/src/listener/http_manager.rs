@@ -59,6 +59,30 @@ impl HttpManager<'_> {
         })
     }
 
+    /// For requests from outside the mesh: nobody before the gateway is believed (Istio: core/gateway.go,
+    /// `buildGatewayConnectionManager`).
+    pub(crate) fn gateway(&self, route: &str, http10: bool) -> Filter {
+        let http1 = Http1ProtocolOptions { accept_http_10: http10, ..Http1ProtocolOptions::default() };
+        pack_filter(&HttpConnectionManager {
+            server_name: "istio-envoy".to_owned(),
+            use_remote_address: Some(BoolValue { value: true }),
+            forward_client_cert_details: ForwardClientCertDetails::SanitizeSet.into(),
+            set_current_client_cert_details: Some(SetCurrentClientCertDetails {
+                subject: Some(BoolValue { value: true }),
+                cert: true,
+                uri: true,
+                dns: true,
+                ..SetCurrentClientCertDetails::default()
+            }),
+            http_protocol_options: Some(http1),
+            route_specifier: Some(RouteSpecifier::Rds(Rds {
+                route_config_name: route.to_owned(),
+                config_source: Some(from_ads()),
+            })),
+            ..self.common()
+        })
+    }
+
     /// For requests to the workload: routes are given.
     pub(crate) fn inbound(&self, routes: RouteConfiguration, http2: bool) -> Filter {
         pack_filter(&HttpConnectionManager {

@@ -9,9 +9,10 @@ use meltemi_model::Mesh;
 use meltemi_model::read::Read;
 use meltemi_model::rule::{PolicyOf, RuleFor, RuleRef};
 use meltemi_model::service::ServiceId;
-use meltemi_names::{Port, Protocol};
+use meltemi_names::{Namespace, Port, Protocol, Selector};
 
 use super::ListenersKey;
+use super::block::Block;
 use super::plan::{Backend, OutboundListener};
 use crate::cluster::protocol::spoken;
 use crate::cluster::tls;
@@ -81,8 +82,27 @@ pub(crate) fn applied(
         let ruled = listener.tls.iter().cloned().map(|backend| ruled(read, caller, backend));
         listener.tls = ruled.collect();
     }
+    if !listener.blocks.is_empty() {
+        let blocks = listener.blocks.iter().cloned();
+        let blocks = blocks.map(|block| Block { backend: ruled(read, caller, block.backend), ..block });
+        listener.blocks = blocks.collect();
+    }
     listener.tcp = listener.tcp.map(|backend| ruled(read, caller, backend));
     listener
+}
+
+/// Who calls, as far as rules for connections ask.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    pub(crate) namespace: &'a Namespace,
+    pub(crate) selectors: &'a Arc<[Selector]>,
+    pub(crate) has_certificates: bool,
+}
+
+impl<'a> From<&'a ListenersKey> for Caller<'a> {
+    fn from(key: &'a ListenersKey) -> Self {
+        Self { namespace: &key.namespace, selectors: &key.selectors, has_certificates: key.has_certificates }
+    }
 }
 
 /// Where connections go.
@@ -94,14 +114,15 @@ pub(crate) struct Target {
 }
 
 /// What the caller's rules say of connections there.
-pub(crate) fn of(read: &Read<'_>, caller: &ListenersKey, target: &Target) -> ConnectionPolicy {
+pub(crate) fn of<'a>(read: &Read<'_>, caller: impl Into<Caller<'a>>, target: &Target) -> ConnectionPolicy {
+    let Caller { namespace, selectors, has_certificates } = caller.into();
     let rule = read.ask(RuleFor {
-        viewer: caller.namespace.clone(),
+        viewer: namespace.clone(),
         service: target.service.clone(),
-        selectors: Arc::clone(&caller.selectors),
+        selectors: Arc::clone(selectors),
     });
     // Without a rule only connections that may be HTTP have anything to say.
-    if rule.is_none() && !(caller.has_certificates && target.protocol == Protocol::Auto) {
+    if rule.is_none() && !(has_certificates && target.protocol == Protocol::Auto) {
         return ConnectionPolicy::default();
     }
     (*read.ask(ConnectionPolicyOf {
@@ -109,7 +130,7 @@ pub(crate) fn of(read: &Read<'_>, caller: &ListenersKey, target: &Target) -> Con
         port: target.port,
         protocol: target.protocol,
         subset: target.subset.clone(),
-        has_certificates: caller.has_certificates,
+        has_certificates,
     }))
     .clone()
 }

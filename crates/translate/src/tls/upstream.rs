@@ -105,7 +105,7 @@ fn expanded(settings: &MeshTlsSettings, identities: &Identities) -> BTreeSet<Str
 }
 
 /// A name of whatever kind it looks like.
-fn exact(text: &str) -> SubjectAltNameMatcher {
+pub(super) fn exact(text: &str) -> SubjectAltNameMatcher {
     let san_type = if text.contains("://") {
         SanType::Uri
     } else if text.parse::<IpAddr>().is_ok() {

@@ -42,6 +42,7 @@ pub(super) fn write(explanation: &Explanation, page: &mut Page) {
 
 fn of_route(explanation: &Explanation, route: &RouteTaken, page: &mut Page) {
     fault(route, page);
+    cors(route, page);
     headers("request", &route.request_headers, page);
     headers("response", &route.response_headers, page);
     match &route.action {
@@ -70,6 +71,29 @@ fn fault(route: &RouteTaken, page: &mut Page) {
     });
     let all: Vec<String> = delay.into_iter().chain(abort).collect();
     page.section("Fault", &format!("on purpose, {}", list(&all)));
+}
+
+fn cors(route: &RouteTaken, page: &mut Page) {
+    let Some(cors) = &route.cors else { return };
+    let asks = if cors.preflight { "a browser asks for a script of" } else { "a script of" };
+    let line = match (cors.allowed, cors.preflight) {
+        (true, true) => format!("{asks} {}, which may call", cors.origin),
+        (true, false) => format!("{asks} {} calls, and may read the answer", cors.origin),
+        (false, true) if cors.answered => format!("{asks} {}, which may not call", cors.origin),
+        (false, true) => format!("{asks} {}, which no rule allows: the server is asked", cors.origin),
+        (false, false) => {
+            format!(
+                "{asks} {} calls, which no rule allows: its browser keeps the answer from it",
+                cors.origin
+            )
+        }
+    };
+    let line = if cors.allowed { line } else { page.styled(BAD, &line) };
+    page.section("CORS", &line);
+    let told: Vec<String> = cors.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    if !told.is_empty() {
+        page.line(0, &format!("the answer says {}", list(&told)));
+    }
 }
 
 fn headers(whose: &str, changes: &[HeaderChange], page: &mut Page) {
