@@ -102,10 +102,11 @@ async fn who_fails_is_followed_by_the_next_zone_then_by_another_region_and_comes
     places.near.answer_with(None);
     places.world.save("rule.yaml", &rule("myapp", &[], &format!("{{{}}}", outliers("1s")))).await?;
     places.all_go_to("here").await?;
+    let ejections = places.stat("outlier_detection.ejections_enforced_total");
+    let before = places.world.envoy()?.admin().stat(&ejections).await?;
     places.here.answer_with(Some(500));
     let load = places.world.load("myapp").workers(1).start();
-    let reached =
-        places.world.stat_reaches(&places.stat("outlier_detection.ejections_enforced_total"), 1).await;
+    let reached = places.world.stat_reaches(&ejections, before + 1).await;
     places.here.answer_with(None);
     load.stop().await;
     reached?;
