@@ -83,6 +83,12 @@ pub mod not_yet {
         MeshSetting: "the mesh behaves as if the field were absent"
         EgressProxy: "unknown destinations are reached directly"
         KeepAlive: "HTTP/2 connections are not probed"
+        TargetRef: "gateways and waypoints are not configured by it, and sidecars have nothing of it"
+        ReportingInterval: "bytes of TCP connections are added when a connection ends"
+        CustomMetric: "there are no metrics but Istio's own"
+        Provider: "nothing is sent to it"
+        EnvironmentHeader: "the header is sent without a value"
+        DynatraceApi: "the sampler asks the service that spans are sent to"
     }
 }
 

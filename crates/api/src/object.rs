@@ -4,8 +4,8 @@ use meltemi_names::{Kind, Labels, ObjectKey};
 
 use crate::value::Timestamp;
 use crate::{
-    ConfigMap, DestinationRule, EndpointSlice, PeerAuthentication, Pod, Service, VirtualService,
-    WorkloadEntry,
+    ConfigMap, DestinationRule, EndpointSlice, PeerAuthentication, Pod, Service, Telemetry,
+    VirtualService, WorkloadEntry,
 };
 
 /// What every object has. Slim: what no reader asks for is not kept, so that a change of it is no change.
@@ -67,6 +67,7 @@ pub enum Spec {
     DestinationRule(DestinationRule),
     WorkloadEntry(WorkloadEntry),
     PeerAuthentication(PeerAuthentication),
+    Telemetry(Telemetry),
 }
 
 impl Spec {
@@ -83,6 +84,7 @@ impl Spec {
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
+            Self::Telemetry(_) => Kind::Telemetry,
         }
     }
 }

@@ -15,9 +15,11 @@ mod http_route;
 mod labels;
 mod mesh_tls;
 mod peer_authentication;
+mod provider;
 mod reach;
 mod retry;
 mod service;
+mod telemetry;
 mod traffic_policy;
 mod virtual_service;
 mod workload_entry;
@@ -27,7 +29,6 @@ mod tests;
 
 use crate::field::FieldPath;
 use crate::finding::Finding;
-use crate::mesh_config::PROMETHEUS;
 use crate::value::Duration;
 use crate::{MeshConfig, Object, Spec};
 
@@ -40,6 +41,7 @@ pub(crate) fn object(object: &Object) -> Vec<Finding> {
         Spec::DestinationRule(rule) => destination_rule::check(rule, &object.meta, &spec, &mut report),
         Spec::WorkloadEntry(entry) => workload_entry::check(entry, &spec, &mut report),
         Spec::PeerAuthentication(policy) => peer_authentication::check(policy, &spec, &mut report),
+        Spec::Telemetry(telemetry) => telemetry::check(telemetry, &spec, &mut report),
         Spec::Service(service) => service::check(service, &object.meta, &spec, &mut report),
         Spec::Namespace => annotations::of_distribution(&object.meta, &mut report),
         Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::ConfigMap(_) => {}
@@ -54,16 +56,7 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
         retry::check(retries, &path.key("defaultHttpRetryPolicy"), &mut report);
     }
     report.duration(&path.key("connectTimeout"), Some(mesh.connect_timeout));
-    let metrics = path.key("defaultProviders").key("metrics");
-    for (index, provider) in mesh.default_providers.metrics.iter().flatten().enumerate() {
-        if provider != PROMETHEUS {
-            report.warning(
-                &metrics.index(index),
-                "not-supported-yet",
-                format!("metrics go to no provider but `{PROMETHEUS}`; nothing is sent to `{provider}`"),
-            );
-        }
-    }
+    provider::check(mesh, path, &mut report);
     report.trust_domain(&path.key("trustDomain"), &mesh.trust_domain);
     for (index, alias) in mesh.trust_domain_aliases.iter().enumerate() {
         report.trust_domain(&path.key("trustDomainAliases").index(index), alias);

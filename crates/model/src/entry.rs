@@ -67,6 +67,12 @@ pub enum IndexKey {
     GeneralPeerAuthentications(Namespace),
     /// PeerAuthentications of that namespace whose selector's first pair (by key) is this one.
     PeerAuthenticationsSelecting(Namespace, Arc<str>, Arc<str>),
+    /// All Telemetries for sidecars.
+    Telemetries,
+    /// Telemetries of that namespace for all of it.
+    GeneralTelemetries(Namespace),
+    /// Telemetries of that namespace whose selector's first pair (by key) is this one.
+    TelemetriesSelecting(Namespace, Arc<str>, Arc<str>),
     /// ConfigMaps that hold mesh settings.
     Settings,
 }

@@ -21,6 +21,7 @@ pub mod rule;
 pub mod service;
 pub mod settings;
 pub mod store;
+pub mod telemetry;
 pub mod virtual_service;
 pub mod workload;
 

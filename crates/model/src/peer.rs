@@ -223,7 +223,8 @@ impl Question for IsRoot {
     }
 }
 
-fn root(read: &Read<'_>) -> Namespace {
+/// The namespace whose resources are for the whole mesh.
+pub(crate) fn root(read: &Read<'_>) -> Namespace {
     (*read.ask(RootNamespace)).clone()
 }
 

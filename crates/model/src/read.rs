@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use meltemi_api::{
-    DestinationRule, EndpointSlice, Meta, Object, PeerAuthentication, Pod, Service, Spec, VirtualService,
-    WorkloadEntry,
+    DestinationRule, EndpointSlice, Meta, Object, PeerAuthentication, Pod, Service, Spec, Telemetry,
+    VirtualService, WorkloadEntry,
 };
 use meltemi_memo::Reader;
 use meltemi_names::ObjectKey;
@@ -58,6 +58,8 @@ typed! {
     workload_entry => WorkloadEntry,
     /// The PeerAuthentication under `key`.
     peer_authentication => PeerAuthentication,
+    /// The Telemetry under `key`.
+    telemetry => Telemetry,
 }
 
 /// What names the object under `key`, and its labels: all that is read of a Node or a Namespace.
