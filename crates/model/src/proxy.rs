@@ -92,6 +92,8 @@ pub struct Proxy {
     /// It has the mesh's certificates: something beside it serves them to it (SDS). Metadata `MELTEMI_CERTIFICATES` says so, `true` or
     /// `false`; without it all that Istio's agents start do, and they alone write `ISTIO_VERSION`.
     pub has_certificates: bool,
+    /// What it calls the service that it is beside (`node.cluster`): so spans call it.
+    pub cluster: Arc<str>,
     /// Which build of which client it is, as `envoy/1.40.0`; the name alone where it does not say.
     pub build: Arc<str>,
     /// Takes virtual hosts as resources of their own: an Envoy on a delta stream.
@@ -179,6 +181,7 @@ impl Proxy {
                 Some(said) => said == "true",
                 None => metadata.text("ISTIO_VERSION").is_some_and(|version| !version.is_empty()),
             },
+            cluster: node.cluster.as_str().into(),
             build: build(node).into(),
             takes_virtual_hosts: delta && node.user_agent_name == "envoy",
         })

@@ -21,4 +21,4 @@ mod packages {
     include!(concat!(env!("OUT_DIR"), "/packages.rs"));
 }
 
-pub use packages::{envoy, google, istio, meltemi};
+pub use packages::{envoy, google, istio, meltemi, opentelemetry};

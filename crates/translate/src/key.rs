@@ -11,7 +11,7 @@ use meltemi_names::{Locality, Namespace, Selector};
 
 use crate::cluster::ClusterKey;
 use crate::endpoint::AssignmentKey;
-use crate::listener::{InboundKey, InboundPartKey, ListenerKey, ListenersKey};
+use crate::listener::{InboundKey, InboundPartKey, ListenerKey, ListenersKey, TelemetryKey};
 use crate::route::{RouteKey, RoutesKey, VirtualHostKey};
 
 /// A set of resources that proxies share: those of equal keys hold the same one.
@@ -47,6 +47,8 @@ pub struct OutboundKey {
     pub access_log: bool,
     /// It has what counts traffic. Whether it is to count is the mesh's to say.
     pub metrics: bool,
+    /// What it tells of its traffic.
+    pub telemetry: TelemetryKey,
     /// Routes go out as virtual hosts.
     pub virtual_hosts: bool,
     /// It has the mesh's certificates: see [`meltemi_model::proxy::Proxy::has_certificates`].

@@ -15,7 +15,7 @@ use meltemi_names::{Locality, Selector};
 
 use crate::cluster::{FixedKey, ServicePartKey};
 use crate::key::{LayerKey, OutboundKey, PartKey};
-use crate::listener::{InboundKey, InboundPartKey, ListenersKey};
+use crate::listener::{InboundKey, InboundPartKey, ListenersKey, NamesService, TelemetryKey};
 use crate::route::RoutesKey;
 
 /// The layers of one proxy. An equal answer for many proxies is what makes them share.
@@ -51,6 +51,10 @@ impl Question for LayersOf {
             }
         });
         let reads_node = preferred == TrafficDistribution::SameNode || *read.ask(workload::AnyNodeLocal);
+        let objects = Arc::clone(&workload.telemetry);
+        let is_named = *read.ask(NamesService(Arc::clone(&objects)));
+        let service = if is_named { Arc::clone(&proxy.cluster) } else { Arc::default() };
+        let telemetry = TelemetryKey { objects, service, viewer: None };
         let mut layers = vec![LayerKey::Outbound(OutboundKey {
             namespace: proxy.namespace.clone(),
             domain: proxy.cluster_domain().map(Arc::from),
@@ -62,6 +66,7 @@ impl Question for LayersOf {
             http10: proxy.http10,
             access_log: proxy.access_log,
             metrics: proxy.metrics,
+            telemetry: telemetry.clone(),
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
             has_certificates: proxy.has_certificates,
         })];
@@ -74,6 +79,7 @@ impl Question for LayersOf {
                 family: proxy.family(),
                 access_log: proxy.access_log,
                 metrics: proxy.metrics,
+                telemetry,
                 workload: if proxy.metrics { self.packed(&workload).into() } else { Arc::default() },
                 policy: workload.policy.clone(),
                 has_certificates: proxy.has_certificates,
@@ -115,6 +121,7 @@ impl Question for PartsOf {
                         http10: key.http10,
                         access_log: key.access_log,
                         metrics: key.metrics,
+                        telemetry: key.telemetry.clone(),
                         has_certificates: key.has_certificates,
                     }),
                     PartKey::Routes(RoutesKey {

@@ -7,6 +7,7 @@
 mod access_log;
 mod bind;
 mod chain;
+mod collector;
 mod http_manager;
 pub mod inbound;
 mod listener_filter;
@@ -16,6 +17,7 @@ mod plan;
 mod policy;
 mod settings;
 mod tcp;
+mod tracing;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,7 +35,10 @@ pub use self::policy::ConnectionPolicy;
 
 pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
+pub(crate) use self::collector::{CollectorOf, Missing};
+pub(crate) use self::settings::NamesService;
 use self::settings::SettingsOfListeners;
+pub use self::settings::TelemetryKey;
 use crate::cluster::ClusterKey;
 use crate::key::{Made, Members, ResourceKey};
 
@@ -54,6 +59,8 @@ pub struct ListenersKey {
     pub access_log: bool,
     /// As in [`crate::key::OutboundKey`].
     pub metrics: bool,
+    /// As in [`crate::key::OutboundKey`].
+    pub telemetry: TelemetryKey,
     /// As in [`crate::key::OutboundKey`].
     pub has_certificates: bool,
 }
@@ -83,11 +90,13 @@ impl Question for ListenersKey {
                 }
             }
         }
+        let telemetry = self.telemetry.seen_by(read, &self.namespace);
         let outbound = listeners
             .into_iter()
             .map(|listener| OutboundListener {
                 access_log: self.access_log,
                 metrics: self.metrics,
+                telemetry: telemetry.clone(),
                 ..listener
             })
             .map(|listener| policy::applied(read, self, listener));
@@ -96,6 +105,7 @@ impl Question for ListenersKey {
             interception: self.interception,
             access_log: self.access_log,
             metrics: self.metrics,
+            telemetry: telemetry.clone(),
         };
         let all = outbound.map(ListenerKey::Outbound).chain((!bound).then_some(redirected));
         all.map(ResourceKey::Listener).collect()
@@ -117,6 +127,8 @@ pub enum ListenerKey {
         access_log: bool,
         /// As in [`crate::key::OutboundKey`].
         metrics: bool,
+        /// What it tells of its traffic.
+        telemetry: TelemetryKey,
     },
     /// Takes what iptables redirects to the workload, `virtualInbound`.
     VirtualInbound(InboundListener),
@@ -130,8 +142,12 @@ impl Question for ListenerKey {
     fn answer(&self, read: &Read<'_>) -> Made {
         Some(match self {
             Self::Outbound(listener) => listener.make(read),
-            Self::VirtualOutbound { family, interception, access_log, metrics } => {
-                let settings = SettingsOfListeners { access_log: *access_log, metrics: *metrics };
+            Self::VirtualOutbound { family, interception, access_log, metrics, telemetry } => {
+                let settings = SettingsOfListeners {
+                    access_log: *access_log,
+                    metrics: *metrics,
+                    telemetry: telemetry.clone(),
+                };
                 outbound::virtual_outbound(read, *family, *interception, settings)
             }
             Self::VirtualInbound(key) => inbound::virtual_inbound(read, key),
@@ -154,6 +170,8 @@ pub struct InboundKey {
     pub access_log: bool,
     /// As in [`crate::key::OutboundKey`].
     pub metrics: bool,
+    /// As in [`crate::key::OutboundKey`].
+    pub telemetry: TelemetryKey,
     /// The workload as metrics know it, packed; empty where nothing is counted.
     pub workload: Arc<str>,
     /// The PeerAuthentication that selects the workload.

@@ -432,5 +432,8 @@ impl Engine {
 
 /// Whether objects of a kind can be wrong beside others.
 fn has_findings(kind: Kind) -> bool {
-    matches!(kind, Kind::Service | Kind::VirtualService | Kind::DestinationRule | Kind::PeerAuthentication)
+    matches!(
+        kind,
+        Kind::Service | Kind::VirtualService | Kind::DestinationRule | Kind::PeerAuthentication | Kind::Telemetry
+    )
 }

@@ -281,7 +281,11 @@ impl Writer {
 fn has_effect(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::VirtualService | Kind::DestinationRule | Kind::WorkloadEntry | Kind::PeerAuthentication
+        Kind::VirtualService
+            | Kind::DestinationRule
+            | Kind::WorkloadEntry
+            | Kind::PeerAuthentication
+            | Kind::Telemetry
     )
 }
 

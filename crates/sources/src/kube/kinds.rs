@@ -113,6 +113,7 @@ pub(super) const WATCHED: &[Watched] = &[
     istio(Kind::DestinationRule, NETWORKING, THREE, "destinationrules"),
     istio(Kind::WorkloadEntry, NETWORKING, THREE, "workloadentries"),
     istio(Kind::PeerAuthentication, SECURITY, &["v1", "v1beta1"], "peerauthentications"),
+    istio(Kind::Telemetry, "telemetry.istio.io", &["v1", "v1alpha1"], "telemetries"),
     // Not supported yet: watched so that their authors are told.
     untaken(Kind::ServiceEntry, NETWORKING, THREE, "serviceentries"),
     untaken(Kind::Gateway, NETWORKING, THREE, "gateways"),
@@ -122,7 +123,6 @@ pub(super) const WATCHED: &[Watched] = &[
     untaken(Kind::ProxyConfig, NETWORKING, &["v1beta1"], "proxyconfigs"),
     untaken(Kind::RequestAuthentication, SECURITY, &["v1", "v1beta1"], "requestauthentications"),
     untaken(Kind::AuthorizationPolicy, SECURITY, &["v1", "v1beta1"], "authorizationpolicies"),
-    untaken(Kind::Telemetry, "telemetry.istio.io", &["v1", "v1alpha1"], "telemetries"),
 ];
 
 #[cfg(test)]

@@ -80,6 +80,7 @@ impl HttpManager<'_> {
             stat_prefix: format!("{};", self.stat_prefix),
             http_filters: self.http_filters(),
             access_log: self.logs.http.clone(),
+            tracing: self.logs.tracing.clone(),
             use_remote_address: Some(BoolValue { value: false }),
             normalize_path: Some(BoolValue { value: true }),
             path_with_escaped_slashes_action: PathWithEscapedSlashesAction::KeepUnchanged.into(),
@@ -92,7 +93,7 @@ impl HttpManager<'_> {
             proxy_100_continue: true,
             request_id_extension: Some(RequestIdExtension {
                 typed_config: Some(pack(&UuidRequestIdConfig {
-                    use_request_id_for_trace_sampling: Some(BoolValue { value: true }),
+                    use_request_id_for_trace_sampling: Some(BoolValue { value: self.logs.by_request_id }),
                     ..UuidRequestIdConfig::default()
                 })),
             }),

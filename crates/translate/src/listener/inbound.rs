@@ -6,7 +6,7 @@ pub mod matches;
 
 use std::sync::Arc;
 
-use meltemi_catalog::{Need, Resource};
+use meltemi_catalog::{Need, Resource, ResourceName};
 use meltemi_model::peer::{Mode, Modes, ModesOf, PortModes};
 use meltemi_model::proxy::{Interception, IpFamily};
 use meltemi_model::read::Read;
@@ -29,7 +29,7 @@ use super::http_manager::HttpManager;
 use super::listener_filter::{except, http_inspector, original_dst, tls_inspector};
 use super::metrics::Side;
 use super::outbound::transparent;
-use super::settings::{ListenerSettings, Logs, SettingsOfListeners};
+use super::settings::{ListenerSettings, Logs, SettingsOfListeners, TelemetryKey};
 use super::tcp::to_cluster;
 use crate::encode::whole;
 use crate::metadata;
@@ -47,6 +47,8 @@ pub struct InboundListener {
     access_log: bool,
     /// As in [`crate::key::OutboundKey`].
     metrics: bool,
+    /// What it tells of its traffic.
+    telemetry: TelemetryKey,
     /// As in [`InboundKey`].
     workload: Arc<str>,
     /// What the workload takes from its callers.
@@ -74,6 +76,7 @@ impl InboundListener {
             family: key.family,
             access_log: key.access_log,
             metrics: key.metrics,
+            telemetry: key.telemetry.seen_by(read, &key.namespace),
             workload: Arc::clone(&key.workload),
             modes,
             policies: decided_by.iter().cloned().collect(),
@@ -83,7 +86,9 @@ impl InboundListener {
 }
 
 pub(super) fn virtual_inbound(read: &Read<'_>, key: &InboundListener) -> Arc<Resource> {
-    let settings = read.ask(SettingsOfListeners { access_log: key.access_log, metrics: key.metrics });
+    let telemetry = key.telemetry.clone();
+    let settings =
+        read.ask(SettingsOfListeners { access_log: key.access_log, metrics: key.metrics, telemetry });
     let name = "virtualInbound";
     let passthrough = Target::passthrough(None, key.modes.rest);
     let to_itself = to_cluster(BLACK_HOLE, &passthrough.logs(key, &settings, false));
@@ -116,15 +121,17 @@ pub(super) fn virtual_inbound(read: &Read<'_>, key: &InboundListener) -> Arc<Res
         listener_filters_timeout: Some(settings.detection_timeout),
         continue_on_listener_filters_timeout: true,
         filter_chains: chains,
-        access_log: settings.listener_log.clone(),
+        access_log: settings.inbound_log.clone(),
         transparent: transparent(key.interception),
         ..listener(name, Bind::Any(key.family).addresses(), settings.inbound_port)
     };
     bind(&mut message, true);
     let clusters = targets.into_iter().map(|target| target.cluster);
     let clusters = clusters.chain([INBOUND_PASSTHROUGH.to_owned(), BLACK_HOLE.to_owned()]);
-    let needs = clusters.map(|name| Need { type_url: TypeUrl::Cluster, name: name.into() });
+    let clusters = clusters.map(ResourceName::from).chain(settings.inbound_needs().iter().cloned());
+    let needs = clusters.map(|name| Need { type_url: TypeUrl::Cluster, name });
     let origin = key.ports.iter().map(|port| port.service.clone()).chain(key.policies.iter().cloned());
+    let origin = origin.chain(key.telemetry.objects.iter().cloned());
     whole(TypeUrl::Listener, name.into(), &message, needs.collect(), origin.collect())
 }
 

@@ -28,7 +28,9 @@ const HANDSHAKE_TIMEOUT_SECONDS: i64 = 15;
 
 impl OutboundListener {
     pub(super) fn make(&self, read: &Read<'_>) -> Arc<Resource> {
-        let settings = read.ask(SettingsOfListeners { access_log: self.access_log, metrics: self.metrics });
+        let telemetry = self.telemetry.clone();
+        let settings =
+            read.ask(SettingsOfListeners { access_log: self.access_log, metrics: self.metrics, telemetry });
         let name = self.bind.listener_name(self.port);
         let mut needs = Needs::default();
         let tcp = self.tcp.as_ref().map(|backend| needs.chain_to(backend, None, &settings));
@@ -78,7 +80,9 @@ impl OutboundListener {
         }
         // The listener of a port's HTTP services is the same whichever they are, and so made from none of them.
         let services = self.tcp.iter().chain(self.tls.iter()).map(|backend| backend.service.clone());
-        whole(TypeUrl::Listener, name.into(), &message, needs.0, services.collect())
+        let origin = services.chain(self.telemetry.objects.iter().cloned());
+        needs.clusters(&settings.outbound.needs);
+        whole(TypeUrl::Listener, name.into(), &message, needs.0, origin.collect())
     }
 }
 
@@ -89,6 +93,12 @@ struct Needs(Vec<Need>);
 impl Needs {
     fn cluster(&mut self, name: impl Into<ResourceName>) {
         self.0.push(Need { type_url: TypeUrl::Cluster, name: name.into() });
+    }
+
+    fn clusters(&mut self, names: &[ResourceName]) {
+        for name in names {
+            self.cluster(name.clone());
+        }
     }
 
     fn chain_to(
@@ -137,6 +147,7 @@ pub(super) fn virtual_outbound(
     interception: Interception,
     settings: SettingsOfListeners,
 ) -> Arc<Resource> {
+    let origin = settings.telemetry.objects.to_vec();
     let settings = read.ask(settings);
     let name = "virtualOutbound";
     let logs = &settings.outbound;
@@ -152,7 +163,7 @@ pub(super) fn virtual_outbound(
             ),
             chain("virtualOutbound-catchall-tcp", None, to_cluster(settings.fallback, logs)),
         ],
-        access_log: settings.listener_log.clone(),
+        access_log: settings.outbound_log.clone(),
         transparent: transparent(interception),
         ..listener(name, Bind::Any(family).addresses(), settings.outbound_port)
     };
@@ -160,7 +171,8 @@ pub(super) fn virtual_outbound(
     let mut needs = Needs::default();
     needs.cluster(BLACK_HOLE);
     needs.cluster(settings.fallback);
-    whole(TypeUrl::Listener, name.into(), &message, needs.0, Vec::new())
+    needs.clusters(&settings.outbound.needs);
+    whole(TypeUrl::Listener, name.into(), &message, needs.0, origin)
 }
 
 /// Whether the listener takes connections to addresses that are not the machine's own, which TPROXY hands it.

@@ -20,7 +20,7 @@ use meltemi_names::{Host, Namespace, ObjectKey, Port, Protocol};
 
 use super::bind::{Bind, Treatment};
 use super::policy::ConnectionPolicy;
-use super::settings::SettingsOfListeners;
+use super::settings::{SettingsOfListeners, TelemetryKey};
 use crate::resource_names::{port_route, service_route};
 
 /// An outbound listener, as small as says all: callers of any namespace for which it comes out equal share it.
@@ -40,6 +40,8 @@ pub struct OutboundListener {
     pub access_log: bool,
     /// As in [`crate::key::OutboundKey`].
     pub metrics: bool,
+    /// What callers tell of their traffic.
+    pub telemetry: TelemetryKey,
 }
 
 /// What happens to HTTP at a listener.
@@ -102,6 +104,7 @@ impl HeadlessPort {
             tcp: Some(self.backend.clone()),
             access_log: false,
             metrics: false,
+            telemetry: TelemetryKey::default(),
         }
     }
 }
@@ -294,6 +297,7 @@ impl Draft {
             tcp: self.tcp,
             access_log: false,
             metrics: false,
+            telemetry: TelemetryKey::default(),
         }
     }
 }

@@ -18,7 +18,7 @@ use meltemi_model::workload::Workload;
 use meltemi_names::{Labels, Locality, TypeUrl};
 use serde_json::Value;
 
-use super::{InboundKey, InboundPartKey, ListenersKey};
+use super::{InboundKey, InboundPartKey, ListenersKey, TelemetryKey};
 use crate::fixture::Fixture;
 use crate::key::{PartKey, ResourceKey};
 
@@ -78,6 +78,7 @@ impl Bench {
             http10: false,
             access_log: false,
             metrics: false,
+            cluster: "client.default".into(),
             build: "envoy/1.40.0".into(),
             takes_virtual_hosts: true,
         };
@@ -89,6 +90,7 @@ impl Bench {
             family: IpFamily::V4,
             access_log: false,
             metrics: counted.is_some(),
+            telemetry: TelemetryKey { objects: Arc::clone(&workload.telemetry), ..TelemetryKey::default() },
             workload: counted.unwrap_or_default().into(),
             policy: workload.policy.clone(),
             has_certificates: false,
@@ -108,6 +110,7 @@ fn redirected() -> ListenersKey {
         http10: false,
         access_log: false,
         metrics: false,
+        telemetry: TelemetryKey::default(),
         has_certificates: false,
     }
 }

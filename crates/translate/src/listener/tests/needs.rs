@@ -64,6 +64,7 @@ fn every_cluster_and_route_that_a_listener_needs_is_made() {
                 http10: false,
                 access_log: false,
                 metrics: false,
+                cluster: "client.default".into(),
                 build: "envoy/1.40.0".into(),
                 takes_virtual_hosts: true,
             });
