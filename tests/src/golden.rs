@@ -37,6 +37,7 @@ pub struct Case {
     /// The folder's name: what the user wants.
     pub name: String,
     folder: PathBuf,
+    text: String,
     input: File,
     proxy: ProxyFile,
     show: BTreeMap<String, Show>,
@@ -109,6 +110,7 @@ impl Case {
         let mut case = Self {
             name,
             folder: folder.to_owned(),
+            text: String::new(),
             input: File::default(),
             proxy: ProxyFile::default(),
             show: BTreeMap::new(),
@@ -119,7 +121,10 @@ impl Case {
             let file = entry?.file_name().to_string_lossy().into_owned();
             let text = || std::fs::read_to_string(folder.join(&file)).with_context(|| file.clone());
             match file.as_str() {
-                "input.yaml" => input = Some(meltemi_api::parse(&text()?, "input.yaml", "default")),
+                "input.yaml" => {
+                    case.text = text()?;
+                    input = Some(meltemi_api::parse(&case.text, "input.yaml", "default"));
+                }
                 "proxy.yaml" => {
                     case.proxy = serde_norway::from_str(&text()?).with_context(|| file.clone())?;
                 }
@@ -140,13 +145,28 @@ impl Case {
         Ok(case)
     }
 
-    /// Runs it.
-    ///
-    /// # Errors
-    /// When a resource does not decode, or `show.yaml` names what is not there.
-    pub fn run(&self) -> Result<Outcome> {
-        let documents = || self.input.documents.iter();
-        let objects = documents().filter_map(|document| document.object.clone());
+    /// The text of `input.yaml`.
+    pub fn input(&self) -> &str {
+        &self.text
+    }
+
+    /// All that the proxy would be served for another input: the bytes of each resource, by type and name.
+    pub fn served(&self, input: &str) -> Vec<(TypeUrl, String, Vec<u8>)> {
+        let (_, view) = self.connect(&meltemi_api::parse(input, "input.yaml", "default"));
+        let mut all = Vec::new();
+        for (_, type_url) in TYPES {
+            all.extend(
+                view.all(type_url)
+                    .map(|live| (type_url, live.resource.name().to_string(), live.resource.body().to_vec())),
+            );
+        }
+        all.sort();
+        all
+    }
+
+    /// An engine that has applied an input, and what the case's proxy is served by it.
+    fn connect(&self, input: &File) -> (Engine, View) {
+        let objects = input.documents.iter().filter_map(|document| document.object.clone());
         let mut engine = Engine::new(Options { virtual_hosts: false, ..Options::default() });
         engine.apply(objects.map(|object| Event::Upsert(Arc::new(object))));
         let labels: Vec<(&str, &str)> =
@@ -157,7 +177,16 @@ impl Case {
         // Whole route configurations, as a state-of-the-world client has them: that is how people read them.
         let client = engine.connect(proxy);
         let view = engine.view(client);
+        (engine, view)
+    }
 
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When a resource does not decode, or `show.yaml` names what is not there.
+    pub fn run(&self) -> Result<Outcome> {
+        let documents = || self.input.documents.iter();
+        let (engine, view) = self.connect(&self.input);
         let semantic = engine.findings().into_iter().map(|finding| {
             let document = documents()
                 .find(|document| document.object.is_some() && document.key.as_ref() == finding.key.as_ref());

@@ -21,6 +21,7 @@ impl Files {
             ("certificate_chain", &*identity.certificate),
             ("private_key", &*identity.key),
             ("trusted_ca", authority.root()),
+            ("crl", &*authority.revocations()?),
         ] {
             std::fs::write(files.0.path().join(name), text)?;
         }

@@ -16,13 +16,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use meltemi_memo::Question;
-use meltemi_names::{Labels, Locality, Namespace, ObjectKey, ObjectName, Port, Selector};
+use meltemi_names::{Labels, Locality, Namespace, ObjectName, Port, Selector};
 
 use crate::entry::IndexKey;
 use crate::index::workload_labels;
 use crate::mesh::Mesh;
 use crate::peer::TlsPorts;
 use crate::read::{self, Read, filed};
+use crate::service::ServiceId;
 pub use identity::{Identities, IdentitiesOf, TakeTls, WhoTakesTls};
 use slice::SliceEndpoints;
 use targets::{Target, TargetsOf};
@@ -104,7 +105,7 @@ pub type Endpoints = Arc<[Arc<Endpoint>]>;
 
 /// Who serves a service, by locality; empty for a service that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct EndpointsOf(pub ObjectKey);
+pub struct EndpointsOf(pub ServiceId);
 
 impl Question for EndpointsOf {
     type World = Mesh;
@@ -112,15 +113,15 @@ impl Question for EndpointsOf {
     const NAME: &'static str = "endpoints";
 
     fn answer(&self, read: &Read<'_>) -> Self::Answer {
-        let key = &self.0;
-        let shape = read.ask(TargetsOf(key.clone()));
+        let (service, key) = (&self.0, &self.0.object);
+        let shape = read.ask(TargetsOf(service.clone()));
         let Some(targets) = &*shape else { return BTreeMap::new() };
         let mut found: Vec<Located> = Vec::new();
         let mut sliced = false;
         for slice in filed(read, IndexKey::SlicesOf(key.namespace.clone(), key.name.clone())) {
             sliced = true;
             found.extend(
-                read.ask(SliceEndpoints { service: key.clone(), slice: slice.clone() }).iter().cloned(),
+                read.ask(SliceEndpoints { service: service.clone(), slice: slice.clone() }).iter().cloned(),
             );
         }
         let mut found = merge::slices(found);
@@ -128,13 +129,13 @@ impl Question for EndpointsOf {
             let (label, value): (Arc<str>, Arc<str>) = (label.into(), value.into());
             let entries = IndexKey::WorkloadsLabelled(key.namespace.clone(), label.clone(), value.clone());
             for entry in filed(read, entries) {
-                let question = EntryEndpoint { service: key.clone(), entry: entry.clone() };
+                let question = EntryEndpoint { service: service.clone(), entry: entry.clone() };
                 found.extend((*read.ask(question)).clone());
             }
             // Slices are what Kubernetes makes of a service's pods; where nobody makes them, the pods themselves count.
             if !sliced {
                 for pod in filed(read, IndexKey::PodsLabelled(key.namespace.clone(), label, value)) {
-                    let question = PodEndpoint { service: key.clone(), pod: pod.clone() };
+                    let question = PodEndpoint { service: service.clone(), pod: pod.clone() };
                     found.extend(read.ask(question).iter().cloned());
                 }
             }
@@ -152,7 +153,7 @@ impl Question for EndpointsOf {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointsIn {
     /// The service.
-    pub service: ObjectKey,
+    pub service: ServiceId,
     /// Where they run.
     pub locality: Locality,
 }
@@ -169,7 +170,7 @@ impl Question for EndpointsIn {
 
 /// Where a service has endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct LocalitiesOf(pub ObjectKey);
+pub struct LocalitiesOf(pub ServiceId);
 
 impl Question for LocalitiesOf {
     type World = Mesh;
@@ -194,7 +195,7 @@ pub enum Families {
 
 /// The families of a service's endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct FamiliesOf(pub ObjectKey);
+pub struct FamiliesOf(pub ServiceId);
 
 impl Question for FamiliesOf {
     type World = Mesh;
@@ -221,7 +222,7 @@ impl Question for FamiliesOf {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AnyCarries {
     /// The service.
-    pub service: ObjectKey,
+    pub service: ServiceId,
     /// The labels.
     pub labels: Selector,
 }
@@ -241,7 +242,7 @@ impl Question for AnyCarries {
 
 /// The labels of every workload that a service selects, ready or not: what subsets can match.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SelectedLabels(pub ObjectKey);
+pub struct SelectedLabels(pub ServiceId);
 
 impl Question for SelectedLabels {
     type World = Mesh;
@@ -249,14 +250,14 @@ impl Question for SelectedLabels {
     const NAME: &'static str = "labels behind a service";
 
     fn answer(&self, read: &Read<'_>) -> Vec<Labels> {
-        let key = &self.0;
-        let endpoints = read.ask(EndpointsOf(key.clone()));
+        let (service, key) = (&self.0, &self.0.object);
+        let endpoints = read.ask(EndpointsOf(service.clone()));
         let mut found: Vec<Labels> = endpoints
             .values()
             .flat_map(|endpoints| endpoints.iter())
             .map(|e| e.backend.labels.clone())
             .collect();
-        if let Some(targets) = &*read.ask(TargetsOf(key.clone()))
+        if let Some(targets) = &*read.ask(TargetsOf(service.clone()))
             && let Some((label, value)) = targets.selector.labels().iter().next()
         {
             let (label, value): (Arc<str>, Arc<str>) = (label.into(), value.into());

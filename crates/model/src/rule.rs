@@ -17,7 +17,7 @@ use crate::entry::IndexKey;
 use crate::exposure::Exposure;
 use crate::mesh::Mesh;
 use crate::read::{self, Read, filed, none_filed};
-use crate::service::{Age, host_of};
+use crate::service::{Age, ServiceId};
 use crate::settings::settings;
 
 /// DestinationRules that count as one, oldest first.
@@ -33,7 +33,7 @@ pub struct RuleFor {
     /// The caller's namespace.
     pub viewer: Namespace,
     /// The service.
-    pub service: ObjectKey,
+    pub service: ServiceId,
     /// The selectors that match the caller's labels; see [`crate::virtual_service::OutboundSelectors`].
     pub selectors: Arc<[Selector]>,
 }
@@ -44,13 +44,13 @@ impl Question for RuleFor {
     const NAME: &'static str = "rule for a service";
 
     fn answer(&self, read: &Read<'_>) -> Option<RuleRef> {
-        let host = host_of(&self.service);
+        let host = self.service.host.clone();
         let root = read.ask(RuleSettings).root.clone();
         // Rules of the root namespace are meant for the whole mesh: to its own proxies they count last, as to everybody, unless they
         // are for it alone.
         let own = if self.viewer == root { Pool::Private } else { Pool::Local };
         for (namespace, pool) in
-            [(&self.viewer, own), (&self.service.namespace, Pool::Exported), (&root, Pool::Exported)]
+            [(&self.viewer, own), (self.service.namespace(), Pool::Exported), (&root, Pool::Exported)]
         {
             if !*read.ask(AnyRuleIn(namespace.clone())) {
                 continue;

@@ -1,5 +1,7 @@
 //! Services as translation sees them, and which of them a namespace sees.
 
+mod id;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,6 +10,8 @@ use meltemi_api::service::TrafficDistribution;
 use meltemi_api::value::ExportTo;
 use meltemi_memo::Question;
 use meltemi_names::{Host, Kind, Namespace, ObjectKey, Port, Protocol, Selector};
+
+pub use id::ServiceId;
 
 use crate::entry::IndexKey;
 use crate::exposure::Exposure;
@@ -65,10 +69,8 @@ pub struct ServicePort {
 /// A service as outbound translation sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServiceShape {
-    /// The object.
-    pub key: ObjectKey,
-    /// `name.namespace.svc.cluster.local`.
-    pub host: Host,
+    /// The object that declares it, and its host: `name.namespace.svc.cluster.local`.
+    pub id: ServiceId,
     /// Its ports that carry TCP, as written.
     pub ports: Vec<ServicePort>,
     /// Cluster IPs; empty for headless services, and for those in a folder that write none.
@@ -96,7 +98,7 @@ impl ServiceShape {
 
 /// The service under that key; none if there is none, or if it is an ExternalName (an alias, no service of its own).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ServiceOf(pub ObjectKey);
+pub struct ServiceOf(pub ServiceId);
 
 impl Question for ServiceOf {
     type World = Mesh;
@@ -104,16 +106,14 @@ impl Question for ServiceOf {
     const NAME: &'static str = "service";
 
     fn answer(&self, read: &Read<'_>) -> Self::Answer {
-        let (meta, service) = read::service(read, &self.0)?;
+        let (meta, service) = read::service(read, &self.0.object)?;
         if service.external_name.is_some() {
             return None;
         }
-        let host = Host::of_service(meta.key.name.as_str(), meta.key.namespace.as_str(), CLUSTER_DOMAIN);
-        let aliases = aliases(read, &host);
+        let aliases = aliases(read, &self.0.host);
         let mesh = settings(read);
         Some(Arc::new(ServiceShape {
-            key: meta.key.clone(),
-            host,
+            id: self.0.clone(),
             ports: service
                 .ports
                 .iter()
@@ -167,7 +167,7 @@ pub(crate) fn written_exposure(meta: &meltemi_api::Meta) -> Vec<ExportTo> {
 
 /// Which endpoints a service's traffic goes to first: by its own word, else by its namespace's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct DistributionOf(pub ObjectKey);
+pub struct DistributionOf(pub ServiceId);
 
 impl Question for DistributionOf {
     type World = Mesh;
@@ -175,9 +175,11 @@ impl Question for DistributionOf {
     const NAME: &'static str = "traffic distribution of a service";
 
     fn answer(&self, read: &Read<'_>) -> TrafficDistribution {
-        let Some((meta, service)) = read::service(read, &self.0) else { return TrafficDistribution::Any };
+        let Some((meta, service)) = read::service(read, &self.0.object) else {
+            return TrafficDistribution::Any;
+        };
         let inherited = || {
-            let namespace = ObjectKey::new(Kind::Namespace, "", self.0.namespace.as_str());
+            let namespace = ObjectKey::new(Kind::Namespace, "", self.0.namespace().as_str());
             read::meta(read, &namespace).and_then(TrafficDistribution::annotated)
         };
         service.traffic_distribution(meta).or_else(inherited).unwrap_or_default()
@@ -208,7 +210,7 @@ pub struct VisibleServices(pub Namespace);
 
 impl Question for VisibleServices {
     type World = Mesh;
-    type Answer = Arc<[ObjectKey]>;
+    type Answer = Arc<[ServiceId]>;
     const NAME: &'static str = "visible services";
 
     fn answer(&self, read: &Read<'_>) -> Self::Answer {
@@ -234,7 +236,7 @@ pub struct PublicServices;
 
 impl Question for PublicServices {
     type World = Mesh;
-    type Answer = Arc<[ObjectKey]>;
+    type Answer = Arc<[ServiceId]>;
     const NAME: &'static str = "public services";
 
     fn answer(&self, read: &Read<'_>) -> Self::Answer {
@@ -245,14 +247,14 @@ impl Question for PublicServices {
 
 fn by_age(
     read: &Read<'_>,
-    keys: impl Iterator<Item = ObjectKey>,
+    objects: impl Iterator<Item = ObjectKey>,
     keep: impl Fn(&ServiceShape) -> bool,
-) -> Vec<ObjectKey> {
-    let mut found: Vec<(Age, ObjectKey)> = keys
-        .filter_map(|key| {
-            let shape = read.ask(ServiceOf(key));
+) -> Vec<ServiceId> {
+    let mut found: Vec<(Age, ServiceId)> = objects
+        .filter_map(|object| {
+            let shape = read.ask(ServiceOf(ServiceId::of(&object)));
             let shape = shape.as_ref().as_ref()?;
-            keep(shape).then(|| (shape.age.clone(), shape.key.clone()))
+            keep(shape).then(|| (shape.age.clone(), shape.id.clone()))
         })
         .collect();
     found.sort_unstable();
@@ -275,7 +277,7 @@ impl Question for ServiceByHost {
 
     fn answer(&self, read: &Read<'_>) -> Self::Answer {
         let shapes = filed(read, IndexKey::ServicesByHost(self.host.clone()))
-            .filter_map(|key| (*read.ask(ServiceOf(key.clone()))).clone());
+            .filter_map(|key| (*read.ask(ServiceOf(ServiceId::of(key)))).clone());
         shapes.into_iter().find(|shape| shape.exposure.reaches(&self.viewer))
     }
 }
@@ -286,7 +288,7 @@ pub struct PortTable(pub Namespace);
 
 impl Question for PortTable {
     type World = Mesh;
-    type Answer = BTreeMap<Port, Vec<(ObjectKey, Protocol)>>;
+    type Answer = BTreeMap<Port, Vec<(ServiceId, Protocol)>>;
     const NAME: &'static str = "port table";
 
     fn answer(&self, read: &Read<'_>) -> Self::Answer {

@@ -14,7 +14,7 @@ use crate::mesh::Mesh;
 use crate::peer::WorkloadPolicy;
 use crate::proxy::Proxy;
 use crate::read::{self, Read, filed, none_filed};
-use crate::service::{Age, ServiceOf};
+use crate::service::{Age, ServiceId, ServiceOf};
 use crate::telemetry;
 
 /// A port of a workload that a service leads to.
@@ -23,7 +23,7 @@ pub struct InboundPort {
     /// The port that the application listens on.
     pub target: Port,
     /// The oldest service that leads to it.
-    pub service: ObjectKey,
+    pub service: ServiceId,
     /// That service's port.
     pub port: Port,
     /// What that service says the port speaks.
@@ -62,47 +62,47 @@ impl Question for Workload {
     fn answer(&self, read: &Read<'_>) -> WorkloadFacts {
         let proxy = &self.0;
         let Identity { name, labels, node, named, .. } = identify(read, proxy);
-        let mut services: Vec<(Age, ObjectKey)> = labels
+        let mut services: Vec<(Age, ServiceId)> = labels
             .iter()
             .flat_map(|(key, value)| {
                 filed(read, IndexKey::ServicesSelecting(proxy.namespace.clone(), key.into(), value.into()))
             })
             .filter_map(|key| {
-                let shape = (*read.ask(ServiceOf(key.clone()))).clone()?;
+                let shape = (*read.ask(ServiceOf(ServiceId::of(key)))).clone()?;
                 let selects = shape.selector.as_ref().is_some_and(|selector| selector.selects(&labels));
-                selects.then(|| (shape.age.clone(), key.clone()))
+                selects.then(|| (shape.age.clone(), shape.id.clone()))
             })
             .collect();
         services.sort_unstable();
         let mut ports = BTreeMap::new();
         // The oldest service wins a target port (Istio: core/listener_inbound.go).
-        let mut leads = |key: &ObjectKey, port: &ServicePort, target: Option<Port>| {
+        let mut leads = |service: &ServiceId, port: &ServicePort, target: Option<Port>| {
             if let Some(target) = target.filter(|_| port.protocol() != Protocol::Udp) {
-                let (service, protocol) = (key.clone(), port.protocol());
+                let (service, protocol) = (service.clone(), port.protocol());
                 let inbound = InboundPort { target, service, port: port.port, protocol };
                 ports.entry(target).or_insert(inbound);
             }
         };
-        for (_, key) in &services {
-            let Some((_, service)) = read::service(read, key) else { continue };
+        for (_, id) in &services {
+            let Some((_, service)) = read::service(read, &id.object) else { continue };
             for port in &service.ports {
                 let target = match &port.target_port {
                     TargetPort::Number(number) => Some(*number),
                     TargetPort::Name(name) => named.get(name).copied(),
                 };
-                leads(key, port, target);
+                leads(id, port, target);
             }
         }
         if services.is_empty() {
-            for (_, key, slice) in without_selector(read, proxy) {
+            for (_, id, slice) in without_selector(read, proxy) {
                 let (Some((_, service)), Some((_, slice))) =
-                    (read::service(read, &key), read::endpoint_slice(read, &slice))
+                    (read::service(read, &id.object), read::endpoint_slice(read, &slice))
                 else {
                     continue;
                 };
                 for port in &service.ports {
                     let own = slice.ports.iter().find(|own| own.name == port.name);
-                    leads(&key, port, own.and_then(|own| own.port));
+                    leads(&id, port, own.and_then(|own| own.port));
                 }
             }
         }
@@ -114,16 +114,16 @@ impl Question for Workload {
 }
 
 /// The services without a selector whose slices name one of the proxy's addresses, oldest first, each with such a slice.
-fn without_selector(read: &Read<'_>, proxy: &Proxy) -> Vec<(Age, ObjectKey, ObjectKey)> {
+fn without_selector(read: &Read<'_>, proxy: &Proxy) -> Vec<(Age, ServiceId, ObjectKey)> {
     let mut found = Vec::new();
     for address in &proxy.addresses {
         for slice in filed(read, IndexKey::SlicesAt(*address)) {
             let service = read::endpoint_slice(read, slice).and_then(|(_, slice)| slice.service.clone());
             let Some(service) = service.filter(|_| slice.namespace == proxy.namespace) else { continue };
-            let key = ObjectKey::new(Kind::Service, slice.namespace.clone(), service);
-            let shape = read.ask(ServiceOf(key.clone()));
+            let id = ServiceId::of(&ObjectKey::new(Kind::Service, slice.namespace.clone(), service));
+            let shape = read.ask(ServiceOf(id.clone()));
             if let Some(shape) = shape.as_ref().as_ref().filter(|shape| shape.selector.is_none()) {
-                found.push((shape.age.clone(), key, slice.clone()));
+                found.push((shape.age.clone(), id, slice.clone()));
             }
         }
     }

@@ -9,10 +9,11 @@ mod server;
 
 use anyhow::{Context, Result, bail};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use serde_json::{Value, json};
+use time::{Duration, OffsetDateTime};
 
 pub use server::Server;
 
@@ -78,6 +79,23 @@ impl Authority {
     pub fn server(&self, names: &[&str]) -> Result<Identity> {
         let names = names.iter().map(|&name| Ok(SanType::DnsName(name.try_into()?)));
         self.sign(names.collect::<Result<_>>()?)
+    }
+
+    /// A list (PEM) by which it revokes nothing.
+    ///
+    /// # Errors
+    /// When none can be made.
+    pub fn revocations(&self) -> Result<String> {
+        let now = OffsetDateTime::now_utc();
+        let list = CertificateRevocationListParams {
+            this_update: now - Duration::hours(1),
+            next_update: now + Duration::hours(24),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(list.signed_by(&self.issuer)?.pem()?)
     }
 
     fn sign(&self, names: Vec<SanType>) -> Result<Identity> {

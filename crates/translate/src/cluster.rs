@@ -24,9 +24,9 @@ use meltemi_model::endpoints::{Families, FamiliesOf};
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::rule::{Policy, PolicyOf, Rule, RuleFor, RuleRef};
-use meltemi_model::service::{DistributionOf, Resolution, ServiceOf};
+use meltemi_model::service::{DistributionOf, Resolution, ServiceId, ServiceOf};
 use meltemi_model::settings::settings;
-use meltemi_names::{Locality, Namespace, ObjectKey, Port, Protocol, Selector};
+use meltemi_names::{Locality, Namespace, Port, Protocol, Selector};
 
 use crate::endpoint::{AssignmentKey, Near};
 use crate::key::{Made, Members, ResourceKey};
@@ -51,7 +51,7 @@ pub struct ServicePartKey {
     /// Whose rules apply.
     pub viewer: Namespace,
     /// The service.
-    pub service: ObjectKey,
+    pub service: ServiceId,
     /// As in [`crate::key::OutboundKey`].
     pub selectors: Arc<[Selector]>,
     /// As in [`crate::key::OutboundKey`].
@@ -103,7 +103,7 @@ impl Question for ServicePartKey {
 /// The same for everyone who has the same rules: in a large mesh a few answers serve all namespaces.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ServiceMembers {
-    service: ObjectKey,
+    service: ServiceId,
     rule: Option<RuleRef>,
     near: Option<Near>,
     node: Option<Arc<str>>,
@@ -163,7 +163,7 @@ impl Question for ServiceMembers {
 
 /// Whether a service keeps its traffic on the caller's node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct NodeLocal(pub(crate) ObjectKey);
+pub(crate) struct NodeLocal(pub(crate) ServiceId);
 
 impl Question for NodeLocal {
     type World = Mesh;
@@ -190,7 +190,7 @@ pub enum ClusterKey {
     /// A service's port, whole or a subset of it.
     Outbound {
         /// The service.
-        service: ObjectKey,
+        service: ServiceId,
         /// The service's port.
         port: Port,
         /// The subset's name.
@@ -206,7 +206,7 @@ pub enum ClusterKey {
     /// The application's own port.
     Inbound {
         /// The service whose rule's connection pool applies.
-        service: ObjectKey,
+        service: ServiceId,
         /// The service's port.
         port: Port,
         /// The port that the application listens on.

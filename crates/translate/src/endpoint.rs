@@ -16,8 +16,8 @@ use meltemi_model::Mesh;
 use meltemi_model::endpoints::LocalitiesOf;
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
-use meltemi_model::service::host_of;
-use meltemi_names::{Locality, ObjectKey, Port, Selector, TypeUrl};
+use meltemi_model::service::ServiceId;
+use meltemi_names::{Locality, Port, Selector, TypeUrl};
 use meltemi_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
 
 use crate::cluster::NodeLocal;
@@ -31,7 +31,7 @@ pub use near::Near;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AssignmentKey {
     /// The service.
-    pub service: ObjectKey,
+    pub service: ServiceId,
     /// The service's port.
     pub port: Port,
     /// The subset's name.
@@ -55,7 +55,7 @@ impl Question for AssignmentKey {
     const NAME: &'static str = "assignment";
 
     fn answer(&self, read: &Read<'_>) -> Made {
-        let name = outbound_cluster(self.port, self.subset.as_deref(), &host_of(&self.service));
+        let name = outbound_cluster(self.port, self.subset.as_deref(), &self.service.host);
         let head = Piece::of(&ClusterLoadAssignment {
             cluster_name: name.as_str().to_owned(),
             ..ClusterLoadAssignment::default()
@@ -91,7 +91,7 @@ impl Question for AssignmentKey {
             std::iter::once(&head).chain(pieces.iter().filter_map(|piece| piece.as_ref().as_ref())),
         );
         let resource = Resource::new(TypeUrl::Endpoint, name, version, body);
-        Some(Arc::new(resource.made_from(vec![self.service.clone()])))
+        Some(Arc::new(resource.made_from(vec![self.service.object.clone()])))
     }
 }
 

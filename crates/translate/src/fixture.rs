@@ -6,6 +6,7 @@ use std::sync::Arc;
 use meltemi_api::parse_all;
 use meltemi_memo::{Cost, Memo};
 use meltemi_model::proxy::IpFamily;
+use meltemi_model::service::ServiceId;
 use meltemi_model::{Event, Mesh, Store};
 use meltemi_names::{Kind, ObjectKey, Port, TypeUrl};
 use serde_json::Value;
@@ -109,7 +110,7 @@ impl Fixture {
 pub(crate) fn part(viewer: &str, name: &str) -> ServicePartKey {
     ServicePartKey {
         viewer: viewer.into(),
-        service: service(name),
+        service: ServiceId::of(&service(name)),
         selectors: Arc::default(),
         locality: None,
         node: None,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use meltemi_names::{Host, Kind, ObjectKey};
+use meltemi_model::service::ServiceId;
+use meltemi_names::{Kind, ObjectKey};
 use meltemi_proto::envoy::config::core::v3::Metadata;
 use meltemi_proto::google::protobuf::{ListValue, Struct, Value, value};
 
@@ -30,8 +31,8 @@ pub fn with_service(metadata: Option<Metadata>, packed: String) -> Option<Metada
 }
 
 /// What metrics call a service.
-pub fn packed_service(host: &Host, key: &ObjectKey) -> String {
-    meltemi_telemetry::service(host.as_str(), key.name.as_str(), key.namespace.as_str())
+pub fn packed_service(service: &ServiceId) -> String {
+    meltemi_telemetry::service(service.host.as_str(), service.name(), service.namespace().as_str())
 }
 
 /// Lets a cluster's `transport_socket_matches` find an endpoint: under the name that Envoy looks for.
@@ -52,11 +53,11 @@ pub fn config(key: &ObjectKey) -> (&'static str, Value) {
 }
 
 /// `services`: a list of one service.
-pub fn services(host: &Host, key: &ObjectKey) -> (&'static str, Value) {
+pub fn services(service: &ServiceId) -> (&'static str, Value) {
     let service = structure([
-        ("host", text(host.as_str())),
-        ("name", text(key.name.as_str())),
-        ("namespace", text(key.namespace.as_str())),
+        ("host", text(service.host.as_str())),
+        ("name", text(service.name())),
+        ("namespace", text(service.namespace().as_str())),
     ]);
     let list = ListValue { values: vec![Value { kind: Some(value::Kind::StructValue(service)) }] };
     ("services", Value { kind: Some(value::Kind::ListValue(list)) })

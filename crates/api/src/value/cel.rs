@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn what_is_no_cel_is_told_from_what_envoy_lacks() {
-        for text in ["bad(", "1 +", "in", "(1)(2)", "'\\q' == 'x'", "'a", "a b", "request.?path == 1", "1 = 2", "{1: 2", "#"] {
+        for text in ["bad(", "1 +", "has(1)", "has(request.headers['a'])", "in", "(1)(2)", "'\\q' == 'x'", "'a", "a b", "request.?path == 1", "1 = 2", "{1: 2", "#"] {
             assert!(matches!(Cel::new(text).fault(), Some(CelFault::Syntax(_))), "{text}: {:?}", Cel::new(text).fault());
         }
         for text in [

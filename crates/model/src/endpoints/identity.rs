@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_memo::Question;
-use meltemi_names::{Namespace, ObjectKey, Port};
+use meltemi_names::{Namespace, Port};
 
 use super::{Endpoint, EndpointsOf};
 use crate::mesh::Mesh;
 use crate::read::{self, Read};
+use crate::service::ServiceId;
 
 /// Service accounts, and identities written in full.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,7 +30,7 @@ const CANONICAL: &str = "alpha.istio.io/canonical-serviceaccounts";
 /// The identities of those who serve a service: of its endpoints, ready or not, and those that it writes itself (Istio:
 /// pilot/pkg/model/push_context.go, serviceregistry/kube/conversion.go).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct IdentitiesOf(pub ObjectKey);
+pub struct IdentitiesOf(pub ServiceId);
 
 impl Question for IdentitiesOf {
     type World = Mesh;
@@ -46,12 +47,12 @@ impl Question for IdentitiesOf {
             accounts: endpoints.values().flat_map(|all| all.iter()).filter_map(of_endpoint).collect(),
             written: BTreeSet::new(),
         };
-        if let Some((meta, _)) = read::service(read, &self.0) {
+        if let Some((meta, _)) = read::service(read, &self.0.object) {
             let listed = |annotation: &str| {
                 let written = meta.annotations.value(annotation).unwrap_or_default();
                 written.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(Arc::from)
             };
-            found.accounts.extend(listed(ACCOUNTS).map(|name| (self.0.namespace.clone(), name)));
+            found.accounts.extend(listed(ACCOUNTS).map(|name| (self.0.namespace().clone(), name)));
             found.written.extend(listed(CANONICAL));
         }
         found
@@ -75,7 +76,7 @@ pub enum TakeTls {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WhoTakesTls {
     /// The service.
-    pub service: ObjectKey,
+    pub service: ServiceId,
     /// The service's port.
     pub port: Port,
 }

@@ -14,11 +14,12 @@ use crate::entry::IndexKey;
 use crate::mesh::Mesh;
 use crate::peer;
 use crate::read::{self, Read, filed, none_filed};
+use crate::service::ServiceId;
 
 /// The endpoints of a service that one of its slices says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SliceEndpoints {
-    pub(super) service: ObjectKey,
+    pub(super) service: ServiceId,
     pub(super) slice: ObjectKey,
 }
 

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use meltemi_api::service::TargetPort;
 use meltemi_memo::Question;
-use meltemi_names::{Labels, ObjectKey, Port, Protocol, Selector};
+use meltemi_names::{Labels, Port, Protocol, Selector};
 
 use super::Health;
 use crate::mesh::Mesh;
 use crate::read::{self, Read};
+use crate::service::ServiceId;
 
 /// The part of a service that its endpoints are made by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct TargetsOf(pub(super) ObjectKey);
+pub(super) struct TargetsOf(pub(super) ServiceId);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Targets {
@@ -40,7 +41,7 @@ impl Question for TargetsOf {
     const NAME: &'static str = "targets of a service";
 
     fn answer(&self, read: &Read<'_>) -> Self::Answer {
-        let (meta, service) = read::service(read, &self.0)?;
+        let (meta, service) = read::service(read, &self.0.object)?;
         if service.external_name.is_some() {
             return None;
         }

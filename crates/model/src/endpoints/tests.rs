@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::service::ServiceId;
 use meltemi_api::parse_all;
 use meltemi_memo::{Cost, Memo};
 use meltemi_names::{Kind, ObjectKey, Selector};
@@ -14,8 +15,8 @@ struct World {
     memo: Memo<Mesh>,
 }
 
-fn service() -> ObjectKey {
-    ObjectKey::new(Kind::Service, "shop", "cart")
+fn service() -> ServiceId {
+    ServiceId::of(&ObjectKey::new(Kind::Service, "shop", "cart"))
 }
 
 impl World {

@@ -16,11 +16,12 @@ use crate::index::workload_labels;
 use crate::mesh::Mesh;
 use crate::peer;
 use crate::read::{self, Read};
+use crate::service::ServiceId;
 
 /// A WorkloadEntry as an endpoint of a service, if its selector picks it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct EntryEndpoint {
-    pub(super) service: ObjectKey,
+    pub(super) service: ServiceId,
     pub(super) entry: ObjectKey,
 }
 
@@ -91,7 +92,7 @@ impl Question for EntryEndpoint {
 /// A pod as endpoints of a service, one for each address, if its selector picks it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PodEndpoint {
-    pub(super) service: ObjectKey,
+    pub(super) service: ServiceId,
     pub(super) pod: ObjectKey,
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::service::ServiceId;
 use meltemi_api::parse_all;
 use meltemi_memo::{Cost, Memo};
 use meltemi_names::{Kind, Labels, ObjectKey, Port};
@@ -177,7 +178,7 @@ fn an_endpoint_of_a_known_account_changes_no_identity() {
     let service = || ObjectKey::new(Kind::Service, "shop", "cart");
     let mut world = World::new(&(SERVICE.to_owned() + &pod("one", "10.0.0.1", true, "cart")));
     let identities = |world: &World| {
-        let (_, found) = world.memo.observe(IdentitiesOf(service()), world.store.mesh());
+        let (_, found) = world.memo.observe(IdentitiesOf(ServiceId::of(&service())), world.store.mesh());
         let accounts = found.accounts.iter().map(|(namespace, name)| format!("{namespace}/{name}"));
         accounts.chain(found.written.iter().map(ToString::to_string)).collect::<Vec<_>>()
     };
@@ -190,7 +191,10 @@ fn an_endpoint_of_a_known_account_changes_no_identity() {
 
 #[test]
 fn all_take_tls_only_where_each_endpoint_does_on_its_port() {
-    let question = || WhoTakesTls { service: ObjectKey::new(Kind::Service, "shop", "cart"), port: port(80) };
+    let question = || WhoTakesTls {
+        service: ServiceId::of(&ObjectKey::new(Kind::Service, "shop", "cart")),
+        port: port(80),
+    };
     let mut world = World::new(SERVICE);
     let who = |world: &World| *world.memo.observe(question(), world.store.mesh()).1;
     assert_eq!(who(&world), TakeTls::Nobody);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::service::ServiceId;
 use meltemi_api::parse_all;
 use meltemi_memo::Memo;
 use meltemi_names::{Kind, ObjectKey, Port, Selector};
@@ -30,7 +31,7 @@ const CART: &str = "cart.shop.svc.cluster.local";
 fn in_force(store: &Store, viewer: &str, selectors: &[Selector]) -> Vec<String> {
     let question = RuleFor {
         viewer: viewer.into(),
-        service: ObjectKey::new(Kind::Service, "shop", "cart"),
+        service: ServiceId::of(&ObjectKey::new(Kind::Service, "shop", "cart")),
         selectors: selectors.into(),
     };
     let (_, rule) = Memo::new().observe(question, store.mesh());

@@ -57,7 +57,7 @@ fn ports(yaml: &str, proxy: Arc<Proxy>) -> Vec<String> {
     let mut store = Store::new();
     store.apply(parse_all(yaml).unwrap().into_iter().map(|object| Event::Upsert(Arc::new(object))));
     let (_, facts) = Memo::new().observe(Workload(proxy), store.mesh());
-    facts.ports.iter().map(|port| format!("{} {}:{}", port.target, port.service.name, port.port)).collect()
+    facts.ports.iter().map(|port| format!("{} {}:{}", port.target, port.service.name(), port.port)).collect()
 }
 
 fn locality(yaml: &str, proxy: Arc<Proxy>) -> String {

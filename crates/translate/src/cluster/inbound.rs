@@ -8,8 +8,8 @@ use meltemi_catalog::Resource;
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::rule::RuleFor;
-use meltemi_model::service::host_of;
-use meltemi_names::{ObjectKey, Port, Protocol, TypeUrl};
+use meltemi_model::service::ServiceId;
+use meltemi_names::{Port, Protocol, TypeUrl};
 use meltemi_proto::envoy::config::cluster::v3::Cluster;
 use meltemi_proto::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
 use meltemi_proto::envoy::config::core::v3::{BindConfig, ExtraSourceAddress};
@@ -36,7 +36,7 @@ const NEVER: i64 = 9_223_372_035;
 
 /// An application's port, and the service that leads to it.
 pub(super) struct Application<'a> {
-    pub(super) service: &'a ObjectKey,
+    pub(super) service: &'a ServiceId,
     pub(super) port: Port,
     pub(super) target: Port,
     pub(super) protocol: Protocol,
@@ -51,7 +51,7 @@ pub(super) fn cluster(
     let Application { service, port, target, protocol, family } = *application;
     // Only the connection pool of the service's own rule counts, as its own namespace sees it.
     let rule = read.ask(RuleFor {
-        viewer: service.namespace.clone(),
+        viewer: service.namespace().clone(),
         service: service.clone(),
         selectors: Arc::default(),
     });
@@ -87,11 +87,10 @@ pub(super) fn cluster(
     let spoken = protocol::spoken(protocol, pool.as_ref(), none);
     cluster.typed_extension_protocol_options = protocol::options(spoken, pool.as_ref(), None);
     let first = rule.as_ref().as_ref().and_then(|rule| rule.first());
-    cluster.metadata = metadata::istio(
-        first.map(metadata::config).into_iter().chain([metadata::services(&host_of(service), service)]),
-    );
+    cluster.metadata =
+        metadata::istio(first.map(metadata::config).into_iter().chain([metadata::services(service)]));
     let rules = rule.as_ref().as_ref().into_iter().flat_map(|rule| rule.iter()).cloned();
-    let origin = rules.chain([service.clone()]).collect();
+    let origin = rules.chain([service.object.clone()]).collect();
     encode::whole(TypeUrl::Cluster, name, &cluster, Vec::new(), origin)
 }
 

@@ -6,8 +6,8 @@ use meltemi_api::service::TrafficDistribution;
 use meltemi_catalog::Need;
 use meltemi_model::read::Read;
 use meltemi_model::rule::RuleRef;
-use meltemi_model::service::{DistributionOf, ServiceOf};
-use meltemi_names::{ObjectKey, Port, TypeUrl};
+use meltemi_model::service::{DistributionOf, ServiceId, ServiceOf};
+use meltemi_names::{Port, TypeUrl};
 use meltemi_proto::envoy::config::cluster::v3::Cluster;
 use meltemi_proto::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy,
@@ -26,7 +26,7 @@ use crate::{encode, metadata};
 
 /// As in [`super::ClusterKey::Outbound`].
 pub(super) struct Callee<'a> {
-    pub(super) service: &'a ObjectKey,
+    pub(super) service: &'a ServiceId,
     pub(super) port: Port,
     pub(super) subset: Option<&'a Arc<str>>,
     pub(super) rule: Option<&'a RuleRef>,
@@ -40,7 +40,7 @@ pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee:
     let shape = (*read.ask(ServiceOf(service.clone()))).clone()?;
     let protocol = shape.port(port)?.protocol;
     let policy = policy(read, rule, port, subset)?;
-    let name = outbound_cluster(port, subset.map(|subset| &**subset), &shape.host);
+    let name = outbound_cluster(port, subset.map(|subset| &**subset), &shape.id.host);
 
     let mut cluster = Cluster {
         name: name.as_str().to_owned(),
@@ -84,10 +84,11 @@ pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee:
             .map(metadata::config)
             .into_iter()
             .chain(subset.map(|subset| ("subset", metadata::text(&**subset))))
-            .chain([metadata::services(&shape.host, service)]),
+            .chain([metadata::services(service)]),
     );
-    cluster.metadata = metadata::with_service(metadata, metadata::packed_service(&shape.host, service));
-    let origin = rule.into_iter().flat_map(|rule| rule.iter()).cloned().chain([service.clone()]).collect();
+    cluster.metadata = metadata::with_service(metadata, metadata::packed_service(service));
+    let origin =
+        rule.into_iter().flat_map(|rule| rule.iter()).cloned().chain([service.object.clone()]).collect();
     Some(encode::whole(TypeUrl::Cluster, name, &cluster, needs, origin))
 }
 

@@ -7,6 +7,7 @@ use crate::fixture::{Fixture, key, part, port, service};
 use crate::key::{PartKey, ResourceKey};
 use meltemi_catalog::Need;
 use meltemi_model::proxy::IpFamily;
+use meltemi_model::service::ServiceId;
 use meltemi_names::{Kind, Protocol, TypeUrl};
 
 const CART: &str = "
@@ -356,7 +357,7 @@ fn what_comes_in_and_fits_no_port_keeps_the_passthroughs_statistics() {
 
 fn inbound(family: IpFamily) -> ClusterKey {
     ClusterKey::Inbound {
-        service: service("shop/cart"),
+        service: ServiceId::of(&service("shop/cart")),
         port: port(80),
         target: port(8080),
         protocol: Protocol::Http,

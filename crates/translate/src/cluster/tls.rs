@@ -63,7 +63,7 @@ pub(super) fn apply(
         cluster.transport_socket = Some(mutual(read, connections, Some(tls)));
         return;
     }
-    let refused = || read.ask(NamespaceMode(shape.key.namespace.clone())).mode == Mode::Disable;
+    let refused = || read.ask(NamespaceMode(shape.id.namespace().clone())).mode == Mode::Disable;
     if !settings.auto_mtls || refused() {
         return;
     }
@@ -72,7 +72,7 @@ pub(super) fn apply(
             matching("tlsMode-istio", &[("tlsMode", "istio")], mutual(read, connections, None)),
             matching("tlsMode-disabled", &[], raw_buffer()),
         ];
-    } else if *read.ask(WhoTakesTls { service: shape.key.clone(), port }) == TakeTls::All {
+    } else if *read.ask(WhoTakesTls { service: shape.id.clone(), port }) == TakeTls::All {
         // Envoy knows nothing of the address that is called but the address: all take it, or none is asked.
         cluster.transport_socket = Some(mutual(read, connections, None));
     }
@@ -80,8 +80,8 @@ pub(super) fn apply(
 
 fn mutual(read: &Read<'_>, connections: &Connections<'_>, written: Option<&ClientTls>) -> TransportSocket {
     let Connections { shape, port, subset, spoken, .. } = *connections;
-    let identities = read.ask(IdentitiesOf(shape.key.clone()));
-    let sni = upstream::sni(port, subset.map(|subset| &**subset), &shape.host);
+    let identities = read.ask(IdentitiesOf(shape.id.clone()));
+    let sni = upstream::sni(port, subset.map(|subset| &**subset), &shape.id.host);
     upstream::mutual(&read.ask(MeshTls), written, &identities, sni, spoken)
 }
 

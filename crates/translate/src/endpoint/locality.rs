@@ -9,7 +9,8 @@ use meltemi_model::endpoints::{
 };
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
-use meltemi_names::{Locality, ObjectKey, Port, Selector};
+use meltemi_model::service::ServiceId;
+use meltemi_names::{Locality, Port, Selector};
 use meltemi_proto::envoy::config::core::v3::{HealthStatus, Locality as EnvoyLocality, Metadata};
 use meltemi_proto::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use meltemi_proto::envoy::config::endpoint::v3::{
@@ -38,7 +39,7 @@ pub(super) enum Nodes {
 /// The endpoints of one locality that a cluster takes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Picked {
-    pub(super) service: ObjectKey,
+    pub(super) service: ServiceId,
     pub(super) locality: Locality,
     /// They carry these labels.
     pub(super) labels: Selector,

@@ -9,7 +9,7 @@ use meltemi_model::index::qualified;
 use meltemi_model::peer::{Mode, NamespaceMode};
 use meltemi_model::read::Read;
 use meltemi_model::rule::{Rule, RuleFor};
-use meltemi_model::service::{ServiceShape, VisibleServices, host_of};
+use meltemi_model::service::{ServiceShape, VisibleServices};
 use meltemi_names::{ObjectKey, Selector};
 
 use super::{Target, listed, target};
@@ -26,7 +26,7 @@ pub(super) fn findings(read: &Read<'_>, key: &ObjectKey, rule: &DestinationRule)
     };
     if host.is_wildcard() {
         let visible = read.ask(VisibleServices(namespace.clone()));
-        return if visible.iter().any(|service| host.covers(&host_of(service))) {
+        return if visible.iter().any(|service| host.covers(&service.host)) {
             Vec::new()
         } else {
             missing(format!("no service has a host under `{host}`"), None)
@@ -58,7 +58,7 @@ fn of_ports(shape: &ServiceShape, policy: &TrafficPolicy, path: &FieldPath) -> V
         let port = level.port.filter(|port| shape.port(*port).is_none())?;
         let ports = listed(shape.ports.iter().map(|port| port.port));
         Some(
-            Finding::warning("port-not-found", format!("{} has no port {port}", shape.key))
+            Finding::warning("port-not-found", format!("{} has no port {port}", shape.id))
                 .at(&path.key("portLevelSettings").index(index).key("port").key("number"))
                 .in_force("these settings have no effect")
                 .hint(format!("its ports are {ports}; the port is the Service's own, not its targetPort")),
@@ -81,15 +81,15 @@ fn of_tls(read: &Read<'_>, shape: &ServiceShape, policy: &TrafficPolicy, path: &
         };
         let Some(mode) = written.map(|tls| tls.mode) else { continue };
         let here = here.key("tls").key("mode");
-        let who = || *read.ask(WhoTakesTls { service: shape.key.clone(), port: port.port });
-        let strict = || read.ask(NamespaceMode(shape.key.namespace.clone())).mode == Mode::Strict;
+        let who = || *read.ask(WhoTakesTls { service: shape.id.clone(), port: port.port });
+        let strict = || read.ask(NamespaceMode(shape.id.namespace().clone())).mode == Mode::Strict;
         let (message, hint) = match mode {
             TlsMode::IstioMutual if who() == TakeTls::None => (
-                format!("no workload of {} takes mutual TLS on port {}", shape.key, port.port),
+                format!("no workload of {} takes mutual TLS on port {}", shape.id, port.port),
                 "leave `tls` out: each endpoint is spoken to as it can",
             ),
             TlsMode::Disable if strict() && who() == TakeTls::All => (
-                format!("namespace {} takes mutual TLS alone", shape.key.namespace),
+                format!("namespace {} takes mutual TLS alone", shape.id.namespace()),
                 "leave `tls` out, or let its PeerAuthentication say PERMISSIVE",
             ),
             _ => continue,
@@ -110,13 +110,13 @@ fn of_labels(
     rule: &DestinationRule,
     spec: &FieldPath,
 ) -> Vec<Finding> {
-    let known = read.ask(SelectedLabels(shape.key.clone()));
+    let known = read.ask(SelectedLabels(shape.id.clone()));
     if known.is_empty() {
         return Vec::new();
     }
     let carried = |labels: &Selector| {
         if labels.labels().iter().any(|(key, _)| is_topology_label(key)) {
-            *read.ask(AnyCarries { service: shape.key.clone(), labels: labels.clone() })
+            *read.ask(AnyCarries { service: shape.id.clone(), labels: labels.clone() })
         } else {
             known.iter().any(|found| labels.selects(found))
         }
@@ -145,7 +145,7 @@ fn of_labels(
             };
             Finding::warning(
                 "subset-without-endpoints",
-                format!("no workload of {} carries {}", shape.key, listed(&wanted)),
+                format!("no workload of {} carries {}", shape.id, listed(&wanted)),
             )
             .at(&spec.key("subsets").index(index).key("labels"))
             .in_force(format!("requests to subset `{}` get 503", subset.name))
@@ -164,7 +164,7 @@ fn overruled(
 ) -> Vec<Finding> {
     let in_force = read.ask(RuleFor {
         viewer: key.namespace.clone(),
-        service: shape.key.clone(),
+        service: shape.id.clone(),
         selectors: rule.workload_selector.iter().map(|selector| selector.match_labels.clone()).collect(),
     });
     let Some(rules) = &*in_force else { return Vec::new() };

@@ -5,6 +5,7 @@ use meltemi_api::{FieldPath, Finding, Service};
 use meltemi_model::endpoints::{LocalitiesOf, SelectedLabels};
 use meltemi_model::entry::IndexKey;
 use meltemi_model::read::{Read, none_filed};
+use meltemi_model::service::ServiceId;
 use meltemi_names::{ObjectKey, Protocol};
 
 use crate::listener::ShadowedBy;
@@ -18,7 +19,7 @@ fn shadowed(read: &Read<'_>, key: &ObjectKey, service: &Service) -> Vec<Finding>
     let ports = FieldPath::of(&["spec", "ports"]);
     let tcp = service.ports.iter().enumerate().filter(|(_, port)| port.protocol() != Protocol::Udp);
     let shadowed = tcp.filter_map(|(at, port)| {
-        let older = (*read.ask(ShadowedBy { service: key.clone(), port: port.port })).clone()?;
+        let older = (*read.ask(ShadowedBy { service: ServiceId::of(key), port: port.port })).clone()?;
         let message =
             format!("nothing tells connections to port {} from those to {older}, which is older", port.port);
         let hint = if service.cluster_ips.is_empty() {
@@ -34,7 +35,8 @@ fn shadowed(read: &Read<'_>, key: &ObjectKey, service: &Service) -> Vec<Finding>
 
 fn unserved(read: &Read<'_>, key: &ObjectKey, service: &Service) -> Vec<Finding> {
     let is_served = || {
-        !read.ask(LocalitiesOf(key.clone())).is_empty() || !read.ask(SelectedLabels(key.clone())).is_empty()
+        !read.ask(LocalitiesOf(ServiceId::of(key))).is_empty()
+            || !read.ask(SelectedLabels(ServiceId::of(key))).is_empty()
     };
     if service.external_name.is_some() || service.ports.is_empty() || is_served() {
         return Vec::new();

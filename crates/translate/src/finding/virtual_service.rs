@@ -65,7 +65,7 @@ fn of_destination(
         && shape.port(port).is_none()
     {
         let ports = listed(shape.ports.iter().map(|port| port.port));
-        let finding = Finding::warning("port-not-found", format!("{} has no port {port}", shape.key))
+        let finding = Finding::warning("port-not-found", format!("{} has no port {port}", shape.id))
             .at(&path.key("port").key("number"))
             .in_force(IN_FORCE)
             .hint(format!("its ports are {ports}; the port is the Service's own, not its targetPort"));
@@ -83,13 +83,14 @@ fn of_subset(
     path: &FieldPath,
 ) -> Option<Finding> {
     let in_force =
-        read.ask(RuleFor { viewer: namespace.clone(), service: shape.key.clone(), selectors: [].into() });
+        read.ask(RuleFor { viewer: namespace.clone(), service: shape.id.clone(), selectors: [].into() });
     let (message, hint) = match &*in_force {
         None => (
-            format!("{} has no subset `{subset}`: no DestinationRule is in force for it", shape.host),
+            format!("{} has no subset `{subset}`: no DestinationRule is in force for it", shape.id.host),
             format!(
                 "add a DestinationRule in namespace {} with host {} and subset `{subset}`",
-                shape.key.namespace, shape.key.name
+                shape.id.namespace(),
+                shape.id.object.name
             ),
         ),
         Some(rule) => {
@@ -101,7 +102,7 @@ fn of_subset(
             let names = listed(merged.subsets.iter().map(|subset| &subset.name));
             let has = if names.is_empty() { "no subsets".to_owned() } else { names };
             (
-                format!("{} has no subset `{subset}`", shape.host),
+                format!("{} has no subset `{subset}`", shape.id.host),
                 format!("{rules} has {has}; add `{subset}` there, then give it weight"),
             )
         }

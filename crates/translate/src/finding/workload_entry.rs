@@ -7,7 +7,7 @@ use meltemi_api::{FieldPath, Finding, Meta, WorkloadEntry};
 use meltemi_model::entry::IndexKey;
 use meltemi_model::index::workload_labels;
 use meltemi_model::read::{Read, filed};
-use meltemi_model::service::ServiceOf;
+use meltemi_model::service::{ServiceId, ServiceOf};
 
 pub(super) fn findings(read: &Read<'_>, meta: &Meta, entry: &WorkloadEntry) -> Vec<Finding> {
     let namespace = &meta.key.namespace;
@@ -15,7 +15,7 @@ pub(super) fn findings(read: &Read<'_>, meta: &Meta, entry: &WorkloadEntry) -> V
     let selected = labels.iter().any(|(label, value)| {
         let services = IndexKey::ServicesSelecting(namespace.clone(), Arc::from(label), Arc::from(value));
         filed(read, services).any(|key| {
-            let shape = read.ask(ServiceOf(key.clone()));
+            let shape = read.ask(ServiceOf(ServiceId::of(key)));
             let selector = shape.as_ref().as_ref().and_then(|shape| shape.selector.clone());
             selector.is_some_and(|selector| selector.selects(&labels))
         })

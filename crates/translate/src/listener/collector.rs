@@ -10,9 +10,9 @@ use meltemi_model::Mesh;
 use meltemi_model::entry::IndexKey;
 use meltemi_model::exposure::Exposure;
 use meltemi_model::read::{Read, filed};
-use meltemi_model::service::ServiceOf;
+use meltemi_model::service::{ServiceId, ServiceOf};
 use meltemi_model::settings::settings;
-use meltemi_names::{Host, Namespace, Port};
+use meltemi_names::{Host, Namespace, ObjectKey, Port};
 
 use crate::resource_names::outbound_cluster;
 
@@ -61,23 +61,24 @@ impl Question for CollectorOf {
         };
         let missing = || Missing::Service(host.to_owned());
         let parsed = Host::parse(host).map_err(|_| missing())?;
-        let keys = filed(read, IndexKey::ServicesByHost(parsed));
+        let keys = filed(read, IndexKey::ServicesByHost(parsed.clone()));
         let keys = keys.filter(|key| namespace.is_none_or(|namespace| key.namespace.as_str() == namespace));
-        let mut found = keys.filter_map(|key| (*read.ask(ServiceOf(key.clone()))).clone());
+        let id = |object: &ObjectKey| ServiceId { object: object.clone(), host: parsed.clone() };
+        let mut found = keys.filter_map(|key| (*read.ask(ServiceOf(id(key)))).clone());
         let service = found.next().ok_or_else(missing)?;
-        if found.any(|other| other.key.namespace != service.key.namespace) {
+        if found.any(|other| other.id.namespace() != service.id.namespace()) {
             return Err(Missing::Several(host.to_owned()));
         }
         if service.port(self.port).is_none() {
-            return Err(Missing::Port(service.host.clone(), self.port));
+            return Err(Missing::Port(service.id.host.clone(), self.port));
         }
         let is_seen = service.exposure == Exposure::Public
             || self.viewer.as_ref().is_some_and(|viewer| service.exposure.reaches(viewer));
         if !is_seen {
-            return Err(Missing::Hidden(service.host.clone()));
+            return Err(Missing::Hidden(service.id.host.clone()));
         }
-        let cluster = outbound_cluster(self.port, None, &service.host);
-        Ok(Collector { host: service.host.clone(), cluster })
+        let cluster = outbound_cluster(self.port, None, &service.id.host);
+        Ok(Collector { host: service.id.host.clone(), cluster })
     }
 }
 

@@ -130,7 +130,7 @@ pub(super) fn virtual_inbound(read: &Read<'_>, key: &InboundListener) -> Arc<Res
     let clusters = clusters.chain([INBOUND_PASSTHROUGH.to_owned(), BLACK_HOLE.to_owned()]);
     let clusters = clusters.map(ResourceName::from).chain(settings.inbound_needs().iter().cloned());
     let needs = clusters.map(|name| Need { type_url: TypeUrl::Cluster, name });
-    let origin = key.ports.iter().map(|port| port.service.clone()).chain(key.policies.iter().cloned());
+    let origin = key.ports.iter().map(|port| port.service.object.clone()).chain(key.policies.iter().cloned());
     let origin = origin.chain(key.telemetry.objects.iter().cloned());
     whole(TypeUrl::Listener, name.into(), &message, needs.collect(), origin.collect())
 }
@@ -173,11 +173,14 @@ impl Target {
             protocol: port.protocol,
             mode,
             service_port: port.port.number(),
-            operation: service.as_ref().as_ref().map(|service| format!("{}:{}/*", service.host, port.port)),
+            operation: service
+                .as_ref()
+                .as_ref()
+                .map(|service| format!("{}:{}/*", service.id.host, port.port)),
             metrics_service: service
                 .as_ref()
                 .as_ref()
-                .map(|service| metadata::packed_service(&service.host, &port.service))
+                .map(|service| metadata::packed_service(&service.id))
                 .unwrap_or_default(),
         }
     }

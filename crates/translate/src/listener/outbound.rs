@@ -40,7 +40,7 @@ impl OutboundListener {
             needs.http_chain(&name, http, !alone, &settings)
         }));
         chains.extend(self.tls.iter().map(|backend| {
-            let server_names = vec![backend.host.to_string()];
+            let server_names = vec![backend.service.host.to_string()];
             needs.chain_to(
                 backend,
                 Some(FilterChainMatch { server_names, ..FilterChainMatch::default() }),
@@ -79,7 +79,7 @@ impl OutboundListener {
             chain.transport_socket_connect_timeout = Some(seconds(HANDSHAKE_TIMEOUT_SECONDS));
         }
         // The listener of a port's HTTP services is the same whichever they are, and so made from none of them.
-        let services = self.tcp.iter().chain(self.tls.iter()).map(|backend| backend.service.clone());
+        let services = self.tcp.iter().chain(self.tls.iter()).map(|backend| backend.service.object.clone());
         let origin = services.chain(self.telemetry.objects.iter().cloned());
         needs.clusters(&settings.outbound.needs);
         whole(TypeUrl::Listener, name.into(), &message, needs.0, origin.collect())
@@ -107,7 +107,7 @@ impl Needs {
         matching: Option<FilterChainMatch>,
         settings: &ListenerSettings,
     ) -> FilterChain {
-        let cluster = outbound_cluster(backend.port, None, &backend.host);
+        let cluster = outbound_cluster(backend.port, None, &backend.service.host);
         let filter = to_backend(cluster.as_str(), &backend.policy, &settings.outbound);
         self.cluster(cluster);
         let mut chain = chain("", matching, filter);

@@ -14,9 +14,9 @@ use meltemi_model::endpoints::{EndpointAddress, EndpointsOf};
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::service::{
-    PublicServices, Resolution, ServiceOf, ServicePort, ServiceShape, VisibleServices,
+    PublicServices, Resolution, ServiceId, ServiceOf, ServicePort, ServiceShape, VisibleServices,
 };
-use meltemi_names::{Host, Namespace, ObjectKey, Port, Protocol};
+use meltemi_names::{Namespace, Port, Protocol};
 
 use super::bind::{Bind, Treatment};
 use super::policy::ConnectionPolicy;
@@ -59,9 +59,7 @@ pub struct HttpChain {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Backend {
     /// The service.
-    pub service: ObjectKey,
-    /// Its host.
-    pub host: Host,
+    pub service: ServiceId,
     /// Its port.
     pub port: Port,
     /// What that port speaks.
@@ -78,7 +76,7 @@ pub(crate) struct Plan {
     /// Ports whose listeners are at the service's endpoints; the oldest service first.
     pub(crate) headless: Vec<HeadlessPort>,
     /// Ports that no caller reaches, with the older service that has the place.
-    shadowed: BTreeMap<(ObjectKey, Port), ObjectKey>,
+    shadowed: BTreeMap<(ServiceId, Port), ServiceId>,
 }
 
 /// A port of a headless service that is not told by HTTP's host: callers ask for an endpoint's address.
@@ -112,7 +110,7 @@ impl HeadlessPort {
 /// The addresses of the endpoints that serve a port, sorted: that one is not ready, or moves to another zone, ends here.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct AddressesOf {
-    service: ObjectKey,
+    service: ServiceId,
     port: Port,
     family: IpFamily,
 }
@@ -227,7 +225,7 @@ impl OutboundPlan {
 /// A listener while services are laid on it.
 struct Draft {
     /// The oldest service there.
-    oldest: ObjectKey,
+    oldest: ServiceId,
     /// What it speaks.
     first: Protocol,
     http: Option<HttpChain>,
@@ -237,7 +235,7 @@ struct Draft {
 
 impl Draft {
     fn new(service: &ServiceShape, port: &ServicePort) -> Self {
-        Self { oldest: service.key.clone(), first: port.protocol, http: None, tls: Vec::new(), tcp: None }
+        Self { oldest: service.id.clone(), first: port.protocol, http: None, tls: Vec::new(), tcp: None }
     }
 
     /// Lays a younger service on it (Istio: the conflicts of pilot/pkg/networking/core/listener.go). HTTP and other protocols are told
@@ -249,7 +247,7 @@ impl Draft {
         own: bool,
         service: &ServiceShape,
         port: &ServicePort,
-    ) -> Option<ObjectKey> {
+    ) -> Option<ServiceId> {
         // These servers speak first: waiting for the client's bytes to tell protocols apart would wait for ever.
         let speaks_first = |protocol| matches!(protocol, Protocol::Mongo | Protocol::Mysql);
         if port.protocol != self.first && (speaks_first(port.protocol) || speaks_first(self.first)) {
@@ -257,27 +255,26 @@ impl Draft {
         }
         let treatment = Treatment::of(port.protocol);
         let backend = || Backend {
-            service: service.key.clone(),
-            host: service.host.clone(),
+            service: service.id.clone(),
             port: port.port,
             protocol: port.protocol,
             policy: ConnectionPolicy::default(),
         };
         if treatment != Treatment::Tcp {
             let http = self.http.get_or_insert_with(|| HttpChain {
-                route: if own { service_route(&service.host, port.port) } else { port_route(port.port) },
+                route: if own { service_route(&service.id.host, port.port) } else { port_route(port.port) },
                 grpc_web: false,
                 http10,
             });
             http.grpc_web |= port.protocol == Protocol::GrpcWeb;
         }
         if port.protocol.is_tls() && !own {
-            if self.tls.iter().all(|other| other.host != service.host) {
+            if self.tls.iter().all(|other| other.service.host != service.id.host) {
                 self.tls.push(backend());
             }
         } else if treatment != Treatment::Http {
             let first = self.tcp.get_or_insert_with(backend);
-            if first.service != service.key && treatment == Treatment::Tcp {
+            if first.service != service.id && treatment == Treatment::Tcp {
                 return Some(first.service.clone());
             }
         }
@@ -307,19 +304,19 @@ impl Draft {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ShadowedBy {
     /// The service.
-    pub service: ObjectKey,
+    pub service: ServiceId,
     /// Its port.
     pub port: Port,
 }
 
 impl Question for ShadowedBy {
     type World = Mesh;
-    type Answer = Option<ObjectKey>;
+    type Answer = Option<ServiceId>;
     const NAME: &'static str = "who shadows a port";
 
-    fn answer(&self, read: &Read<'_>) -> Option<ObjectKey> {
+    fn answer(&self, read: &Read<'_>) -> Option<ServiceId> {
         let plan = read.ask(OutboundPlan {
-            viewer: (*read.ask(ViewerOf(self.service.namespace.clone()))).clone(),
+            viewer: (*read.ask(ViewerOf(self.service.namespace().clone()))).clone(),
             bound: false,
             family: IpFamily::Dual,
             http10: false,

@@ -7,9 +7,9 @@ use meltemi_catalog::{Need, ResourceName};
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::read::{self, Read};
-use meltemi_model::service::CLUSTER_DOMAIN;
+use meltemi_model::service::ServiceId;
 use meltemi_model::settings::settings;
-use meltemi_names::{Host, Namespace, ObjectKey, Port, Selector, TypeUrl};
+use meltemi_names::{Namespace, ObjectKey, Port, Selector, TypeUrl};
 use meltemi_proto::envoy::config::route::v3::route::Action;
 use meltemi_proto::envoy::config::route::v3::route_action::ClusterSpecifier;
 use meltemi_proto::envoy::config::route::v3::route_match::PathSpecifier;
@@ -33,7 +33,7 @@ pub enum BodyKey {
     /// No VirtualService applies: all requests go to the service.
     Default {
         /// The service.
-        service: ObjectKey,
+        service: ServiceId,
         /// Its port.
         port: Port,
         /// The DestinationRules in force for it, if requests are hashed by them.
@@ -77,7 +77,7 @@ impl Question for BodyKey {
             Self::BlockAll => (vec![block_all()], Vec::new()),
             Self::Default { service, port, rules } => {
                 let route = default_route(read, service, *port, rules, &mut clusters);
-                (vec![route], origin_of(service, rules))
+                (vec![route], origin_of(&service.object, rules))
             }
             Self::Rules { virtual_service, port, selectors, source_namespace, rules } => {
                 let Some((meta, spec)) = read::virtual_service(read, virtual_service) else {
@@ -140,21 +140,19 @@ impl Question for DefaultRetries {
 
 fn default_route(
     read: &Read<'_>,
-    service: &ObjectKey,
+    service: &ServiceId,
     port: Port,
     rules: &HashRules,
     clusters: &mut Clusters,
 ) -> Route {
-    let host = Host::of_service(service.name.as_str(), service.namespace.as_str(), CLUSTER_DOMAIN);
-    let hash_policy: Vec<_> = hash::policy(read, rules, &host, port, None).into_iter().collect();
+    let host = &service.host;
+    let hash_policy: Vec<_> = hash::policy(read, rules, host, port, None).into_iter().collect();
     #[allow(
         deprecated,
         reason = "as Istio: without it a client's grpc-timeout header is bounded by Envoy's own default"
     )]
     let action = RouteAction {
-        cluster_specifier: Some(ClusterSpecifier::Cluster(
-            clusters.name(outbound_cluster(port, None, &host)),
-        )),
+        cluster_specifier: Some(ClusterSpecifier::Cluster(clusters.name(outbound_cluster(port, None, host)))),
         timeout: Some(wire::NO_TIME),
         max_grpc_timeout: Some(wire::NO_TIME),
         retry_policy: retry::policy(

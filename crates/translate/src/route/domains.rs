@@ -6,14 +6,14 @@ use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
-use meltemi_model::service::{Resolution, ServiceOf};
-use meltemi_names::{Host, Namespace, ObjectKey};
+use meltemi_model::service::{Resolution, ServiceId, ServiceOf};
+use meltemi_names::{Host, Namespace};
 
 /// The domains of a service for one class of callers: those of its own namespace, or all others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceDomains {
     /// The service.
-    pub service: ObjectKey,
+    pub service: ServiceId,
     /// The caller's namespace, if the service or an alias of it is at home there: there the first label alone will do.
     pub near: Option<Namespace>,
     /// The domain in which short names resolve; none if they do not.
@@ -41,7 +41,7 @@ impl Question for ServiceDomains {
         let shape = read.ask(ServiceOf(self.service.clone()));
         let Some(shape) = shape.as_ref() else { return Arc::default() };
         let mut domains = Vec::new();
-        for host in std::iter::once(&shape.host).chain(&shape.aliases) {
+        for host in std::iter::once(&shape.id.host).chain(&shape.aliases) {
             self.names(host, &mut domains);
         }
         if shape.resolution == Resolution::Passthrough {

@@ -43,7 +43,7 @@ pub(super) fn rules_that_hash<'h>(
                 return None;
             }
             let service = read.ask(ServiceByHost { viewer: key.namespace.clone(), host: host.clone() });
-            let service = service.as_ref().as_ref()?.key.clone();
+            let service = service.as_ref().as_ref()?.id.clone();
             let selectors = Arc::clone(&key.selectors);
             let rule = read.ask(RuleFor { viewer: key.namespace.clone(), service, selectors });
             let rule = rule.as_ref().as_ref()?;

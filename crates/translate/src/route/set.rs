@@ -42,17 +42,7 @@ pub(super) fn members(key: &RoutesKey, read: &Read<'_>) -> Members {
     let all = read.ask(MeshVirtualServices);
     let rules = Rules::new(key, followed(&all, &key.namespace));
     let mode = *read.ask(OutboundModeInForce);
-    let known: BTreeSet<Host> = table
-        .values()
-        .flatten()
-        .map(|(service, _)| {
-            Host::of_service(
-                service.name.as_str(),
-                service.namespace.as_str(),
-                meltemi_model::service::CLUSTER_DOMAIN,
-            )
-        })
-        .collect();
+    let known: BTreeSet<Host> = table.values().flatten().map(|(service, _)| service.host.clone()).collect();
     let mut members = Members::new();
     for (&port, services) in table.iter() {
         let services: Vec<(Arc<ServiceShape>, Protocol)> = services
@@ -127,12 +117,12 @@ impl Page<'_> {
         let mut by_rule: BTreeMap<usize, Vec<&ServiceShape>> = BTreeMap::new();
         let mut plain = Vec::new();
         for (shape, _) in services {
-            match self.rules.in_force(&shape.host, self.port) {
+            match self.rules.in_force(&shape.id.host, self.port) {
                 Some(at) => by_rule.entry(at).or_default().push(shape),
                 None => plain.push(&**shape),
             }
         }
-        let full_names = services.iter().map(|(shape, _)| shape.host.as_str()).collect();
+        let full_names = services.iter().map(|(shape, _)| shape.id.host.as_str()).collect();
         let mut domains = Taken { full_names, taken: BTreeSet::new() };
         for (at, outline) in self.rules.ordered.iter().enumerate() {
             let ruled = by_rule.remove(&at).unwrap_or_default();
@@ -175,15 +165,15 @@ impl Page<'_> {
             shape.port(self.port).is_some_and(|port| has_own_route(shape, port, self.key.family))
         });
         for (shape, _) in alone {
-            let config = ConfigName::Sniffed(shape.host.clone(), self.port);
-            let body = match self.rules.in_force(&shape.host, self.port) {
+            let config = ConfigName::Sniffed(shape.id.host.clone(), self.port);
+            let body = match self.rules.in_force(&shape.id.host, self.port) {
                 Some(at) => self.ruled(self.rules.ordered[at]),
                 None => self.unruled(shape),
             };
             members.push(self.head(&config));
             members.push(self.virtual_host(
                 &config,
-                Subject::Listener(shape.host.clone()),
+                Subject::Listener(shape.id.host.clone()),
                 Arc::default(),
                 body,
             ));
@@ -213,10 +203,10 @@ impl Page<'_> {
         domains: &mut Taken<'_>,
         members: &mut Members,
     ) {
-        let homes = || std::iter::once(&shape.host).chain(&shape.aliases);
+        let homes = || std::iter::once(&shape.id.host).chain(&shape.aliases);
         let is_home = |host: &Host| host.as_str().split('.').nth(1) == Some(self.key.namespace.as_str());
         let names = ServiceDomains {
-            service: shape.key.clone(),
+            service: shape.id.clone(),
             near: homes().any(is_home).then(|| self.key.namespace.clone()),
             domain: self.key.domain.clone(),
             family: self.key.family,
@@ -229,7 +219,7 @@ impl Page<'_> {
     /// Whether `host` of a VirtualService stands for no service: none is called so, or (a wildcard) none here is covered by it.
     fn is_only_here(&self, host: &Host, services: &[(Arc<ServiceShape>, Protocol)]) -> bool {
         if host.is_wildcard() {
-            !services.iter().any(|(shape, _)| host.covers(&shape.host))
+            !services.iter().any(|(shape, _)| host.covers(&shape.id.host))
         } else {
             !self.known.contains(host)
         }
@@ -249,8 +239,8 @@ impl Page<'_> {
     }
 
     fn unruled(&self, shape: &ServiceShape) -> BodyKey {
-        let rules = hash::rules_that_hash(self.read, self.key, [&shape.host]);
-        BodyKey::Default { service: shape.key.clone(), port: self.port, rules }
+        let rules = hash::rules_that_hash(self.read, self.key, [&shape.id.host]);
+        BodyKey::Default { service: shape.id.clone(), port: self.port, rules }
     }
 }
 

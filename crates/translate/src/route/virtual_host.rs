@@ -59,7 +59,7 @@ impl VirtualHostKey {
 
     fn label(&self) -> String {
         match &self.subject {
-            Subject::Service(domains) => host_of(domains).to_string(),
+            Subject::Service(domains) => domains.service.host.to_string(),
             Subject::Host(host) | Subject::Listener(host) => host.to_string(),
             Subject::Rest(name) => (*name).to_owned(),
         }
@@ -82,12 +82,6 @@ impl VirtualHostKey {
         }
         kept
     }
-}
-
-/// The host of the service of these domains.
-pub(super) fn host_of(domains: &ServiceDomains) -> Host {
-    let key = &domains.service;
-    Host::of_service(key.name.as_str(), key.namespace.as_str(), meltemi_model::service::CLUSTER_DOMAIN)
 }
 
 /// A host as a domain: IPv6 addresses in brackets.
@@ -116,7 +110,7 @@ impl Question for VirtualHostKey {
         let (bytes, version) = assembled([&head, &body.routes]);
         let mut origin = body.origin.clone();
         if let Subject::Service(domains) = &self.subject {
-            origin.push(domains.service.clone());
+            origin.push(domains.service.object.clone());
         }
         let resource = Resource::new(TypeUrl::VirtualHost, name, version, bytes)
             .needing(body.needs.clone())

@@ -136,21 +136,26 @@ impl<'a> Reader<'a> {
             }
         }
         self.primary()?;
-        self.members()
+        self.members().map(|_| ())
     }
 
-    fn members(&mut self) -> Read {
+    /// Whether the last of them is a field.
+    fn members(&mut self) -> Read<bool> {
+        let mut is_field = false;
         loop {
             if self.takes(".") {
+                is_field = true;
                 let Some(name) = self.word().filter(|name| *name != "in") else { return Err(self.unexpected()) };
                 if self.takes("(") {
+                    is_field = false;
                     self.call(name)?;
                 }
             } else if self.takes("[") {
+                is_field = false;
                 self.expression()?;
                 self.wants("]")?;
             } else {
-                return Ok(());
+                return Ok(is_field);
             }
         }
     }
@@ -158,6 +163,13 @@ impl<'a> Reader<'a> {
     fn call(&mut self, name: &str) -> Read {
         if !FUNCTIONS.contains(&name) {
             self.lacks(format!("it has no function `{name}`"));
+        }
+        if name == "has" {
+            self.primary()?;
+            if !self.members()? {
+                return fault("has() asks for a field, as in has(request.path); for a header: 'x' in request.headers");
+            }
+            return self.wants(")");
         }
         self.blank();
         if name == "matches"

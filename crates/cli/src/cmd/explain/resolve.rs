@@ -98,13 +98,13 @@ fn described(shape: &ServiceShape, port: u16) -> Service {
         .and_then(|port| shape.port(port))
         .map(|port| format!("{:?}", port.protocol).to_ascii_lowercase());
     Service {
-        name: shape.key.name.to_string(),
-        namespace: shape.key.namespace.to_string(),
-        host: shape.host.to_string(),
+        name: shape.id.name().to_owned(),
+        namespace: shape.id.namespace().to_string(),
+        host: shape.id.host.to_string(),
         headless: shape.resolution == Resolution::Passthrough,
         protocol,
         ports: shape.ports.iter().map(|port| port.port.number()).collect(),
-        key: shape.key.clone(),
+        key: shape.id.object.clone(),
     }
 }
 
@@ -116,8 +116,8 @@ fn address(mesh: &Mesh, shape: &ServiceShape) -> Option<IpAddr> {
     let of_slices = || {
         mesh.objects().find_map(|object| match &object.spec {
             Spec::EndpointSlice(slice)
-                if object.meta.key.namespace == shape.key.namespace
-                    && slice.service.as_ref() == Some(&shape.key.name) =>
+                if object.meta.key.namespace == *shape.id.namespace()
+                    && slice.service.as_ref() == Some(&shape.id.object.name) =>
             {
                 slice.endpoints.iter().find_map(|endpoint| endpoint.addresses.first().copied())
             }
@@ -126,13 +126,13 @@ fn address(mesh: &Mesh, shape: &ServiceShape) -> Option<IpAddr> {
     };
     let selector = shape.selector.as_ref();
     let of_workloads = || {
-        mesh.objects().filter(|object| object.meta.key.namespace == shape.key.namespace).find_map(|object| {
-            match &object.spec {
+        mesh.objects().filter(|object| object.meta.key.namespace == *shape.id.namespace()).find_map(
+            |object| match &object.spec {
                 Spec::Pod(pod) if selector?.selects(&object.meta.labels) => pod.ips.first().copied(),
                 Spec::WorkloadEntry(entry) if selector?.selects(&entry.labels) => workload::ip(entry),
                 _ => None,
-            }
-        })
+            },
+        )
     };
     of_slices().or_else(of_workloads)
 }
