@@ -9,8 +9,9 @@ use meltemi_names::Port;
 
 pub(crate) use self::provider::fault_of;
 pub use self::provider::{
-    Collector, DynatraceSampler, ExtensionProvider, FileLog, GrpcLog, GrpcReport, HttpHeader, HttpReport, Labels, LogFormat,
-    Opentelemetry, OtelLog, Prometheus, ResourceDetectors, ServiceAttributes, ServiceRef, Skywalking, TraceContext, Zipkin,
+    Collector, DynatraceSampler, ExtensionProvider, FileLog, GrpcLog, GrpcReport, HttpHeader, HttpReport,
+    Labels, LogFormat, Opentelemetry, OtelLog, Prometheus, ResourceDetectors, ServiceAttributes, ServiceRef,
+    Skywalking, TraceContext, Zipkin,
 };
 pub use self::proxy::{DefaultConfig, ProxyTracing};
 
@@ -198,7 +199,8 @@ impl MeshConfig {
     /// counts nothing without that list, but Istio's chart writes it.)
     pub fn counts_traffic(&self) -> bool {
         let providers = self.default_providers.metrics.as_ref();
-        let counts = |name: &String| self.provider(name).is_some_and(|provider| provider.prometheus.is_some());
+        let counts =
+            |name: &String| self.provider(name).is_some_and(|provider| provider.prometheus.is_some());
         providers.is_none_or(|providers| providers.iter().any(counts))
     }
 }
@@ -216,7 +218,8 @@ impl MeshConfig {
             return Some(ExtensionProvider { prometheus: Some(Prometheus {}), ..own });
         }
         let log = FileLog { path: "/dev/stdout".to_owned(), ..FileLog::default() };
-        name.eq_ignore_ascii_case(ENVOY).then(|| ExtensionProvider { envoy_file_access_log: Some(log), ..own })
+        name.eq_ignore_ascii_case(ENVOY)
+            .then(|| ExtensionProvider { envoy_file_access_log: Some(log), ..own })
     }
 
     /// The format of `accessLogFile` that Envoy takes; empty: Istio's.
@@ -227,7 +230,9 @@ impl MeshConfig {
     /// Why Envoy would not take `accessLogFormat`, if so.
     pub(crate) fn access_log_fault(&self) -> Option<String> {
         match self.access_log_encoding {
-            AccessLogEncoding::Text => check_log_format(&self.access_log_format).err().map(|error| error.to_string()),
+            AccessLogEncoding::Text => {
+                check_log_format(&self.access_log_format).err().map(|error| error.to_string())
+            }
             AccessLogEncoding::Json => fault_of(&serde_json::from_str(&self.access_log_format).ok()?),
         }
     }

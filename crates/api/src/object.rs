@@ -4,8 +4,8 @@ use meltemi_names::{Kind, Labels, ObjectKey};
 
 use crate::value::Timestamp;
 use crate::{
-    ConfigMap, DestinationRule, EndpointSlice, PeerAuthentication, Pod, Service, Telemetry,
-    VirtualService, WorkloadEntry,
+    ConfigMap, DestinationRule, EndpointSlice, PeerAuthentication, Pod, Service, Telemetry, VirtualService,
+    WorkloadEntry,
 };
 
 /// What every object has. Slim: what no reader asks for is not kept, so that a change of it is no change.

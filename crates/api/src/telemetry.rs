@@ -283,7 +283,6 @@ pub struct LogFilter {
     pub expression: Option<Cel>,
 }
 
-
 /// CEL; the empty text is not set.
 fn expression<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cel>, D::Error> {
     Ok(non_empty(deserializer)?.map(Cel::new))

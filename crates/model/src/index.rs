@@ -117,7 +117,9 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             keys.insert(IndexKey::Telemetries);
             let first = telemetry.labels().and_then(|selector| selector.labels().iter().next());
             keys.insert(match first {
-                Some((key, value)) => IndexKey::TelemetriesSelecting(namespace.clone(), key.into(), value.into()),
+                Some((key, value)) => {
+                    IndexKey::TelemetriesSelecting(namespace.clone(), key.into(), value.into())
+                }
                 None => IndexKey::GeneralTelemetries(namespace.clone()),
             });
         }

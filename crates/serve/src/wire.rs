@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::Config;
+use crate::debug::Debug;
 use crate::findings::Findings;
 use crate::identity::{self, Domains};
 use crate::leader::{self, Candidate};
@@ -188,7 +189,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
             leads: leads.clone(),
             namespaces,
             propagation: Arc::clone(&propagation),
-            mesh: published_mesh,
+            mesh: published_mesh.clone(),
         }),
     };
     let identity = identity::start(given, &mut registry, &mut tasks).await?;
@@ -198,6 +199,12 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     };
     tell_source(&config, cluster.as_ref().map(|(_, (cluster, _))| cluster));
 
+    let debug = Arc::new(Debug {
+        streams: Arc::clone(&streams),
+        mesh: published_mesh,
+        replica: config.own.pod.as_ref().map_or_else(|| "meltemi".to_owned(), ToString::to_string),
+        revision: config.own.revision.clone(),
+    });
     let shown = Arc::new(Shown {
         ready: is_ready,
         waiting: cluster.as_ref().map(|(source, _)| source.waiting()),
@@ -205,6 +212,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         streams: Arc::clone(&streams),
         registry,
         propagation: Arc::clone(&propagation),
+        debug: Arc::clone(&debug),
         identity: identity.as_ref().map(|identity| identity.shown.clone()),
     });
     // Before the configuration is read: a probe of a large mesh's start hears that it is not ready, instead of nothing.
@@ -214,7 +222,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     ] {
         let stop = stopped(&drained);
         tasks.spawn(async move {
-            axum::serve(socket, router)
+            axum::serve(socket, router.into_make_service_with_connect_info::<SocketAddr>())
                 .with_graceful_shutdown(stop)
                 .await
                 .map_err(|error| Failure::Serve { listener, reason: error.to_string() })
@@ -250,11 +258,11 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         book,
         ledger,
         namespaces: namespace_sender,
-        mesh: (signs && !config.identity.node_accounts.is_empty()).then_some(mesh_sender),
+        mesh: mesh_sender,
     });
 
     let gate = identity.as_ref().map(identity::Identity::gate).unwrap_or_default();
-    let directory = Arc::new(StreamRegistry { streams: Arc::clone(&streams), gate });
+    let directory = Arc::new(StreamRegistry { streams: Arc::clone(&streams), gate, debug });
     let discovery = DiscoveryServer::new(
         directory,
         Settings::default(),

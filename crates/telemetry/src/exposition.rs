@@ -111,7 +111,10 @@ fn spread_line(line: &str) -> Option<Spread<'_>> {
             sample.set(&rule.target_label, value);
         }
     }
-    let set = sample.labels.iter().filter_map(|(name, value)| Some((name.strip_prefix(tag::SET)?.to_owned(), value.clone())));
+    let set = sample
+        .labels
+        .iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix(tag::SET)?.to_owned(), value.clone())));
     for (name, value) in set.collect::<Vec<_>>() {
         sample.set(&name, value);
     }
@@ -319,7 +322,12 @@ mod tests {
         for gone in ["source_app", "request_protocol", "source_principal", "istio_"] {
             assert!(!labels.iter().any(|label| label.starts_with(gone)), "{gone} in {labels:?}");
         }
-        for there in ["request_host=a.example", "source_version=none", "source_workload=web", "destination_app=unknown"] {
+        for there in [
+            "request_host=a.example",
+            "source_version=none",
+            "source_workload=web",
+            "destination_app=unknown",
+        ] {
             assert!(labels.iter().any(|label| label == there), "{there} in {labels:?}");
         }
     }
@@ -327,9 +335,17 @@ mod tests {
     #[test]
     fn series_that_come_out_equal_are_added() {
         let of = |workload: &str, bucket: &str, value: u32| {
-            format!("envoy_istio_request_bytes_bucket{{istio_removed=\"destination_workload\",istio_destination=\"{workload};shop;web;v1;c\",le=\"{bucket}\"}} {value}\n")
+            format!(
+                "envoy_istio_request_bytes_bucket{{istio_removed=\"destination_workload\",istio_destination=\"{workload};shop;web;v1;c\",le=\"{bucket}\"}} {value}\n"
+            )
         };
-        let text = format!("# TYPE envoy_istio_request_bytes histogram\n{}{}{}{}# TYPE x counter\nx 1\n", of("a", "1", 2), of("a", "+Inf", 3), of("b", "1", 4), of("b", "+Inf", 5));
+        let text = format!(
+            "# TYPE envoy_istio_request_bytes histogram\n{}{}{}{}# TYPE x counter\nx 1\n",
+            of("a", "1", 2),
+            of("a", "+Inf", 3),
+            of("b", "1", 4),
+            of("b", "+Inf", 5)
+        );
         let spread = spread(&text);
         let lines: Vec<&str> = spread.lines().collect();
         assert_eq!(lines.len(), 5, "{spread}");

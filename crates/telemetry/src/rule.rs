@@ -76,12 +76,17 @@ const OF_SERVICE: [(&str, &str); 3] = [
 /// Each packed tag, and the labels that are spread from it.
 pub fn packed() -> [(&'static str, Vec<String>); 3] {
     let of = |side: &str| {
-        let mut labels: Vec<String> = OF_WORKLOAD.iter().map(|(label, ..)| format!("{side}_{label}")).collect();
+        let mut labels: Vec<String> =
+            OF_WORKLOAD.iter().map(|(label, ..)| format!("{side}_{label}")).collect();
         labels.dedup();
         labels
     };
     let service = OF_SERVICE.iter().map(|(label, _)| (*label).to_owned()).collect();
-    [(crate::tag::SOURCE, of("source")), (crate::tag::DESTINATION, of("destination")), (crate::tag::SERVICE, service)]
+    [
+        (crate::tag::SOURCE, of("source")),
+        (crate::tag::DESTINATION, of("destination")),
+        (crate::tag::SERVICE, service),
+    ]
 }
 
 /// All rules, in the order in which they are applied. Afterwards those of [`COPIED`] are copied, and labels of [`PACKED`] names go.
@@ -115,9 +120,12 @@ pub fn rules() -> Vec<Rule> {
     // Envoy says a gRPC status of gRPC requests only.
     rules.push(rule(&[NAME, crate::tag::GRPC_STATUS], &format!("{http};.+"), PROTOCOL, "grpc"));
     rules.extend(LABELS.iter().map(|&label| rule(&[NAME, label], &format!("{any};"), label, "unknown")));
-    rules.extend(LABELS.iter().chain([&PROTOCOL]).map(|&label| {
-        rule(&[crate::tag::REMOVED], &format!("(?:.+;)?{label}(?:;.+)?"), label, "")
-    }));
+    rules.extend(
+        LABELS
+            .iter()
+            .chain([&PROTOCOL])
+            .map(|&label| rule(&[crate::tag::REMOVED], &format!("(?:.+;)?{label}(?:;.+)?"), label, "")),
+    );
     rules
 }
 
@@ -135,7 +143,9 @@ pub fn as_yaml() -> String {
             "- {{source_labels: [{labels}], regex: '{regex}', target_label: {target_label}, replacement: '{replacement}'}}\n"
         ));
     }
-    yaml.push_str(&format!("- {{action: labelmap, regex: '{COPIED}'}}\n- {{action: labeldrop, regex: '{PACKED}'}}\n"));
+    yaml.push_str(&format!(
+        "- {{action: labelmap, regex: '{COPIED}'}}\n- {{action: labeldrop, regex: '{PACKED}'}}\n"
+    ));
     yaml
 }
 

@@ -33,9 +33,9 @@ pub use self::bind::{Bind, Treatment, has_own_route};
 pub use self::plan::{Backend, HttpChain, OutboundListener, ShadowedBy};
 pub use self::policy::ConnectionPolicy;
 
+pub(crate) use self::collector::{CollectorOf, Missing};
 pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
-pub(crate) use self::collector::{CollectorOf, Missing};
 pub(crate) use self::settings::NamesService;
 use self::settings::SettingsOfListeners;
 pub use self::settings::TelemetryKey;

@@ -434,6 +434,10 @@ impl Engine {
 fn has_findings(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Service | Kind::VirtualService | Kind::DestinationRule | Kind::PeerAuthentication | Kind::Telemetry
+        Kind::Service
+            | Kind::VirtualService
+            | Kind::DestinationRule
+            | Kind::PeerAuthentication
+            | Kind::Telemetry
     )
 }

@@ -17,7 +17,11 @@ pub type Named = (TypeUrl, ResourceName);
 pub fn is_traced(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Service | Kind::VirtualService | Kind::DestinationRule | Kind::PeerAuthentication | Kind::Telemetry
+        Kind::Service
+            | Kind::VirtualService
+            | Kind::DestinationRule
+            | Kind::PeerAuthentication
+            | Kind::Telemetry
     )
 }
 

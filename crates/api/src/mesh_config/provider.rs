@@ -70,7 +70,8 @@ impl ExtensionProvider {
         let spans = self.opentelemetry.as_ref().and_then(|spans| of(&spans.service, spans.port));
         let spans = spans.or_else(|| self.zipkin.as_ref().and_then(|spans| of(&spans.service, spans.port)));
         let spans = spans.or_else(|| self.datadog.as_ref().and_then(|spans| of(&spans.service, spans.port)));
-        let spans = spans.or_else(|| self.skywalking.as_ref().and_then(|spans| of(&spans.service, spans.port)));
+        let spans =
+            spans.or_else(|| self.skywalking.as_ref().and_then(|spans| of(&spans.service, spans.port)));
         log.or(spans)
     }
 
@@ -84,7 +85,10 @@ impl ExtensionProvider {
 
     /// Whether it takes spans.
     pub fn traces(&self) -> bool {
-        self.opentelemetry.is_some() || self.zipkin.is_some() || self.datadog.is_some() || self.skywalking.is_some()
+        self.opentelemetry.is_some()
+            || self.zipkin.is_some()
+            || self.datadog.is_some()
+            || self.skywalking.is_some()
     }
 
     /// How many kinds of provider it says to be; one is right.

@@ -14,7 +14,11 @@ pub(super) fn check(telemetry: &Telemetry, path: &FieldPath, report: &mut Report
     if let Some(selector) = &telemetry.selector {
         labels::selector(&selector.match_labels, &path.key("selector"), report);
         if telemetry.has_target() {
-            report.error(&path.key("selector"), "bad-value", "only one of selector, targetRef and targetRefs may be given");
+            report.error(
+                &path.key("selector"),
+                "bad-value",
+                "only one of selector, targetRef and targetRefs may be given",
+            );
         }
     }
     let here = path.key("tracing");
@@ -83,10 +87,16 @@ pub(super) fn custom_tag(name: &str, tag: &CustomTag, here: &FieldPath, report: 
                         .in_force("spans without this tag"),
                 );
             } else if format.is_empty() {
-                report.warning(&here.key("formatter"), "bad-format", "without operators the tag has no value");
+                report.warning(
+                    &here.key("formatter"),
+                    "bad-format",
+                    "without operators the tag has no value",
+                );
             }
         }
-        CustomTag::Unset => report.warning(here, "empty-tag", "the tag has no value, and spans do not have it"),
+        CustomTag::Unset => {
+            report.warning(here, "empty-tag", "the tag has no value, and spans do not have it")
+        }
         CustomTag::Literal(_) | CustomTag::Environment { .. } | CustomTag::Header { .. } => {}
     }
 }
@@ -99,7 +109,9 @@ fn metrics(rule: &Metrics, path: &FieldPath, report: &mut Report) {
         if change.matches.custom_metric.is_given() && change.matches.metric.is_some() {
             report.error(named, "bad-value", "only one of metric and customMetric may be given");
         }
-        if let Some(metric @ (IstioMetric::GrpcRequestMessages | IstioMetric::GrpcResponseMessages)) = change.matches.metric {
+        if let Some(metric @ (IstioMetric::GrpcRequestMessages | IstioMetric::GrpcResponseMessages)) =
+            change.matches.metric
+        {
             report.add(
                 Finding::warning("not-supported-yet", format!("{metric:?} is not counted yet"))
                     .at(named)
@@ -123,14 +135,18 @@ fn tag(name: &str, change: &TagOverride, here: &FieldPath, report: &mut Report) 
     }
     match (change.operation, &change.value) {
         (TagOperation::Upsert, None) => report.error(&here.key("value"), "bad-value", "UPSERT needs a value"),
-        (TagOperation::Remove, Some(_)) => report.error(&here.key("value"), "bad-value", "REMOVE takes no value"),
+        (TagOperation::Remove, Some(_)) => {
+            report.error(&here.key("value"), "bad-value", "REMOVE takes no value")
+        }
         (TagOperation::Upsert, Some(value)) if value.operator().is_none() => {
             let why = value.fault().map_or_else(
                 || "in a metric, no `)` may come before a `%` or a `:`, and no line may end".to_owned(),
                 ToString::to_string,
             );
             report.add(
-                Finding::warning("bad-expression", why).at(&here.key("value")).in_force("the label as it is without this"),
+                Finding::warning("bad-expression", why)
+                    .at(&here.key("value"))
+                    .in_force("the label as it is without this"),
             );
         }
         (TagOperation::Upsert, Some(_)) | (TagOperation::Remove, None) => {}
@@ -144,7 +160,11 @@ fn access_logging(rule: &AccessLogging, path: &FieldPath, report: &mut Report) {
     match fault {
         Some(fault @ CelFault::Syntax(_)) => report.error(&here, "bad-expression", fault.to_string()),
         Some(fault @ CelFault::Envoy(_)) => {
-            report.add(Finding::warning("bad-expression", fault.to_string()).at(&here).in_force("nothing is logged by this rule"));
+            report.add(
+                Finding::warning("bad-expression", fault.to_string())
+                    .at(&here)
+                    .in_force("nothing is logged by this rule"),
+            );
         }
         None => {}
     }

@@ -54,7 +54,8 @@ impl Cel {
     /// As a command operator, which holds its value. None where the operator would end before the expression does.
     pub fn operator(&self) -> Option<String> {
         let ends_early = self.text.contains(")%") || self.text.contains("):");
-        (self.fault.is_none() && !ends_early && !self.text.contains('\n')).then(|| format!("%CEL({})%", self.text))
+        (self.fault.is_none() && !ends_early && !self.text.contains('\n'))
+            .then(|| format!("%CEL({})%", self.text))
     }
 }
 
@@ -98,8 +99,26 @@ mod tests {
 
     #[test]
     fn what_is_no_cel_is_told_from_what_envoy_lacks() {
-        for text in ["bad(", "1 +", "has(1)", "has(request.headers['a'])", "in", "(1)(2)", "'\\q' == 'x'", "'a", "a b", "request.?path == 1", "1 = 2", "{1: 2", "#"] {
-            assert!(matches!(Cel::new(text).fault(), Some(CelFault::Syntax(_))), "{text}: {:?}", Cel::new(text).fault());
+        for text in [
+            "bad(",
+            "1 +",
+            "has(1)",
+            "has(request.headers['a'])",
+            "in",
+            "(1)(2)",
+            "'\\q' == 'x'",
+            "'a",
+            "a b",
+            "request.?path == 1",
+            "1 = 2",
+            "{1: 2",
+            "#",
+        ] {
+            assert!(
+                matches!(Cel::new(text).fault(), Some(CelFault::Syntax(_))),
+                "{text}: {:?}",
+                Cel::new(text).fault()
+            );
         }
         for text in [
             "nope(1)",
@@ -110,7 +129,11 @@ mod tests {
             "upstream_peer.workload == 'a'",
             "foo == 1",
         ] {
-            assert!(matches!(Cel::new(text).fault(), Some(CelFault::Envoy(_))), "{text}: {:?}", Cel::new(text).fault());
+            assert!(
+                matches!(Cel::new(text).fault(), Some(CelFault::Envoy(_))),
+                "{text}: {:?}",
+                Cel::new(text).fault()
+            );
         }
     }
 
@@ -125,7 +148,10 @@ mod tests {
     #[test]
     fn an_operator_holds_the_expression_or_is_none() {
         assert_eq!(Cel::new("request.host").operator().unwrap(), "%CEL(request.host)%");
-        assert_eq!(Cel::new("has(request.path) ? 'a' : 'b'").operator().unwrap(), "%CEL(has(request.path) ? 'a' : 'b')%");
+        assert_eq!(
+            Cel::new("has(request.path) ? 'a' : 'b'").operator().unwrap(),
+            "%CEL(has(request.path) ? 'a' : 'b')%"
+        );
         assert_eq!(Cel::new("'100)%'").operator(), None);
         assert_eq!(Cel::new("nope()").operator(), None);
     }

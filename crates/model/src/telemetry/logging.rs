@@ -34,7 +34,9 @@ pub(super) fn merge(objects: &[&Telemetry], defaults: &[String], side: Side) -> 
     for rules in &levels {
         let for_side = rules.iter().filter(|rule| side.is_of(rule.matches.mode));
         let named: Vec<_> = for_side
-            .flat_map(|rule| rule.providers.iter().map(move |provider| (provider.name.as_str(), &rule.filter)))
+            .flat_map(|rule| {
+                rule.providers.iter().map(move |provider| (provider.name.as_str(), &rule.filter))
+            })
             .collect();
         if !named.is_empty() {
             in_scope = named.iter().map(|(name, _)| *name).collect();

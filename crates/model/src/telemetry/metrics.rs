@@ -26,11 +26,13 @@ pub type Tags = BTreeMap<String, Option<String>>;
 pub(super) fn merge(objects: &[&Telemetry], mesh: &MeshConfig, side: Side) -> Metrics {
     let rules: Vec<_> = objects.iter().flat_map(|object| &object.metrics).collect();
     let counts = |names: &[ProviderRef]| {
-        names.iter().any(|name| mesh.provider(&name.name).is_some_and(|provider| provider.prometheus.is_some()))
+        names
+            .iter()
+            .any(|name| mesh.provider(&name.name).is_some_and(|provider| provider.prometheus.is_some()))
     };
     // The last that names providers says who counts; rules for others are passed over.
-    let named = rules.iter().filter(|rule| !rule.providers.is_empty());
-    let is_counted = named.last().map_or_else(|| mesh.counts_traffic(), |rule| counts(&rule.providers));
+    let named = rules.iter().rfind(|rule| !rule.providers.is_empty());
+    let is_counted = named.map_or_else(|| mesh.counts_traffic(), |rule| counts(&rule.providers));
     if !is_counted {
         return Metrics { disabled: true, ..Metrics::default() };
     }

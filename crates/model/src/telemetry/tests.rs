@@ -35,7 +35,9 @@ fn telemetry(name: &str, minute: u32, spec: &str) -> String {
 }
 
 fn settings(mesh: &str) -> String {
-    format!("---\n{{apiVersion: v1, kind: ConfigMap, metadata: {{name: istio, namespace: istio-system}}, data: {{mesh: '{mesh}'}}}}\n")
+    format!(
+        "---\n{{apiVersion: v1, kind: ConfigMap, metadata: {{name: istio, namespace: istio-system}}, data: {{mesh: '{mesh}'}}}}\n"
+    )
 }
 
 fn said(yaml: &str, side: Side) -> (Vec<String>, Said) {
@@ -83,10 +85,18 @@ fn the_last_level_that_names_providers_says_who_takes_the_log() {
     assert_eq!(logging(&mesh, Side::Server).unwrap(), ["a", "b"]);
     let off = mesh.clone() + &telemetry("shop/silent", 2, "{accessLogging: [{disabled: true}]}");
     assert_eq!(logging(&off, Side::Server).unwrap(), ["a-", "b-"]);
-    let other = off.clone() + &telemetry("shop/web", 3, "{selector: {matchLabels: {app: web}}, accessLogging: [{providers: [{name: c}], filter: {expression: 'response.code >= 400'}}]}");
+    let other = off.clone()
+        + &telemetry(
+            "shop/web",
+            3,
+            "{selector: {matchLabels: {app: web}}, accessLogging: [{providers: [{name: c}], filter: {expression: 'response.code >= 400'}}]}",
+        );
     assert_eq!(logging(&other, Side::Server).unwrap(), ["c?response.code >= 400"]);
     assert_eq!(logging("", Side::Server), None);
-    assert_eq!(logging(&settings("defaultProviders: {accessLogging: [envoy]}"), Side::Server).unwrap(), ["envoy"]);
+    assert_eq!(
+        logging(&settings("defaultProviders: {accessLogging: [envoy]}"), Side::Server).unwrap(),
+        ["envoy"]
+    );
 }
 
 #[test]
@@ -99,9 +109,17 @@ fn a_rule_for_one_side_says_nothing_to_the_other() {
 #[test]
 fn tracing_is_what_each_rule_changes_of_those_before_it() {
     let yaml = settings("defaultProviders: {tracing: [otel]}")
-        + &telemetry("istio-system/mesh", 1, "{tracing: [{randomSamplingPercentage: 10, customTags: {a: {literal: {value: x}}}}]}")
+        + &telemetry(
+            "istio-system/mesh",
+            1,
+            "{tracing: [{randomSamplingPercentage: 10, customTags: {a: {literal: {value: x}}}}]}",
+        )
         + &telemetry("shop/all", 2, "{tracing: [{match: {mode: SERVER}, disableSpanReporting: true}]}")
-        + &telemetry("shop/web", 3, "{selector: {matchLabels: {app: web}}, tracing: [{providers: [{name: zip}], customTags: {b: {header: {name: x-b}}}, useRequestIdForTraceSampling: false}]}");
+        + &telemetry(
+            "shop/web",
+            3,
+            "{selector: {matchLabels: {app: web}}, tracing: [{providers: [{name: zip}], customTags: {b: {header: {name: x-b}}}, useRequestIdForTraceSampling: false}]}",
+        );
     let client = said(&yaml, Side::Client).1.tracing.unwrap();
     assert_eq!(client.provider.as_deref(), Some("zip"));
     assert_eq!(client.sampling.unwrap().as_f64(), 10.0);
@@ -123,17 +141,24 @@ fn metrics_are_dropped_and_taken_back_by_side_and_name() {
     assert!(dropped(&yaml, Side::Server).is_empty());
     let back = yaml.clone() + &telemetry("shop/all", 2, "{metrics: [{overrides: [{disabled: false}]}]}");
     assert!(dropped(&back, Side::Client).is_empty());
-    let all_off = yaml.clone() + &telemetry("shop/all", 2, "{metrics: [{overrides: [{match: {mode: SERVER}, disabled: true}]}]}");
-    assert!(said(&all_off, Side::Server).1.metrics.disabled && !said(&all_off, Side::Client).1.metrics.disabled);
+    let all_off = yaml.clone()
+        + &telemetry("shop/all", 2, "{metrics: [{overrides: [{match: {mode: SERVER}, disabled: true}]}]}");
+    assert!(
+        said(&all_off, Side::Server).1.metrics.disabled && !said(&all_off, Side::Client).1.metrics.disabled
+    );
     let elsewhere = telemetry("shop/all", 1, "{metrics: [{providers: [{name: stackdriver}]}]}");
     assert!(said(&elsewhere, Side::Client).1.metrics.disabled, "nobody asks for what is counted here");
 }
 
 #[test]
 fn labels_are_set_and_removed_metric_by_metric() {
-    let yaml = telemetry("shop/all", 1, "{metrics: [{overrides: [\
+    let yaml = telemetry(
+        "shop/all",
+        1,
+        "{metrics: [{overrides: [\
         {tagOverrides: {source_app: {operation: REMOVE}, host: {value: request.host}, 'a-b': {value: '1'}, broken: {value: 'nope(1)'}}}, \
-        {match: {metric: REQUEST_COUNT}, tagOverrides: {host: {operation: REMOVE}}}]}]}");
+        {match: {metric: REQUEST_COUNT}, tagOverrides: {host: {operation: REMOVE}}}]}]}",
+    );
     let tags = said(&yaml, Side::Client).1.metrics.tags;
     let of = |metric| format!("{:?}", tags[&metric]);
     use meltemi_api::telemetry::IstioMetric::{RequestCount, TcpSentBytes};

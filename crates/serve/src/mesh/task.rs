@@ -47,8 +47,8 @@ pub(crate) struct Mesh {
     pub(crate) ledger: Option<Arc<Ledger>>,
     /// The namespaces that there are and that count.
     pub(crate) namespaces: watch::Sender<Arc<BTreeSet<Namespace>>>,
-    /// For those who ask about single pods.
-    pub(crate) mesh: Option<watch::Sender<Arc<Published>>>,
+    /// For those who ask about single objects.
+    pub(crate) mesh: watch::Sender<Arc<Published>>,
 }
 
 /// Starts the task; it ends when nobody can connect any more.
@@ -132,7 +132,7 @@ struct Writer {
     book: Arc<Book>,
     ledger: Option<Arc<Ledger>>,
     namespaces: watch::Sender<Arc<BTreeSet<Namespace>>>,
-    published: Option<watch::Sender<Arc<Published>>>,
+    published: watch::Sender<Arc<Published>>,
 }
 
 impl Writer {
@@ -228,10 +228,8 @@ impl Writer {
             });
         }
         self.domains.follow(&self.engine.mesh().settings());
-        if let Some(published) = &self.published {
-            // All but the change is shared.
-            published.send_replace(Arc::new(self.engine.mesh().clone()));
-        }
+        // All but the change is shared.
+        self.published.send_replace(Arc::new(self.engine.mesh().clone()));
         self.send_views(&applied.proxies);
         self.book.published(&applied, &self.engine);
         let Applied { generation, changes, proxies, findings, .. } = applied;

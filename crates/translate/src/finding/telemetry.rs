@@ -25,10 +25,13 @@ pub(super) fn findings(read: &Read<'_>, key: &ObjectKey, telemetry: &Telemetry) 
         if let Some(older) = older.as_ref().as_ref().filter(|older| *older != key) {
             let whom = if is_root { "the mesh".to_owned() } else { format!("namespace {}", key.namespace) };
             findings.push(
-                Finding::warning("overruled-policy", format!("{older} is for all of {whom} too, and is older"))
-                    .at(&spec)
-                    .in_force(format!("what {older} says; they are not merged"))
-                    .hint("keep one of them"),
+                Finding::warning(
+                    "overruled-policy",
+                    format!("{older} is for all of {whom} too, and is older"),
+                )
+                .at(&spec)
+                .in_force(format!("what {older} says; they are not merged"))
+                .hint("keep one of them"),
             );
         }
     } else if is_root {
@@ -42,7 +45,15 @@ pub(super) fn findings(read: &Read<'_>, key: &ObjectKey, telemetry: &Telemetry) 
     }
     let mesh = settings(read);
     let rules = telemetry.access_logging.iter().map(|rule| &rule.providers);
-    named(read, &mesh, rules, &spec.key("accessLogging"), "access logs", ExtensionProvider::logs, &mut findings);
+    named(
+        read,
+        &mesh,
+        rules,
+        &spec.key("accessLogging"),
+        "access logs",
+        ExtensionProvider::logs,
+        &mut findings,
+    );
     let rules = telemetry.tracing.iter().map(|rule| &rule.providers);
     named(read, &mesh, rules, &spec.key("tracing"), "spans", ExtensionProvider::traces, &mut findings);
     let counts = |provider: &ExtensionProvider| provider.prometheus.is_some();
@@ -66,10 +77,13 @@ fn named<'a>(
             let here = path.index(index).key("providers").index(at);
             let Some(provider) = mesh.provider(name).filter(&takes) else {
                 findings.push(
-                    Finding::warning("unknown-provider", format!("no provider `{name}` of the mesh's settings takes {what}"))
-                        .at(&here)
-                        .in_force("nothing is sent to it")
-                        .hint("define it in extensionProviders"),
+                    Finding::warning(
+                        "unknown-provider",
+                        format!("no provider `{name}` of the mesh's settings takes {what}"),
+                    )
+                    .at(&here)
+                    .in_force("nothing is sent to it")
+                    .hint("define it in extensionProviders"),
                 );
                 continue;
             };

@@ -104,7 +104,9 @@ pub(crate) fn of_provider(
         }
         let format = log.log_format.as_ref().filter(|format| format.fault().is_none());
         let format = match format {
-            Some(LogFormat { labels: Some(labels), .. }) if labels.0.is_empty() => Format::JsonFormat(default_json()),
+            Some(LogFormat { labels: Some(labels), .. }) if labels.0.is_empty() => {
+                Format::JsonFormat(default_json())
+            }
             Some(LogFormat { labels: Some(Labels(labels)), .. }) => {
                 Format::JsonFormat(structure(labels.clone().into_iter().collect()))
             }
@@ -126,7 +128,8 @@ pub(crate) fn of_provider(
         };
         ("envoy.access_loggers.http_grpc", pack(&config))
     } else if let Some(log) = &provider.envoy_tcp_als {
-        let config = TcpGrpcAccessLogConfig { common_config: Some(grpc(log, "tcp_envoy_accesslog", &collector)) };
+        let config =
+            TcpGrpcAccessLogConfig { common_config: Some(grpc(log, "tcp_envoy_accesslog", &collector)) };
         ("envoy.access_loggers.tcp_grpc", pack(&config))
     } else {
         ("envoy.access_loggers.open_telemetry", pack(&otel(provider.envoy_otel_als.as_ref()?, &collector)))
@@ -205,8 +208,8 @@ fn otel(log: &OtelLog, collector: &Collector) -> OpenTelemetryAccessLogConfig {
             })
             .collect(),
     });
-    let without_query = body.contains(WITHOUT_QUERY)
-        || labels.is_some_and(|labels| labels.0.values().any(asks_for_no_query));
+    let without_query =
+        body.contains(WITHOUT_QUERY) || labels.is_some_and(|labels| labels.0.values().any(asks_for_no_query));
     OpenTelemetryAccessLogConfig {
         log_name: if log.log_name.is_empty() { "otel_envoy_accesslog" } else { &log.log_name }.to_owned(),
         grpc_service: Some(grpc_service(collector)),
@@ -234,7 +237,10 @@ fn text(written: Option<&str>) -> Format {
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    Format::TextFormatSource(DataSource { specifier: Some(Specifier::InlineString(text)), ..DataSource::default() })
+    Format::TextFormatSource(DataSource {
+        specifier: Some(Specifier::InlineString(text)),
+        ..DataSource::default()
+    })
 }
 
 fn file(path: &str, format: Format, omit_empty_values: bool) -> AccessLog {
@@ -280,7 +286,8 @@ fn req_without_query() -> TypedExtensionConfig {
 
 /// The same log, only of what the expression is true of.
 pub(crate) fn filtered(log: AccessLog, expression: &Cel) -> AccessLog {
-    let expression = ExpressionFilter { expression: expression.as_str().to_owned(), ..ExpressionFilter::default() };
+    let expression =
+        ExpressionFilter { expression: expression.as_str().to_owned(), ..ExpressionFilter::default() };
     let filter = ExtensionFilter {
         name: "envoy.access_loggers.extension_filters.cel".to_owned(),
         config_type: Some(extension_filter::ConfigType::TypedConfig(pack(&expression))),

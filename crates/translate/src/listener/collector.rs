@@ -94,11 +94,13 @@ impl Question for CollectorsSeenBy {
     fn answer(&self, read: &Read<'_>) -> Self::Answer {
         let mesh = settings(read);
         let named = mesh.extension_providers.iter().filter_map(|provider| provider.service());
-        let hidden = named.filter_map(|ServiceRef { service, port }| Some((service.to_owned(), port?))).any(|(service, port)| {
-            let everyone = read.ask(CollectorOf { service: service.clone(), port, viewer: None });
-            matches!(*everyone, Err(Missing::Hidden(_)))
-                && read.ask(CollectorOf { service, port, viewer: Some(self.0.clone()) }).is_ok()
-        });
+        let hidden = named.filter_map(|ServiceRef { service, port }| Some((service.to_owned(), port?))).any(
+            |(service, port)| {
+                let everyone = read.ask(CollectorOf { service: service.clone(), port, viewer: None });
+                matches!(*everyone, Err(Missing::Hidden(_)))
+                    && read.ask(CollectorOf { service, port, viewer: Some(self.0.clone()) }).is_ok()
+            },
+        );
         hidden.then(|| self.0.clone())
     }
 }

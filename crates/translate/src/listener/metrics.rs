@@ -58,7 +58,12 @@ impl Side<'_> {
         // With headers, as in Istio.
         let histograms = [
             (metric::DURATION, IstioMetric::RequestDuration, Unit::Milliseconds, "%DURATION%"),
-            (metric::REQUEST_BYTES, IstioMetric::RequestSize, Unit::Bytes, "%DOWNSTREAM_WIRE_BYTES_RECEIVED%"),
+            (
+                metric::REQUEST_BYTES,
+                IstioMetric::RequestSize,
+                Unit::Bytes,
+                "%DOWNSTREAM_WIRE_BYTES_RECEIVED%",
+            ),
             (metric::RESPONSE_BYTES, IstioMetric::ResponseSize, Unit::Bytes, "%DOWNSTREAM_WIRE_BYTES_SENT%"),
         ];
         let histograms = histograms.into_iter().filter(|(_, metric, ..)| is_asked(metric));
@@ -176,7 +181,8 @@ fn changed(mut tags: Vec<(String, String)>, changes: &Tags) -> Vec<(String, Stri
     if !removed.is_empty() {
         tags.push((tag::REMOVED.to_owned(), removed.join(";")));
     }
-    let set = changes.iter().filter_map(|(name, value)| Some((format!("{}{name}", tag::SET), value.clone()?)));
+    let set =
+        changes.iter().filter_map(|(name, value)| Some((format!("{}{name}", tag::SET), value.clone()?)));
     tags.extend(set);
     tags
 }

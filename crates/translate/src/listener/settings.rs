@@ -147,7 +147,10 @@ impl Question for SettingsOfListeners {
 
     fn answer(&self, read: &Read<'_>) -> ListenerSettings {
         let mesh = settings(read);
-        let (client, server) = (self.told(read, &mesh, telemetry::Side::Client), self.told(read, &mesh, telemetry::Side::Server));
+        let (client, server) = (
+            self.told(read, &mesh, telemetry::Side::Client),
+            self.told(read, &mesh, telemetry::Side::Server),
+        );
         let listener_log = |told: &Told| {
             let logs = told.logs.iter().filter(|_| !mesh.disable_envoy_listener_log);
             logs.map(|(http, tcp)| access_log::without_chain(tcp.as_ref().unwrap_or(http))).collect()
@@ -207,7 +210,8 @@ impl SettingsOfListeners {
         }
         match tracing {
             Some(said) => {
-                if let Some((manager, need)) = tracing::of_provider(said, mesh, &self.telemetry.service, find) {
+                if let Some((manager, need)) = tracing::of_provider(said, mesh, &self.telemetry.service, find)
+                {
                     told.tracing = Some(manager);
                     told.by_request_id = said.by_request_id;
                     told.needs.push(need);

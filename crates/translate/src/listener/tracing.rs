@@ -63,7 +63,8 @@ pub(crate) fn of_provider(
     };
     let tags = said.tags.as_ref().filter(|tags| !tags.is_empty());
     let tags = custom_tags(tags.unwrap_or(&mesh.default_config.tracing.custom_tags), said.istio_tags);
-    let max_length = if max_length == 0 { mesh.default_config.tracing.max_path_tag_length } else { max_length };
+    let max_length =
+        if max_length == 0 { mesh.default_config.tracing.max_path_tag_length } else { max_length };
     let manager = Manager {
         max_path_tag_length: (max_length != 0).then(|| u32_value(max_length)).flatten(),
         provider: Some(tracer::Http {
@@ -105,9 +106,17 @@ fn manager(share: f64, custom_tags: Vec<Tag>) -> Manager {
     }
 }
 
-fn tracer_of(provider: &ExtensionProvider, service: &str, collector: &Collector) -> Option<(&'static str, Any, u32)> {
+fn tracer_of(
+    provider: &ExtensionProvider,
+    service: &str,
+    collector: &Collector,
+) -> Option<(&'static str, Any, u32)> {
     if let Some(spans) = &provider.opentelemetry {
-        return Some(("envoy.tracers.opentelemetry", pack(&opentelemetry(spans, service, collector)?), spans.max_tag_length));
+        return Some((
+            "envoy.tracers.opentelemetry",
+            pack(&opentelemetry(spans, service, collector)?),
+            spans.max_tag_length,
+        ));
     }
     if let Some(spans) = &provider.zipkin {
         return Some(("envoy.tracers.zipkin", pack(&zipkin(spans, collector)), spans.max_tag_length));
@@ -122,7 +131,8 @@ fn tracer_of(provider: &ExtensionProvider, service: &str, collector: &Collector)
         return Some(("envoy.tracers.datadog", pack(&config), spans.max_tag_length));
     }
     provider.skywalking.as_ref().map(|_| {
-        let config = SkyWalkingConfig { grpc_service: Some(grpc_service(collector)), ..SkyWalkingConfig::default() };
+        let config =
+            SkyWalkingConfig { grpc_service: Some(grpc_service(collector)), ..SkyWalkingConfig::default() };
         ("envoy.tracers.skywalking", pack(&config), 0)
     })
 }
@@ -135,7 +145,12 @@ fn zipkin(spans: &Zipkin, collector: &Collector) -> ZipkinConfig {
         collector_endpoint_version: CollectorEndpointVersion::HttpJson.into(),
         trace_id_128bit: !spans.enable_64bit_trace_id,
         shared_span_context: Some(BoolValue { value: false }),
-        collector_service: Some(http_service(uri, collector, spans.timeout.map(|timeout| timeout.0), &spans.headers)),
+        collector_service: Some(http_service(
+            uri,
+            collector,
+            spans.timeout.map(|timeout| timeout.0),
+            &spans.headers,
+        )),
         trace_context_option: match spans.trace_context_option {
             TraceContext::B3 => TraceContextOption::UseB3,
             TraceContext::B3WithW3c => TraceContextOption::UseB3WithW3cPropagation,
@@ -171,7 +186,8 @@ fn opentelemetry(spans: &Opentelemetry, service: &str, collector: &Collector) ->
     match &spans.http {
         Some(HttpReport { path, timeout, headers }) => {
             let uri = format!("{}/{}", collector.host, path.trim_start_matches('/'));
-            config.http_service = Some(http_service(uri, collector, timeout.map(|timeout| timeout.0), headers));
+            config.http_service =
+                Some(http_service(uri, collector, timeout.map(|timeout| timeout.0), headers));
         }
         None => {
             let report = spans.grpc.as_ref();
@@ -185,12 +201,21 @@ fn opentelemetry(spans: &Opentelemetry, service: &str, collector: &Collector) ->
     Some(config)
 }
 
-fn dynatrace_sampler(sampler: &DynatraceSampler, report: &HttpReport, collector: &Collector) -> TypedExtensionConfig {
+fn dynatrace_sampler(
+    sampler: &DynatraceSampler,
+    report: &HttpReport,
+    collector: &Collector,
+) -> TypedExtensionConfig {
     let uri = format!("{}/api/v2/samplingConfiguration", collector.host);
     let config = DynatraceSamplerConfig {
         tenant: sampler.tenant.clone(),
         cluster_id: sampler.cluster_id,
-        http_service: Some(http_service(uri, collector, report.timeout.map(|timeout| timeout.0), &report.headers)),
+        http_service: Some(http_service(
+            uri,
+            collector,
+            report.timeout.map(|timeout| timeout.0),
+            &report.headers,
+        )),
         root_spans_per_minute: sampler.root_spans_per_minute,
     };
     TypedExtensionConfig {
@@ -199,7 +224,12 @@ fn dynatrace_sampler(sampler: &DynatraceSampler, report: &HttpReport, collector:
     }
 }
 
-fn http_service(uri: String, collector: &Collector, timeout: Option<Duration>, headers: &[HttpHeader]) -> HttpService {
+fn http_service(
+    uri: String,
+    collector: &Collector,
+    timeout: Option<Duration>,
+    headers: &[HttpHeader],
+) -> HttpService {
     let timeout = meltemi_api::value::Duration(timeout.unwrap_or(REPORT_TIMEOUT));
     let headers = headers.iter().map(|written| HeaderValueOption {
         header: Some(header(written)),
@@ -240,7 +270,8 @@ fn custom_tags(tags: &BTreeMap<String, CustomTag>, istio: bool) -> Vec<Tag> {
             ("istio.namespace", said("NAMESPACE", "default")),
         ]
     });
-    let own = own.into_iter().flatten().map(|(name, value)| (name.to_owned(), custom_tag::Type::Value(value)));
+    let own =
+        own.into_iter().flatten().map(|(name, value)| (name.to_owned(), custom_tag::Type::Value(value)));
     let written = tags.iter().filter_map(|(name, tag)| Some((name.clone(), value(tag)?)));
     let mut tags: Vec<Tag> =
         own.chain(written).map(|(tag, r#type)| Tag { tag, r#type: Some(r#type) }).collect();
@@ -257,9 +288,10 @@ fn value(tag: &CustomTag) -> Option<custom_tag::Type> {
             name: name.clone(),
             default_value: default.clone(),
         }),
-        CustomTag::Header { name, default } => {
-            custom_tag::Type::RequestHeader(custom_tag::Header { name: name.clone(), default_value: default.clone() })
-        }
+        CustomTag::Header { name, default } => custom_tag::Type::RequestHeader(custom_tag::Header {
+            name: name.clone(),
+            default_value: default.clone(),
+        }),
         CustomTag::Formatter(format) if !format.is_empty() && check_log_format(format).is_ok() => {
             custom_tag::Type::Value(format.clone())
         }

@@ -10,22 +10,80 @@ const DEEPEST: u32 = 48;
 
 /// Functions and methods of a stock Envoy, whose runtime has neither `string()` nor macros over lists (tried on 1.40).
 const FUNCTIONS: [&str; 25] = [
-    "size", "int", "uint", "double", "bytes", "timestamp", "duration", "dyn", "type", "bool", "contains", "startsWith",
-    "endsWith", "matches", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours",
-    "getMilliseconds", "getMinutes", "getMonth", "getSeconds", "has",
+    "size",
+    "int",
+    "uint",
+    "double",
+    "bytes",
+    "timestamp",
+    "duration",
+    "dyn",
+    "type",
+    "bool",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "getDate",
+    "getDayOfMonth",
+    "getDayOfWeek",
+    "getDayOfYear",
+    "getFullYear",
+    "getHours",
+    "getMilliseconds",
+    "getMinutes",
+    "getMonth",
+    "getSeconds",
+    "has",
 ];
 
 /// Envoy's attributes, and CEL's own types.
 const NAMES: [&str; 22] = [
-    "request", "response", "connection", "upstream", "source", "destination", "metadata", "filter_state",
-    "upstream_filter_state", "xds", "google", "int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type",
-    "type", "wasm",
+    "request",
+    "response",
+    "connection",
+    "upstream",
+    "source",
+    "destination",
+    "metadata",
+    "filter_state",
+    "upstream_filter_state",
+    "xds",
+    "google",
+    "int",
+    "uint",
+    "double",
+    "bool",
+    "string",
+    "bytes",
+    "list",
+    "map",
+    "null_type",
+    "type",
+    "wasm",
 ];
 
 /// Words that are no names.
 const RESERVED: [&str; 19] = [
-    "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package",
-    "namespace", "return", "var", "void", "while", "__proto__",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+    "__proto__",
 ];
 
 pub(super) fn check(text: &str) -> Result<(), CelFault> {
@@ -54,7 +112,11 @@ fn fault<T>(message: impl Into<String>) -> Read<T> {
 impl<'a> Reader<'a> {
     fn unexpected(&self) -> CelFault {
         let next: String = self.rest.chars().take(12).collect();
-        CelFault::Syntax(if next.is_empty() { "it ends too early".to_owned() } else { format!("unexpected `{next}`") })
+        CelFault::Syntax(if next.is_empty() {
+            "it ends too early".to_owned()
+        } else {
+            format!("unexpected `{next}`")
+        })
     }
 
     fn lacks(&mut self, what: String) {
@@ -85,7 +147,10 @@ impl<'a> Reader<'a> {
     fn word(&mut self) -> Option<&'a str> {
         self.blank();
         let first = self.rest.chars().next().filter(|sign| sign.is_ascii_alphabetic() || *sign == '_')?;
-        let end = self.rest.find(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_').unwrap_or(self.rest.len());
+        let end = self
+            .rest
+            .find(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_')
+            .unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end.max(first.len_utf8()));
         self.rest = rest;
         Some(word)
@@ -145,7 +210,9 @@ impl<'a> Reader<'a> {
         loop {
             if self.takes(".") {
                 is_field = true;
-                let Some(name) = self.word().filter(|name| *name != "in") else { return Err(self.unexpected()) };
+                let Some(name) = self.word().filter(|name| *name != "in") else {
+                    return Err(self.unexpected());
+                };
                 if self.takes("(") {
                     is_field = false;
                     self.call(name)?;
@@ -167,13 +234,16 @@ impl<'a> Reader<'a> {
         if name == "has" {
             self.primary()?;
             if !self.members()? {
-                return fault("has() asks for a field, as in has(request.path); for a header: 'x' in request.headers");
+                return fault(
+                    "has() asks for a field, as in has(request.path); for a header: 'x' in request.headers",
+                );
             }
             return self.wants(")");
         }
         self.blank();
         if name == "matches"
-            && let Some(pattern) = self.rest.strip_prefix(['\'', '"']).and_then(|rest| rest.split(['\'', '"']).next())
+            && let Some(pattern) =
+                self.rest.strip_prefix(['\'', '"']).and_then(|rest| rest.split(['\'', '"']).next())
             && !pattern.contains('\\')
             && let Err(error) = Regex::parse(pattern)
         {
@@ -256,7 +326,9 @@ impl<'a> Reader<'a> {
             Some(digits_of) => digits(digits_of, |sign| sign.is_ascii_hexdigit()),
             None => {
                 let mut rest = digits(self.rest, |sign| sign.is_ascii_digit());
-                if let Some(fraction) = rest.strip_prefix('.').filter(|rest| rest.starts_with(|s: char| s.is_ascii_digit())) {
+                if let Some(fraction) =
+                    rest.strip_prefix('.').filter(|rest| rest.starts_with(|s: char| s.is_ascii_digit()))
+                {
                     rest = digits(fraction, |sign| sign.is_ascii_digit());
                 }
                 if let Some(exponent) = rest.strip_prefix(['e', 'E']) {
@@ -290,7 +362,9 @@ impl<'a> Reader<'a> {
             let mut signs = rest.chars();
             match signs.next() {
                 None => return fault("a text has no closing quote"),
-                Some('\n' | '\r') if quote.len() == 1 => return fault("a text has no closing quote in its line"),
+                Some('\n' | '\r') if quote.len() == 1 => {
+                    return fault("a text has no closing quote in its line");
+                }
                 Some('\\') if !raw => {
                     rest = escape(signs.as_str())?;
                     continue;
@@ -321,7 +395,9 @@ fn escape(rest: &str) -> Read<&str> {
         Some('x' | 'X') => 2,
         Some('u') => 4,
         Some('U') => 8,
-        Some('0'..='3') if after.get(..2).is_some_and(|two| two.bytes().all(|byte| (b'0'..=b'7').contains(&byte))) => {
+        Some('0'..='3')
+            if after.get(..2).is_some_and(|two| two.bytes().all(|byte| (b'0'..=b'7').contains(&byte))) =>
+        {
             return Ok(after.get(2..).unwrap_or_default());
         }
         _ => return fault("a text has a backslash that escapes nothing"),
