@@ -79,7 +79,12 @@ impl Debug {
     }
 
     /// The answer over xDS; none for a type that is no page.
-    pub(crate) fn over_xds(&self, type_url: &str, names: &[String], caller: &Caller) -> Option<Result<Page, Status>> {
+    pub(crate) fn over_xds(
+        &self,
+        type_url: &str,
+        names: &[String],
+        caller: &Caller,
+    ) -> Option<Result<Page, Status>> {
         let seen = || self.seen_by(caller);
         Some(match type_url {
             SYNCZ => Ok(Page { resources: syncz::resources(&seen()), control_plane: self.who() }),
@@ -100,7 +105,10 @@ impl Debug {
                         Page { resources: vec![(name.clone(), content)], control_plane: String::new() }
                     })
                 }
-                _ => Err(Status::invalid_argument(format!("exactly one resource name is wanted, {} came", names.len()))),
+                _ => Err(Status::invalid_argument(format!(
+                    "exactly one resource name is wanted, {} came",
+                    names.len()
+                ))),
             },
             _ => return None,
         })

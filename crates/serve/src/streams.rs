@@ -12,8 +12,8 @@ use meltemi_catalog::{Generation, View};
 use meltemi_model::proxy::Proxy;
 use meltemi_names::SpiffeId;
 use meltemi_proto::envoy::config::core::v3::Node;
-use meltemi_views::{ProxyId, Refused};
 use meltemi_proto::google::protobuf::value::Kind;
+use meltemi_views::{ProxyId, Refused};
 use meltemi_xds::{Connection, Directory, Form, Page, Peer, Refusal, StreamHandle, Watcher};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tonic::Status;
@@ -171,7 +171,11 @@ impl Directory for Registry {
             if said.is_tool {
                 // It is no proxy: it is served nothing, and counts for nothing.
                 let (none, views) = watch::channel(View::default());
-                return Ok(Connection { views, watcher: Box::new(Tool { pages, _views: none }), max_age: streams.age() });
+                return Ok(Connection {
+                    views,
+                    watcher: Box::new(Tool { pages, _views: none }),
+                    max_age: streams.age(),
+                });
             }
             let proxy = Arc::new(proxy);
             // Nobody is served from half a mesh: an answer before the first snapshot would take working routes away.
@@ -195,13 +199,8 @@ impl Directory for Registry {
             };
             streams.live.insert(stream.id(), live);
             streams.book.moved();
-            let watcher = Box::new(Departure {
-                id,
-                stream: stream.id(),
-                proxy,
-                pages,
-                streams: Arc::clone(&streams),
-            });
+            let watcher =
+                Box::new(Departure { id, stream: stream.id(), proxy, pages, streams: Arc::clone(&streams) });
             Ok(Connection { views, watcher, max_age: streams.age() })
         })
     }

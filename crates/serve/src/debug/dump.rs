@@ -10,8 +10,8 @@ use meltemi_proto::envoy::admin::v3::listeners_config_dump::{DynamicListener, Dy
 use meltemi_proto::envoy::admin::v3::routes_config_dump::DynamicRouteConfig;
 use meltemi_proto::envoy::admin::v3::secrets_config_dump::DynamicSecret;
 use meltemi_proto::envoy::admin::v3::{
-    BootstrapConfigDump, ClustersConfigDump, ConfigDump, EcdsConfigDump, ListenersConfigDump, RoutesConfigDump,
-    ScopedRoutesConfigDump, SecretsConfigDump,
+    BootstrapConfigDump, ClustersConfigDump, ConfigDump, EcdsConfigDump, ListenersConfigDump,
+    RoutesConfigDump, ScopedRoutesConfigDump, SecretsConfigDump,
 };
 use meltemi_proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use meltemi_proto::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
@@ -84,11 +84,20 @@ fn configs(view: &View) -> Vec<Any> {
     });
     vec![
         pack(&BootstrapConfigDump::default()),
-        pack(&ClustersConfigDump { dynamic_active_clusters: clusters.collect(), ..ClustersConfigDump::default() }),
-        pack(&ListenersConfigDump { dynamic_listeners: listeners.collect(), ..ListenersConfigDump::default() }),
+        pack(&ClustersConfigDump {
+            dynamic_active_clusters: clusters.collect(),
+            ..ClustersConfigDump::default()
+        }),
+        pack(&ListenersConfigDump {
+            dynamic_listeners: listeners.collect(),
+            ..ListenersConfigDump::default()
+        }),
         pack(&ScopedRoutesConfigDump::default()),
         pack(&RoutesConfigDump { dynamic_route_configs: routes.collect(), ..RoutesConfigDump::default() }),
-        pack(&SecretsConfigDump { dynamic_active_secrets: secrets.collect(), ..SecretsConfigDump::default() }),
+        pack(&SecretsConfigDump {
+            dynamic_active_secrets: secrets.collect(),
+            ..SecretsConfigDump::default()
+        }),
         pack(&EcdsConfigDump::default()),
     ]
 }
@@ -97,10 +106,12 @@ fn configs(view: &View) -> Vec<Any> {
 fn route(view: &View, name: &str, bytes: &[u8]) -> RouteConfiguration {
     let mut route = RouteConfiguration::decode(bytes).unwrap_or_default();
     if route.vhds.take().is_some() {
-        let own = view.all(TypeUrl::VirtualHost).filter(|live| {
-            live.resource.parent().is_some_and(|parent| parent.as_str() == name)
-        });
-        route.virtual_hosts.extend(own.filter_map(|live| VirtualHost::decode(&*live.resource.body().to_vec()).ok()));
+        let own = view
+            .all(TypeUrl::VirtualHost)
+            .filter(|live| live.resource.parent().is_some_and(|parent| parent.as_str() == name));
+        route
+            .virtual_hosts
+            .extend(own.filter_map(|live| VirtualHost::decode(&*live.resource.body().to_vec()).ok()));
     }
     route
 }
@@ -136,7 +147,10 @@ mod tests {
     #[test]
     fn a_private_key_is_never_shown() {
         let text = |text: &str| {
-            Some(DataSource { specifier: Some(Specifier::InlineString(text.to_owned())), ..DataSource::default() })
+            Some(DataSource {
+                specifier: Some(Specifier::InlineString(text.to_owned())),
+                ..DataSource::default()
+            })
         };
         let certificate = TlsCertificate {
             certificate_chain: text("chain"),
@@ -144,8 +158,14 @@ mod tests {
             ..TlsCertificate::default()
         };
         let secret = Secret { name: "a".to_owned(), r#type: Some(secret::Type::TlsCertificate(certificate)) };
-        let shown = json("envoy.extensions.transport_sockets.tls.v3.Secret", &redacted(&secret.encode_to_vec()).encode_to_vec());
+        let shown = json(
+            "envoy.extensions.transport_sockets.tls.v3.Secret",
+            &redacted(&secret.encode_to_vec()).encode_to_vec(),
+        );
         let shown = shown.unwrap().to_string();
-        assert!(shown.contains("[redacted]") && shown.contains("chain") && !shown.contains("\"key\""), "{shown}");
+        assert!(
+            shown.contains("[redacted]") && shown.contains("chain") && !shown.contains("\"key\""),
+            "{shown}"
+        );
     }
 }

@@ -13,8 +13,11 @@ pub(super) fn adsz(streams: &[Stream]) -> Value {
         .iter()
         .map(|stream| {
             let status = stream.handle.status();
-            let watches: Map<String, Value> =
-                status.types.iter().map(|of| (of.type_url.as_str().to_owned(), of.subscribed.into())).collect();
+            let watches: Map<String, Value> = status
+                .types
+                .iter()
+                .map(|of| (of.type_url.as_str().to_owned(), of.subscribed.into()))
+                .collect();
             let labels: Map<String, Value> =
                 stream.proxy.labels.iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
             let address = stream.proxy.addresses.first().map(ToString::to_string);
@@ -37,7 +40,8 @@ pub(super) fn configz(mesh: &Mesh) -> Value {
 }
 
 fn item(meta: &Meta) -> Value {
-    let labels: Map<String, Value> = meta.labels.iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
+    let labels: Map<String, Value> =
+        meta.labels.iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
     json!({
         "kind": meta.key.kind.as_str(),
         "metadata": {

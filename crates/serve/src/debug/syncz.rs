@@ -29,17 +29,21 @@ fn client(stream: &Stream) -> ClientConfig {
     let mut configs: Vec<GenericXdsConfig> = stream.handle.status().types.iter().map(config).collect();
     configs.sort_by(|one, other| one.type_url.cmp(&other.type_url));
     ClientConfig {
-        node: Some(Node { id: stream.proxy.id.to_string(), metadata: Some(Struct { fields }), ..Node::default() }),
+        node: Some(Node {
+            id: stream.proxy.id.to_string(),
+            metadata: Some(Struct { fields }),
+            ..Node::default()
+        }),
         generic_xds_configs: configs,
         ..ClientConfig::default()
     }
 }
 
 fn config(status: &TypeStatus) -> GenericXdsConfig {
-    let error = status.error.as_ref().map(|error| UpdateFailureState {
-        details: error.message.clone(),
-        ..UpdateFailureState::default()
-    });
+    let error = status
+        .error
+        .as_ref()
+        .map(|error| UpdateFailureState { details: error.message.clone(), ..UpdateFailureState::default() });
     GenericXdsConfig {
         type_url: status.type_url.as_str().to_owned(),
         config_status: state(status).into(),
@@ -62,7 +66,8 @@ fn state(status: &TypeStatus) -> ConfigStatus {
 
 /// The list of all proxies, or of those of a namespace.
 pub(super) fn page(streams: &[Stream], namespace: &str) -> Value {
-    let of = streams.iter().filter(|stream| namespace.is_empty() || stream.proxy.namespace.as_str() == namespace);
+    let of =
+        streams.iter().filter(|stream| namespace.is_empty() || stream.proxy.namespace.as_str() == namespace);
     of.map(item).collect()
 }
 
