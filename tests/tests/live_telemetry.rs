@@ -12,8 +12,8 @@ use libtest_mimic::Arguments;
 use meltemi_testkit::envoy::Envoy;
 use meltemi_testkit::http::Request;
 use meltemi_testkit::netns::available;
-use meltemi_tests::live::eventually;
 use meltemi_tests::live::pods::{Mesh, SERVICE};
+use meltemi_tests::live::{eventually, rule};
 use meltemi_tests::not_run;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -117,6 +117,9 @@ async fn told() -> Result<()> {
     let address = mesh.server.addresses().xds.ip();
     let collector = Collector::start(address).await?;
     mesh.save("mesh.yaml", &settings(&collector, address)).await?;
+    // A connection between sidecars goes on as its listener was when it was made; so each request has one of its own.
+    let policy = "{connectionPool: {http: {maxRequestsPerConnection: 1}}}";
+    mesh.save("rule.yaml", &rule("myapp", &["v1", "v2"], policy)).await?;
     logs(&mesh).await.context("logs")?;
     traces(&mesh, &collector).await.context("traces")?;
     metrics(&mesh).await.context("metrics")?;
