@@ -21,7 +21,7 @@ use meltemi_views::{Engine, Options, ProxyId};
 const OBJECTS: usize = 24;
 
 /// Nothing is held back, so that what is served depends on the mesh alone.
-const OPTIONS: Options = Options { holds: false, virtual_hosts: true, tombstones: 16 };
+const OPTIONS: Options = Options { holds: false, virtual_hosts: true, tombstones: 16, findings: true };
 
 fuzz_target!(|data: &[u8]| -> Corpus {
     let Ok(text) = std::str::from_utf8(data) else { return Corpus::Reject };

@@ -23,9 +23,10 @@ pub use diff::diff;
 use show::{Show, Usual};
 
 /// The types that a case may show, by the stem of their file.
-const TYPES: [(&str, TypeUrl); 4] = [
+const TYPES: [(&str, TypeUrl); 5] = [
     ("clusters", TypeUrl::Cluster),
     ("endpoints", TypeUrl::Endpoint),
+    ("extensions", TypeUrl::ExtensionConfig),
     ("listeners", TypeUrl::Listener),
     ("routes", TypeUrl::Route),
 ];

@@ -25,7 +25,9 @@ const CONFIG_DUMP: &str = "istio.io/debug/config_dump";
 
 /// As `istioctl` introduces itself, from a namespace.
 fn tool(namespace: &str) -> Node {
-    Node::sidecar("test-1", namespace).metadata("GENERATOR", "event").metadata("ISTIO_VERSION", "65536.65536.65536")
+    Node::sidecar("test-1", namespace)
+        .metadata("GENERATOR", "event")
+        .metadata("ISTIO_VERSION", "65536.65536.65536")
 }
 
 /// A connection of the account `default` of a namespace.
@@ -37,7 +39,11 @@ async fn of(authority: &Authority, namespace: &str) -> Result<Client> {
 
 fn clients(answer: &DiscoveryResponse) -> Result<Vec<ClientConfig>> {
     let decode = |resource: &meltemi_proto::google::protobuf::Any| {
-        ensure!(resource.type_url.ends_with("/envoy.service.status.v3.ClientConfig"), "{}", resource.type_url);
+        ensure!(
+            resource.type_url.ends_with("/envoy.service.status.v3.ClientConfig"),
+            "{}",
+            resource.type_url
+        );
         Ok(ClientConfig::decode(&*resource.value)?)
     };
     answer.resources.iter().map(decode).collect()
@@ -55,8 +61,10 @@ async fn served() -> Result<(Authority, Sidecar)> {
     let authority = Authority::start(&[]).await?;
     let token = format!("Bearer {}", authority.token("shop/reviews", "1h").await?);
     let holder = authority.connect(None).await?.hold(Peer { authorization: Some(&token) }, 0).await?;
-    let node = Node::sidecar("reviews-1", "shop").metadata("CLUSTER_ID", "east").metadata("ISTIO_VERSION", "1.30.0");
-    let mut sidecar = Sidecar::over(authority.connect(Some(&holder)).await?.channel(), node, Form::Delta).await?;
+    let node =
+        Node::sidecar("reviews-1", "shop").metadata("CLUSTER_ID", "east").metadata("ISTIO_VERSION", "1.30.0");
+    let mut sidecar =
+        Sidecar::over(authority.connect(Some(&holder)).await?.channel(), node, Form::Delta).await?;
     sidecar.until(LIMIT, |held| !held.names(TypeUrl::VirtualHost).is_empty()).await?;
     Ok((authority, sidecar))
 }
@@ -70,10 +78,15 @@ async fn istio_s_tools_see_how_far_each_proxy_is_and_what_it_is_served() -> Resu
             let answer = root.page(Peer::default(), &tool("istio-system"), SYNCZ, &[]).await?;
             let who = answer.control_plane.as_ref().map(|plane| plane.identifier.clone()).unwrap_or_default();
             let who: Value = serde_json::from_str(&who).context(who)?;
-            ensure!(who["Component"] == "istiod" && who["ID"].as_str().is_some_and(|id| !id.is_empty()), "{who}");
+            ensure!(
+                who["Component"] == "istiod" && who["ID"].as_str().is_some_and(|id| !id.is_empty()),
+                "{who}"
+            );
             ensure!(!answer.nonce.is_empty() && answer.type_url == SYNCZ, "{answer:?}");
             let clients = clients(&answer)?;
-            let [client] = clients.as_slice() else { anyhow::bail!("{clients:?}: the tool itself is no proxy") };
+            let [client] = clients.as_slice() else {
+                anyhow::bail!("{clients:?}: the tool itself is no proxy")
+            };
             let node = client.node.as_ref().context("a node")?;
             ensure!(node.id == "reviews-1.shop", "{node:?}");
             let said = |key: &str| match node.metadata.as_ref()?.fields.get(key)?.kind.as_ref()? {
@@ -158,7 +171,8 @@ async fn nobody_sees_another_namespace_but_who_is_of_the_root_namespace() -> Res
     ensure!(clients(&other.page(Peer::default(), &tool("web"), SYNCZ, &[]).await?)?.is_empty());
     let dump = other.page(Peer::default(), &tool("web"), CONFIG_DUMP, &["reviews-1.shop"]).await?;
     ensure!(dump.resources.is_empty(), "{}", dump.resources.len());
-    let dump = other.page(Peer::default(), &tool("web"), PAGES, &["config_dump?proxyID=reviews-1.shop"]).await;
+    let dump =
+        other.page(Peer::default(), &tool("web"), PAGES, &["config_dump?proxyID=reviews-1.shop"]).await;
     ensure!(dump.is_err_and(|status| status.code() == Code::NotFound));
     // Who says to be of the root namespace, and is not, is nobody.
     let liar = other.page(Peer::default(), &tool("istio-system"), SYNCZ, &[]).await;

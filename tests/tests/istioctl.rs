@@ -25,7 +25,11 @@ fn istioctl() -> Result<PathBuf> {
 fn main() {
     let missing = istioctl().err().map(|missing| format!("{missing:#}"));
     let lacks = missing.is_some();
-    let trials = vec![not_run::trial("istioctl_shows_the_state_of_proxies", || not_run::within(LIMIT, shows()), lacks)];
+    let trials = vec![not_run::trial(
+        "istioctl_shows_the_state_of_proxies",
+        || not_run::within(LIMIT, shows()),
+        lacks,
+    )];
     not_run::run(&Arguments::from_args(), trials, missing.as_deref()).exit();
 }
 
@@ -55,8 +59,10 @@ async fn shows() -> Result<()> {
         authority.connect(None).await?.hold(Peer { authorization: Some(&token) }, 0).await
     };
     let reviews = by("shop/reviews").await?;
-    let node = Node::sidecar("reviews-1", "shop").metadata("CLUSTER_ID", "east").metadata("ISTIO_VERSION", "1.30.0");
-    let mut sidecar = Sidecar::over(authority.connect(Some(&reviews)).await?.channel(), node, Form::Delta).await?;
+    let node =
+        Node::sidecar("reviews-1", "shop").metadata("CLUSTER_ID", "east").metadata("ISTIO_VERSION", "1.30.0");
+    let mut sidecar =
+        Sidecar::over(authority.connect(Some(&reviews)).await?.channel(), node, Form::Delta).await?;
     sidecar.until(LIMIT, |held| !held.names(TypeUrl::VirtualHost).is_empty()).await?;
 
     let folder = authority.place().join("istioctl");
@@ -68,7 +74,8 @@ async fn shows() -> Result<()> {
     std::fs::write(folder.join("kubeconfig"), KUBECONFIG)?;
 
     let status = run(&authority, &folder, &["proxy-status"]).await?;
-    let line = status.lines().find(|line| line.starts_with("reviews-1.shop")).with_context(|| status.clone())?;
+    let line =
+        status.lines().find(|line| line.starts_with("reviews-1.shop")).with_context(|| status.clone())?;
     for word in ["east", "CDS", "LDS", "EDS", "RDS"] {
         ensure!(line.contains(word), "{word}: {status}");
     }

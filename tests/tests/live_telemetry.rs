@@ -21,9 +21,11 @@ use tokio::net::TcpListener;
 fn main() {
     let missing = available().err().map(|missing| format!("{missing:#}"));
     let lacks = missing.is_some();
-    let trials = vec![
-        not_run::trial("proxies_tell_of_traffic_what_telemetries_say", || not_run::within(Duration::from_secs(400), told()), lacks),
-    ];
+    let trials = vec![not_run::trial(
+        "proxies_tell_of_traffic_what_telemetries_say",
+        || not_run::within(Duration::from_secs(400), told()),
+        lacks,
+    )];
     not_run::run(&Arguments::from_args(), trials, missing.as_deref()).exit();
 }
 
@@ -84,7 +86,9 @@ spec: {{address: {address}, labels: {{app: collector}}, ports: {{http-zipkin: {}
 }
 
 fn telemetry(name: &str, spec: &str) -> String {
-    format!("apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {{name: {name}, namespace: default}}\nspec: {spec}\n")
+    format!(
+        "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {{name: {name}, namespace: default}}\nspec: {spec}\n"
+    )
 }
 
 /// The objects of an Envoy's access log that are of such a mark.
@@ -102,7 +106,9 @@ async fn series(envoy: &Envoy, metric: &str) -> Result<Vec<String>> {
 }
 
 fn sum(series: &[String]) -> Result<f64> {
-    let values = series.iter().map(|line| line.rsplit(' ').next().context("a value")?.parse::<f64>().context("a number"));
+    let values = series
+        .iter()
+        .map(|line| line.rsplit(' ').next().context("a value")?.parse::<f64>().context("a number"));
     values.sum()
 }
 
@@ -173,11 +179,16 @@ async fn traces(mesh: &Mesh, collector: &Collector) -> Result<()> {
     send(mesh, by("ann"), 200).await?;
     eventually(async || {
         let spans = collector.traces_of("ann");
-        let kind = |kind: &str| spans.iter().find(|span| span["kind"] == kind).with_context(|| format!("{kind}: {spans:?}"));
+        let kind = |kind: &str| {
+            spans.iter().find(|span| span["kind"] == kind).with_context(|| format!("{kind}: {spans:?}"))
+        };
         let (client, server) = (kind("CLIENT")?, kind("SERVER")?);
         ensure!(client["traceId"] == server["traceId"], "{spans:?}");
         ensure!(server["parentId"] == client["id"], "{spans:?}");
-        ensure!(client["localEndpoint"]["serviceName"].as_str().is_some_and(|name| !name.is_empty()), "{client}");
+        ensure!(
+            client["localEndpoint"]["serviceName"].as_str().is_some_and(|name| !name.is_empty()),
+            "{client}"
+        );
         for span in [client, server] {
             let tags = &span["tags"];
             ensure!(tags["user"] == "ann" && tags["istio.namespace"] == "default", "{span}");
@@ -225,7 +236,10 @@ async fn metrics(mesh: &Mesh) -> Result<()> {
                     let labels = line.split_once('{').map_or("", |(_, labels)| labels);
                     ensure!(!labels.contains(gone), "{gone} in {line}");
                 }
-                ensure!(line.contains("destination_version=") && line.contains("response_code=\"200\""), "{line}");
+                ensure!(
+                    line.contains("destination_version=") && line.contains("response_code=\"200\""),
+                    "{line}"
+                );
             }
             of_way += sum(&with)?;
         }

@@ -9,7 +9,7 @@ use meltemi_tests::served::{Served, served};
 use meltemi_views::{Engine, Options};
 use proptest::prelude::*;
 
-const OFF: Options = Options { holds: false, virtual_hosts: true, tombstones: 100 };
+const OFF: Options = Options { holds: false, virtual_hosts: true, tombstones: 100, findings: true };
 
 /// A small object of some kind; the numbers decide its name and what it says.
 fn object(kind: usize, name: usize, variant: usize) -> String {

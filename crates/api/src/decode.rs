@@ -8,6 +8,7 @@ mod kinds;
 mod metadata;
 mod pod;
 pub(crate) mod reader;
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -117,7 +118,9 @@ fn read(value: &Value, kind: Kind, namespace: &str) -> Decoded {
     let mut findings = metadata::faults_of_names(&key);
     let mut notices = Vec::new();
     let object = match read_spec(value, &key, &mut notices, &mut findings) {
-        Ok((metadata, spec)) => Some(Object { meta: metadata.meta(key.clone()), spec }),
+        Ok((metadata, spec)) => {
+            Some(Object { meta: metadata.meta(key.clone()), spec, text: written::text(value, &key) })
+        }
         Err(fault) => {
             let Fault { message, hint, path } = fault;
             let mut finding = Finding::error("bad-value", message).at(&path.unwrap_or_default());
@@ -244,6 +247,7 @@ fn read_spec(
     match key.kind {
         Kind::VirtualService => of_spec!(VirtualService),
         Kind::DestinationRule => of_spec!(DestinationRule),
+        Kind::EnvoyFilter => of_spec!(EnvoyFilter),
         Kind::WorkloadEntry => of_spec!(WorkloadEntry),
         Kind::PeerAuthentication => {
             // Without a spec it is the default of its namespace.

@@ -1,11 +1,13 @@
 //! One object: what names it, and what it says.
 
+use std::sync::Arc;
+
 use meltemi_names::{Kind, Labels, ObjectKey};
 
 use crate::value::Timestamp;
 use crate::{
-    ConfigMap, DestinationRule, EndpointSlice, PeerAuthentication, Pod, Service, Telemetry, VirtualService,
-    WorkloadEntry,
+    ConfigMap, DestinationRule, EndpointSlice, EnvoyFilter, PeerAuthentication, Pod, Service, Telemetry,
+    VirtualService, WorkloadEntry,
 };
 
 /// What every object has. Slim: what no reader asks for is not kept, so that a change of it is no change.
@@ -49,6 +51,39 @@ pub struct Object {
     pub meta: Meta,
     /// What it says.
     pub spec: Spec,
+    /// How it was written.
+    pub text: Text,
+}
+
+/// An object as it was written, as JSON, so that it can be handed on: without status, `managedFields` and what else nothing follows from.
+/// One text equals every other: whether an object changed is for what it says, and not for how.
+#[derive(Clone, Default)]
+pub struct Text(Option<Arc<str>>);
+
+impl Text {
+    /// Of that JSON.
+    pub(crate) fn new(json: String) -> Self {
+        Self(Some(json.into()))
+    }
+
+    /// The JSON; none for an object that was not read from a text.
+    pub fn json(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Text {}
+
+impl std::fmt::Debug for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Text({} bytes)", self.0.as_ref().map_or(0, |json| json.len()))
+    }
 }
 
 /// What an object says, by kind.
@@ -66,6 +101,7 @@ pub enum Spec {
     VirtualService(VirtualService),
     DestinationRule(DestinationRule),
     WorkloadEntry(WorkloadEntry),
+    EnvoyFilter(EnvoyFilter),
     PeerAuthentication(PeerAuthentication),
     Telemetry(Telemetry),
 }
@@ -83,6 +119,7 @@ impl Spec {
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,
+            Self::EnvoyFilter(_) => Kind::EnvoyFilter,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::Telemetry(_) => Kind::Telemetry,
         }

@@ -6,7 +6,11 @@
 
 mod annotations;
 mod balance;
+mod connection;
+mod cors;
+mod destination;
 mod destination_rule;
+mod envoy_filter;
 mod fault;
 mod headers;
 mod hosts;
@@ -40,6 +44,7 @@ pub(crate) fn object(object: &Object) -> Vec<Finding> {
         Spec::VirtualService(service) => virtual_service::check(service, &object.meta, &spec, &mut report),
         Spec::DestinationRule(rule) => destination_rule::check(rule, &object.meta, &spec, &mut report),
         Spec::WorkloadEntry(entry) => workload_entry::check(entry, &spec, &mut report),
+        Spec::EnvoyFilter(filter) => envoy_filter::check(filter, &spec, &mut report),
         Spec::PeerAuthentication(policy) => peer_authentication::check(policy, &spec, &mut report),
         Spec::Telemetry(telemetry) => telemetry::check(telemetry, &spec, &mut report),
         Spec::Service(service) => service::check(service, &object.meta, &spec, &mut report),

@@ -15,6 +15,7 @@ mod percent;
 mod regex;
 mod status;
 mod string_match;
+mod subnet;
 mod timestamp;
 
 pub use address::Address;
@@ -30,6 +31,7 @@ pub use percent::{Decimal, Percent};
 pub use regex::{Regex, RegexError};
 pub use status::HttpStatus;
 pub use string_match::StringMatch;
+pub use subnet::Subnet;
 pub use timestamp::Timestamp;
 
 /// Whether a metric of Prometheus may have a label of that name. Names that begin with `__` are Prometheus' own.

@@ -9,9 +9,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::agent_args::AgentArgs;
 use crate::ca_args::{CaCommand, CertificateArgs, TokenArgs};
 use crate::cmd::KindName;
-use crate::cmd::{crds, explain};
+use crate::cmd::{AnalyzeArgs, DiffArgs, crds, explain};
 use crate::logging::LogFormat;
 use crate::proxy_args::{InterceptionArg, ProxyArgs, ProxyId, label, proxy_id};
+use crate::state::SourceArgs;
 use meltemi_agent::HostPort;
 
 /// A control plane for Envoy service meshes that speaks Istio.
@@ -32,6 +33,13 @@ pub(crate) enum Command {
     Translate(TranslateArgs),
     /// Say what becomes of a request, rule by rule: who takes it, why, by whose identity, and what the client sees.
     Explain(Box<ExplainArgs>),
+    /// Say what a change would do before it is made: which proxies, hosts, rules and endpoints change, with plain warnings.
+    ///
+    /// For a pull request: check its base out beside it (`git worktree add ../base main`) and run
+    /// `meltemi diff --config ../base/mesh --with mesh --replace --strict`.
+    Diff(Box<DiffArgs>),
+    /// Say what is wrong with a mesh, or worth a look, by the codes of `istioctl analyze` where Istio has one.
+    Analyze(Box<AnalyzeArgs>),
     /// Print a bootstrap with which Envoy connects as that proxy.
     Bootstrap(BootstrapArgs),
     /// Run beside Envoy: its certificate, its configuration, its life.
@@ -188,18 +196,8 @@ pub(crate) struct TranslateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// A folder of YAML; repeat it for more.
-    #[arg(long, required_unless_present = "server", value_name = "DIR")]
-    pub(crate) config: Vec<PathBuf>,
-    /// A running control plane's monitoring address, instead of a folder. Not supported yet.
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "config", value_parser = HostPort::parse)]
-    pub(crate) server: Option<HostPort>,
-    /// A file with mesh settings.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) mesh_config: Option<PathBuf>,
-    /// The namespace of objects that name none.
-    #[arg(long, value_name = "NS", default_value = "default")]
-    pub(crate) namespace: String,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
     /// Who sends the request, as NAME.NAMESPACE: a Pod or a WorkloadEntry, or any other name for a plain sidecar in that namespace.
     #[arg(long, value_name = "NAME.NS", value_parser = proxy_id)]
     pub(crate) from: ProxyId,

@@ -1,9 +1,11 @@
 //! The commands.
 
 mod agent;
+mod analyze;
 mod bootstrap;
 mod ca;
 pub(crate) mod crds;
+mod diff;
 pub(crate) mod explain;
 mod proxy_status;
 mod serve;
@@ -14,6 +16,8 @@ mod wait;
 
 use std::process::ExitCode;
 
+pub(crate) use self::analyze::AnalyzeArgs;
+pub(crate) use self::diff::DiffArgs;
 pub(crate) use self::wait::KindName;
 use crate::args::Command;
 
@@ -25,6 +29,8 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Validate(args) => validate::run(&args),
         Command::Translate(args) => translate::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Analyze(args) => analyze::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Bootstrap(args) => bootstrap::run(&args),
         Command::ProxyStatus(args) => proxy_status::run(&args),
         Command::Crds(args) => crds::run(&args),

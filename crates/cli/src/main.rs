@@ -9,10 +9,10 @@ mod args;
 mod ca_args;
 mod cmd;
 mod failure;
-mod folder;
 mod logging;
 mod proxy_args;
 mod render;
+mod state;
 
 use std::process::ExitCode;
 

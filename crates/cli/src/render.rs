@@ -1,11 +1,11 @@
 //! What commands print on standard output: YAML, JSON, tables.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
-use crate::args::YamlOrJson;
+use crate::args::{Color, YamlOrJson};
 
 /// Prints a value.
 pub(crate) fn value(value: &impl Serialize, form: YamlOrJson) -> anyhow::Result<()> {
@@ -30,5 +30,14 @@ pub(crate) fn text_out(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
+    }
+}
+
+/// Whether a page has colours.
+pub(crate) fn coloured(color: Color) -> bool {
+    match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
     }
 }

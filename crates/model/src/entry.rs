@@ -47,9 +47,13 @@ pub enum IndexKey {
     VirtualServicesByHost(Host),
     /// All VirtualServices that apply to sidecars.
     MeshVirtualServices,
+    /// VirtualServices that apply to sidecars and have rules for connections, `tcp` or `tls`.
+    ConnectionVirtualServices,
+    /// VirtualServices that delegate to that one.
+    DelegatingTo(ObjectKey),
     /// VirtualServices that send to, or mirror to, that host.
     VirtualServicesByDestination(Host),
-    /// VirtualServices that ask for the caller's labels.
+    /// VirtualServices that ask for the caller's labels, or delegate to one that may.
     VirtualServicesWithSourceLabels,
     /// Pods.
     Pods,
@@ -73,6 +77,8 @@ pub enum IndexKey {
     GeneralTelemetries(Namespace),
     /// Telemetries of that namespace whose selector's first pair (by key) is this one.
     TelemetriesSelecting(Namespace, Arc<str>, Arc<str>),
+    /// EnvoyFilters of that namespace that patch something.
+    EnvoyFiltersIn(Namespace),
     /// ConfigMaps that hold mesh settings.
     Settings,
 }

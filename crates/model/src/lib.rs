@@ -10,6 +10,7 @@ pub mod debounce;
 mod discovery;
 pub mod endpoints;
 pub mod entry;
+pub mod envoy_filter;
 pub mod exposure;
 pub mod index;
 pub mod mesh;

@@ -96,9 +96,17 @@ pub struct Proxy {
     pub cluster: Arc<str>,
     /// Which build of which client it is, as `envoy/1.40.0`; the name alone where it does not say.
     pub build: Arc<str>,
+    /// The texts of its metadata, for those who patch what proxies of some kind are served; long ones are left out.
+    pub texts: BTreeMap<String, String>,
     /// Takes virtual hosts as resources of their own: an Envoy on a delta stream.
     pub takes_virtual_hosts: bool,
 }
+
+/// How long a text of the metadata may be that is kept, in bytes.
+const TEXT: usize = 128;
+
+/// How many of them are kept.
+const TEXTS: usize = 64;
 
 /// The extension by which an Envoy counts traffic; older ones lack it.
 pub const STATS_LOGGER: &str = "envoy.access_loggers.stats";
@@ -182,6 +190,7 @@ impl Proxy {
                 None => metadata.text("ISTIO_VERSION").is_some_and(|version| !version.is_empty()),
             },
             cluster: node.cluster.as_str().into(),
+            texts: metadata.short_texts(),
             build: build(node).into(),
             takes_virtual_hosts: delta && node.user_agent_name == "envoy",
         })
@@ -242,6 +251,16 @@ impl<'a> Metadata<'a> {
             value::Kind::StringValue(text) => Some(text),
             _ => None,
         }
+    }
+
+    /// Its own texts.
+    fn short_texts(&self) -> BTreeMap<String, String> {
+        let fields = self.0.into_iter().flat_map(|fields| &fields.fields);
+        let texts = fields.filter_map(|(key, value)| match value.kind.as_ref()? {
+            value::Kind::StringValue(text) if text.len() <= TEXT => Some((key.clone(), text.clone())),
+            _ => None,
+        });
+        texts.take(TEXTS).collect()
     }
 
     /// A nested struct of texts; other values in it are passed over.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use meltemi_api::{
-    DestinationRule, EndpointSlice, Meta, Object, PeerAuthentication, Pod, Service, Spec, Telemetry,
-    VirtualService, WorkloadEntry,
+    DestinationRule, EndpointSlice, EnvoyFilter, Meta, Object, PeerAuthentication, Pod, Service, Spec,
+    Telemetry, VirtualService, WorkloadEntry,
 };
 use meltemi_memo::Reader;
 use meltemi_names::ObjectKey;
@@ -36,7 +36,7 @@ macro_rules! typed {
         #[$doc]
         pub fn $name<'a>(read: &Read<'a>, key: &ObjectKey) -> Option<(&'a Meta, &'a $kind)> {
             match &**object(read, key)? {
-                Object { meta, spec: Spec::$kind(spec) } => Some((meta, spec)),
+                Object { meta, spec: Spec::$kind(spec), .. } => Some((meta, spec)),
                 _ => None,
             }
         }
@@ -56,6 +56,8 @@ typed! {
     destination_rule => DestinationRule,
     /// The WorkloadEntry under `key`.
     workload_entry => WorkloadEntry,
+    /// The EnvoyFilter under `key`.
+    envoy_filter => EnvoyFilter,
     /// The PeerAuthentication under `key`.
     peer_authentication => PeerAuthentication,
     /// The Telemetry under `key`.

@@ -4,15 +4,19 @@
 //! request, which only its own translation reads. Invariant: a change of weights, or of anything else inside a route's action, leaves
 //! every answer here equal.
 
+pub mod connection;
+pub mod delegate;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use meltemi_api::VirtualService;
 use meltemi_api::value::GatewayName;
-use meltemi_api::virtual_service::{Action, HttpMatch};
+use meltemi_api::virtual_service::{Action, HttpMatch, HttpRoute};
 use meltemi_memo::Question;
 use meltemi_names::{Host, Namespace, ObjectKey, Port, Selector};
 
+use self::connection::ConnectionRules;
+use self::delegate::http_rules;
 use crate::entry::IndexKey;
 use crate::exposure::Exposure;
 use crate::index::qualified;
@@ -71,6 +75,8 @@ pub struct Outline {
     pub callers: BTreeSet<Callers>,
     /// Where its routes send requests, mirrors apart; short names resolved.
     pub destinations: BTreeSet<Host>,
+    /// Its rules for connections.
+    pub connections: ConnectionRules,
 }
 
 impl Outline {
@@ -104,7 +110,8 @@ impl Question for OutlineOf {
         let (meta, service) = read::virtual_service(read, &self.0)?;
         let namespace = &meta.key.namespace;
         let default = &settings(read).default_virtual_service_export_to;
-        let routes = service.http.iter().filter_map(|route| match route.action() {
+        let http = http_rules(read, meta, service);
+        let routes = http.rules.iter().filter_map(|route| match route.action() {
             Action::Route(destinations) => Some(destinations),
             _ => None,
         });
@@ -113,18 +120,19 @@ impl Question for OutlineOf {
             hosts: service.hosts.iter().map(|host| qualified(host, namespace)).collect(),
             exposure: Exposure::resolve(&service.export_to, default, namespace),
             age: Age::of(meta),
-            callers: callers(service),
+            callers: callers(&http.rules),
             destinations: routes
                 .flatten()
                 .map(|weighted| qualified(&weighted.destination.host, namespace))
                 .collect(),
+            connections: ConnectionRules::of(service, namespace),
         }))
     }
 }
 
-fn callers(service: &VirtualService) -> BTreeSet<Callers> {
+fn callers(rules: &[HttpRoute]) -> BTreeSet<Callers> {
     let mut callers = BTreeSet::new();
-    for route in service.http.iter().filter(|route| route.action() != Action::None) {
+    for route in rules.iter().filter(|route| route.action() != Action::None) {
         if route.matches.is_empty() {
             callers.insert(Callers::default());
         }
@@ -176,7 +184,8 @@ impl Question for OutboundSelectors {
             let outline = read.ask(OutlineOf(key.clone()));
             let Some(outline) = outline.as_ref().as_ref() else { continue };
             if outline.exposure.reaches(&self.0) {
-                selectors.extend(outline.callers.iter().map(|callers| callers.labels.clone()));
+                let callers = outline.callers.iter().chain(outline.connections.callers());
+                selectors.extend(callers.map(|callers| callers.labels.clone()));
             }
         }
         for key in filed(read, IndexKey::RulesWithSelector(self.0.clone())) {

@@ -15,6 +15,7 @@ mod leader;
 mod listen;
 mod mesh;
 mod metrics;
+pub mod objects;
 mod pace;
 mod pages;
 mod pilot;

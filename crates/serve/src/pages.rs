@@ -1,6 +1,7 @@
 //! The pages: readiness, metrics, version, the state of the proxies.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use meltemi_catalog::Generation;
+use meltemi_model::Mesh;
 use meltemi_sources::kube::Waiting;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -17,6 +19,7 @@ use tokio::sync::watch;
 use crate::debug::access::Caller;
 use crate::debug::{Debug, Refused};
 use crate::identity;
+use crate::objects;
 use crate::propagation::{self, Propagation};
 use crate::proxies::{Proxies, proxies};
 use crate::streams::Streams;
@@ -34,6 +37,12 @@ pub(crate) struct Shown {
     pub(crate) debug: Arc<Debug>,
     /// What this replica's authority goes by, if it has one.
     pub(crate) identity: Option<identity::kube::Shown>,
+    /// The mesh as it was published last.
+    pub(crate) mesh: watch::Receiver<Arc<Mesh>>,
+    /// The file with the settings beneath the mesh's own.
+    pub(crate) mesh_config: Option<PathBuf>,
+    /// Of which revision this control plane is; empty: none.
+    pub(crate) revision: String,
 }
 
 /// The pages of the HTTP address.
@@ -52,6 +61,7 @@ pub(crate) fn monitoring(shown: Arc<Shown>) -> Router {
         // Webhooks of delivery tools are posted; what is in the body does not matter.
         .route(propagation::PATH, get(propagation::in_force).post(propagation::in_force))
         .route(identity::kube::PATH, get(ca))
+        .route(objects::PATH, get(objects::page))
         .with_state(shown)
 }
 

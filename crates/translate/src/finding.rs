@@ -5,6 +5,7 @@
 //! Invariant: a finding reads the same answers as translation does, so that it comes and goes with the effect that it reports.
 
 mod destination_rule;
+mod envoy_filter;
 mod nearest;
 mod peer_authentication;
 mod service;
@@ -39,6 +40,7 @@ impl Question for FindingsOf {
             Spec::VirtualService(written) => virtual_service::findings(read, &object.meta, written),
             Spec::DestinationRule(rule) => destination_rule::findings(read, key, rule),
             Spec::WorkloadEntry(entry) => workload_entry::findings(read, &object.meta, entry),
+            Spec::EnvoyFilter(filter) => envoy_filter::findings(read, key, filter),
             Spec::PeerAuthentication(policy) => peer_authentication::findings(read, key, policy),
             Spec::Telemetry(written) => telemetry::findings(read, key, written),
             Spec::ConfigMap(config) => settings(read, key, &config.mesh),

@@ -6,12 +6,14 @@ use meltemi_catalog::Resource;
 use meltemi_memo::{Memo, NodeId};
 use meltemi_model::Mesh;
 use meltemi_model::proxy::{Interception, IpFamily};
+use meltemi_model::read::Read;
 pub use meltemi_model::rule::RuleRef;
 use meltemi_names::{Locality, Namespace, Selector};
 
 use crate::cluster::ClusterKey;
 use crate::endpoint::AssignmentKey;
 use crate::listener::{InboundKey, InboundPartKey, ListenerKey, ListenersKey, TelemetryKey};
+use crate::patch::{AddedKey, AddedPartKey, PatchedKey, PatchedPartKey, Patches};
 use crate::route::{RouteKey, RoutesKey, VirtualHostKey};
 
 /// A set of resources that proxies share: those of equal keys hold the same one.
@@ -53,6 +55,8 @@ pub struct OutboundKey {
     pub virtual_hosts: bool,
     /// It has the mesh's certificates: see [`meltemi_model::proxy::Proxy::has_certificates`].
     pub has_certificates: bool,
+    /// The patches of what is made for callers, in force for it; none for most.
+    pub patches: Patches,
 }
 
 /// A group of resources of a layer that change together; its question answers their keys.
@@ -68,6 +72,10 @@ pub enum PartKey {
     Routes(RoutesKey),
     /// The listener and clusters of inbound traffic.
     Inbound(InboundPartKey),
+    /// Another part, patched.
+    Patched(Box<PatchedPartKey>),
+    /// What patches add.
+    Added(AddedPartKey),
 }
 
 /// Names one resource together with all that it depends on beside the mesh.
@@ -83,6 +91,10 @@ pub enum ResourceKey {
     Route(RouteKey),
     /// A virtual host as a resource (VHDS).
     VirtualHost(VirtualHostKey),
+    /// Another resource, patched.
+    Patched(Box<PatchedKey>),
+    /// What a patch adds.
+    Added(Box<AddedKey>),
 }
 
 /// A made resource; none if, after all, there is none of that key (a DNS cluster without endpoints).
@@ -100,6 +112,21 @@ impl PartKey {
             Self::Listeners(key) => memo.observe(key, mesh),
             Self::Routes(key) => memo.observe(key, mesh),
             Self::Inbound(key) => memo.observe(key, mesh),
+            Self::Patched(key) => memo.observe(*key, mesh),
+            Self::Added(key) => memo.observe(key, mesh),
+        }
+    }
+
+    /// The part's members, for another answer.
+    pub(crate) fn ask(&self, read: &Read<'_>) -> Arc<Members> {
+        match self.clone() {
+            Self::Fixed(key) => read.ask(key),
+            Self::Service(key) => read.ask(key),
+            Self::Listeners(key) => read.ask(key),
+            Self::Routes(key) => read.ask(key),
+            Self::Inbound(key) => read.ask(key),
+            Self::Patched(key) => read.ask(*key),
+            Self::Added(key) => read.ask(key),
         }
     }
 
@@ -111,6 +138,8 @@ impl PartKey {
             Self::Listeners(_) => memo.answer::<ListenersKey>(node),
             Self::Routes(_) => memo.answer::<RoutesKey>(node),
             Self::Inbound(_) => memo.answer::<InboundPartKey>(node),
+            Self::Patched(_) => memo.answer::<PatchedPartKey>(node),
+            Self::Added(_) => memo.answer::<AddedPartKey>(node),
         }
     }
 }
@@ -124,8 +153,23 @@ impl ResourceKey {
             Self::Listener(key) => memo.observe(key, mesh),
             Self::Route(key) => memo.observe(key, mesh),
             Self::VirtualHost(key) => memo.observe(key, mesh),
+            Self::Patched(key) => memo.observe(*key, mesh),
+            Self::Added(key) => memo.observe(*key, mesh),
         };
         (node, (*made).clone())
+    }
+
+    /// The resource, for another answer.
+    pub(crate) fn ask(&self, read: &Read<'_>) -> Arc<Made> {
+        match self.clone() {
+            Self::Cluster(key) => read.ask(key),
+            Self::Assignment(key) => read.ask(key),
+            Self::Listener(key) => read.ask(key),
+            Self::Route(key) => read.ask(key),
+            Self::VirtualHost(key) => read.ask(key),
+            Self::Patched(key) => read.ask(*key),
+            Self::Added(key) => read.ask(*key),
+        }
     }
 
     /// The present state of an observed resource.
@@ -136,6 +180,8 @@ impl ResourceKey {
             Self::Listener(_) => memo.answer::<ListenerKey>(node),
             Self::Route(_) => memo.answer::<RouteKey>(node),
             Self::VirtualHost(_) => memo.answer::<VirtualHostKey>(node),
+            Self::Patched(_) => memo.answer::<PatchedKey>(node),
+            Self::Added(_) => memo.answer::<AddedKey>(node),
         };
         made.and_then(|made| (*made).clone())
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use meltemi_api::envoy_filter::Context;
 use meltemi_api::service::TrafficDistribution;
 use meltemi_memo::{Memo, NodeId, Question};
 use meltemi_model::endpoints::CLUSTER_ID;
@@ -10,12 +11,13 @@ use meltemi_model::proxy::{Interception, Proxy, ProxyKind};
 use meltemi_model::read::Read;
 use meltemi_model::service::{AnyDistribution, VisibleServices};
 use meltemi_model::workload::{self, Workload, WorkloadFacts, WorkloadLocality};
-use meltemi_model::{Mesh, virtual_service};
+use meltemi_model::{Mesh, envoy_filter, virtual_service};
 use meltemi_names::{Locality, Selector};
 
 use crate::cluster::{FixedKey, ServicePartKey};
 use crate::key::{LayerKey, OutboundKey, PartKey};
 use crate::listener::{InboundKey, InboundPartKey, ListenersKey, NamesService, TelemetryKey};
+use crate::patch::{self, Patches};
 use crate::route::RoutesKey;
 
 /// The layers of one proxy. An equal answer for many proxies is what makes them share.
@@ -55,6 +57,9 @@ impl Question for LayersOf {
         let is_named = *read.ask(NamesService(Arc::clone(&objects)));
         let service = if is_named { Arc::clone(&proxy.cluster) } else { Arc::default() };
         let telemetry = TelemetryKey { objects, service, viewer: None };
+        let patches = |traffic: Context| {
+            Patches::new(traffic, envoy_filter::matching(read, proxy, &workload.labels, traffic))
+        };
         let mut layers = vec![LayerKey::Outbound(OutboundKey {
             namespace: proxy.namespace.clone(),
             domain: proxy.cluster_domain().map(Arc::from),
@@ -69,6 +74,10 @@ impl Question for LayersOf {
             telemetry: telemetry.clone(),
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
             has_certificates: proxy.has_certificates,
+            patches: patches(match proxy.kind {
+                ProxyKind::Sidecar => Context::SidecarOutbound,
+                ProxyKind::Router => Context::Gateway,
+            }),
         })];
         // Without redirection nothing reaches the proxy that was not sent to it by name (Istio: no inbound in mode NONE).
         if proxy.kind == ProxyKind::Sidecar && proxy.interception != Interception::None {
@@ -83,6 +92,7 @@ impl Question for LayersOf {
                 workload: if proxy.metrics { self.packed(&workload).into() } else { Arc::default() },
                 policy: workload.policy.clone(),
                 has_certificates: proxy.has_certificates,
+                patches: patches(Context::SidecarInbound),
             }));
         }
         layers
@@ -109,7 +119,11 @@ impl Question for PartsOf {
 
     fn answer(&self, read: &Read<'_>) -> Vec<PartKey> {
         match &self.0 {
-            LayerKey::Inbound(key) => vec![PartKey::Inbound(InboundPartKey(key.clone()))],
+            LayerKey::Inbound(key) => {
+                // What is made knows nothing of what is done to it afterwards.
+                let made = InboundKey { patches: Patches::default(), ..key.clone() };
+                patch::parts(read, vec![PartKey::Inbound(InboundPartKey(made))], &key.patches)
+            }
             LayerKey::Outbound(key) => {
                 let fixed = [
                     PartKey::Fixed(FixedKey),
@@ -145,7 +159,7 @@ impl Question for PartsOf {
                         has_certificates: key.has_certificates,
                     })
                 });
-                fixed.into_iter().chain(services).collect()
+                patch::parts(read, fixed.into_iter().chain(services).collect(), &key.patches)
             }
         }
     }

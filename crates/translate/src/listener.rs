@@ -15,6 +15,7 @@ mod metrics;
 mod outbound;
 mod plan;
 mod policy;
+mod ruled;
 mod settings;
 mod tcp;
 mod tracing;
@@ -32,15 +33,18 @@ use meltemi_names::{Namespace, ObjectKey, Port, Selector};
 pub use self::bind::{Bind, Treatment, has_own_route};
 pub use self::plan::{Backend, HttpChain, OutboundListener, ShadowedBy};
 pub use self::policy::ConnectionPolicy;
+pub use self::ruled::RuledChain;
 
 pub(crate) use self::collector::{CollectorOf, Missing};
 pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
+use self::ruled::RulesOfConnections;
 pub(crate) use self::settings::NamesService;
 use self::settings::SettingsOfListeners;
 pub use self::settings::TelemetryKey;
 use crate::cluster::ClusterKey;
 use crate::key::{Made, Members, ResourceKey};
+use crate::patch::Patches;
 
 /// The outbound listeners of one kind of caller.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +95,7 @@ impl Question for ListenersKey {
             }
         }
         let telemetry = self.telemetry.seen_by(read, &self.namespace);
+        let rules = RulesOfConnections::of(read, self);
         let outbound = listeners
             .into_iter()
             .map(|listener| OutboundListener {
@@ -98,6 +103,10 @@ impl Question for ListenersKey {
                 metrics: self.metrics,
                 telemetry: telemetry.clone(),
                 ..listener
+            })
+            .map(|listener| match &rules {
+                Some(rules) => rules.applied(listener),
+                None => listener,
             })
             .map(|listener| policy::applied(read, self, listener));
         let redirected = ListenerKey::VirtualOutbound {
@@ -178,6 +187,8 @@ pub struct InboundKey {
     pub policy: Option<ObjectKey>,
     /// As in [`crate::key::OutboundKey`].
     pub has_certificates: bool,
+    /// The patches of what is made for callees, in force for it; none for most.
+    pub patches: Patches,
 }
 
 /// The inbound listener and clusters.

@@ -8,6 +8,7 @@
 
 mod action;
 mod body;
+mod cors;
 mod domains;
 mod fault;
 mod hash;

@@ -15,7 +15,7 @@ use meltemi_translate::layer::LayersOf;
 
 use crate::group::{Group, Held, LastGood, Role, Step, Subscriptions};
 use crate::intern::Interner;
-use crate::quarantine::{Quarantine, Refused};
+use crate::quarantine::{ENOUGH, Quarantine, Refused};
 use crate::withheld::{Withheld, WithheldByLayer};
 
 /// How the engine works; see `meltemi serve --help`.
@@ -28,11 +28,14 @@ pub struct Options {
     /// How many removals of each type a layer remembers. A stream that lags more than so many removals behind compares or
     /// reconnects; at some 100 bytes each this bounds a layer's history to a few megabytes.
     pub tombstones: usize,
+    /// Keep up what does not fit together across objects, for [`Engine::findings`]. Without it only single objects can be asked about
+    /// ([`Engine::findings_of`]), and a large mesh is read faster.
+    pub findings: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { holds: true, virtual_hosts: true, tombstones: 10_000 }
+        Self { holds: true, virtual_hosts: true, tombstones: 10_000, findings: true }
     }
 }
 
@@ -297,7 +300,10 @@ impl Engine {
     pub fn refused(&mut self, id: ProxyId, refused: Refused, accepted: bool) -> Vec<ProxyId> {
         let Some(Connected { proxy, .. }) = self.proxies.get(&id) else { return Vec::new() };
         let (build, name) = (Arc::clone(&proxy.build), Arc::clone(&proxy.id));
-        if !self.quarantine.report(&build, &name, refused, accepted) {
+        // What has something to take its place is set aside at the first word: what a user's patch breaks must not wait for a second
+        // proxy, which there may never be.
+        let enough = if self.has_instead(id, &refused) { 1 } else { ENOUGH };
+        if !self.quarantine.report(&build, &name, refused, accepted, enough) {
             return Vec::new();
         }
         self.generation = Generation(self.generation.0 + 1);
@@ -310,7 +316,15 @@ impl Engine {
         moved
     }
 
-    /// The virtual hosts of a proxy that keep their last good state.
+    /// Whether what a proxy refused has something to take its place.
+    fn has_instead(&self, id: ProxyId, refused: &Refused) -> bool {
+        let view = self.view(id);
+        view.find(refused.type_url, refused.name.as_str()).is_some_and(|live| {
+            live.resource.version() == refused.version && live.resource.instead().is_some()
+        })
+    }
+
+    /// The virtual hosts and listeners of a proxy that keep their last good state.
     pub fn held(&self, id: ProxyId) -> Vec<Held> {
         let layers = self.proxies.get(&id).into_iter().flat_map(|proxy| &proxy.layers);
         layers.filter_map(|key| self.groups.get(key)).flat_map(Group::held).collect()
@@ -332,6 +346,16 @@ impl Engine {
         answers.flat_map(|findings| findings.to_vec()).collect()
     }
 
+    /// What does not fit together between that object and others, also where [`Options::findings`] is off.
+    pub fn findings_of(&self, key: &ObjectKey) -> Vec<Finding> {
+        if !has_findings(key.kind) {
+            return Vec::new();
+        }
+        let (node, findings) = self.memo.observe(FindingsOf(key.clone()), self.store.mesh());
+        self.memo.release(node);
+        findings.to_vec()
+    }
+
     /// The work counted since the last call.
     pub fn take_cost(&self) -> Cost {
         self.memo.take_cost()
@@ -346,7 +370,7 @@ impl Engine {
     fn follow_findings(&mut self, changes: &ChangeSet) -> bool {
         let mut differs = false;
         for key in changes.objects() {
-            if !has_findings(key.kind) {
+            if !self.options.findings || !has_findings(key.kind) {
                 continue;
             }
             match (self.store.mesh().object(key), self.findings.contains_key(key)) {
@@ -437,6 +461,7 @@ fn has_findings(kind: Kind) -> bool {
         Kind::Service
             | Kind::VirtualService
             | Kind::DestinationRule
+            | Kind::EnvoyFilter
             | Kind::PeerAuthentication
             | Kind::Telemetry
     )

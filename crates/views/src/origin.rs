@@ -20,6 +20,7 @@ pub fn is_traced(kind: Kind) -> bool {
         Kind::Service
             | Kind::VirtualService
             | Kind::DestinationRule
+            | Kind::EnvoyFilter
             | Kind::PeerAuthentication
             | Kind::Telemetry
     )
@@ -28,7 +29,7 @@ pub fn is_traced(kind: Kind) -> bool {
 /// Whether objects of that kind decide which layers a proxy is served from: what came or went with one may be in a layer that was made
 /// since, and name it no more.
 pub fn moves_proxies(kind: Kind) -> bool {
-    matches!(kind, Kind::PeerAuthentication | Kind::Telemetry)
+    matches!(kind, Kind::EnvoyFilter | Kind::PeerAuthentication | Kind::Telemetry)
 }
 
 /// Whether resources of that type say nothing of the rules that they are made from: rules that ask for the same endpoints share an

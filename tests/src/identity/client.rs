@@ -212,7 +212,8 @@ impl Client {
         let path = PathAndQuery::from_static(
             "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources",
         );
-        let mut answers = grpc.streaming(with(ReceiverStream::new(receiver), peer)?, path, codec).await?.into_inner();
+        let mut answers =
+            grpc.streaming(with(ReceiverStream::new(receiver), peer)?, path, codec).await?.into_inner();
         answers.message().await?.ok_or_else(|| Status::ok("the stream ended without an answer"))
     }
 }

@@ -50,7 +50,7 @@ pub(crate) fn reading(api_version: &str, kind: &str) -> Reading {
         ("extensions.istio.io", _) => Reading::Foreign("requests pass without the extension"),
         ("gateway.networking.k8s.io", _) => Reading::Foreign("requests are routed as if it were absent"),
         // These names are the mesh's alone, so the group is a mistake: never silence.
-        (_, "VirtualService" | "DestinationRule" | "WorkloadEntry") => networking(kind, ""),
+        (_, "VirtualService" | "DestinationRule" | "WorkloadEntry" | "EnvoyFilter") => networking(kind, ""),
         (_, "PeerAuthentication") => security(kind, ""),
         (_, "EndpointSlice") => Reading::Version(Kind::EndpointSlice, "discovery.k8s.io/v1"),
         _ => Reading::Skip,
@@ -66,12 +66,13 @@ fn networking(kind: &str, version: &str) -> Reading {
         "VirtualService" => Kind::VirtualService,
         "DestinationRule" => Kind::DestinationRule,
         "WorkloadEntry" => Kind::WorkloadEntry,
+        "EnvoyFilter" if version == "v1alpha3" => Kind::EnvoyFilter,
+        "EnvoyFilter" => return Reading::Version(Kind::EnvoyFilter, "networking.istio.io/v1alpha3"),
         "ServiceEntry" => return Reading::NotYet(Kind::ServiceEntry, "its hosts are unknown to the mesh"),
         "Gateway" => return Reading::NotYet(Kind::Gateway, "no gateway is configured by it"),
         "Sidecar" => {
             return Reading::NotYet(Kind::Sidecar, "sidecars see everything that is exported to them");
         }
-        "EnvoyFilter" => return Reading::NotYet(Kind::EnvoyFilter, "nothing is patched"),
         "WorkloadGroup" => return Reading::NotYet(Kind::WorkloadGroup, "no workload entry is made from it"),
         "ProxyConfig" => return Reading::NotYet(Kind::ProxyConfig, "proxies start with the defaults"),
         _ => {

@@ -8,46 +8,33 @@ mod page;
 mod request;
 mod resolve;
 mod rule;
-mod workload;
+pub(crate) mod workload;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::bail;
 use bytes::Bytes;
 use meltemi_model::proxy::Proxy;
 use meltemi_names::TypeUrl;
 use meltemi_proto::envoy::config::core::v3::Node;
-use meltemi_views::{Engine, Options};
+use meltemi_views::Engine;
 use meltemi_walk::Configuration;
 use prost::Message;
 use serde_json::Value;
 
 use self::explanation::Explanation;
 pub(crate) use self::request::{Url, header, method};
-use crate::args::{Color, ExplainArgs, TextOrJson, YamlOrJson};
-use crate::folder::Folder;
+use crate::args::{ExplainArgs, TextOrJson, YamlOrJson};
 use crate::render;
+use crate::state::State;
 
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    if let Some(server) = &args.server {
-        bail!(
-            "explain cannot ask the control plane at {server} yet: no page of it gives a proxy's configuration; \
-             give the folder that it serves with --config DIR"
-        );
-    }
-    let folder = Folder::read(&args.config, &args.namespace, args.mesh_config.as_deref())?;
-    let explanation = Explanation::of(&folder, args)?;
+    let state = State::read(&args.source)?;
+    let explanation = Explanation::of(&state, args)?;
     match args.output {
         TextOrJson::Json => render::value(&explanation, YamlOrJson::Json)?,
         TextOrJson::Text => {
-            let coloured = match args.color {
-                Color::Always => true,
-                Color::Never => false,
-                Color::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
-            };
-            render::text_out(&page::of(&explanation, coloured))?;
+            render::text_out(&page::of(&explanation, render::coloured(args.color)))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -67,11 +54,4 @@ fn configuration(engine: &mut Engine, node: &Value) -> anyhow::Result<Configurat
         }
     }
     Ok(configuration)
-}
-
-/// An engine over the folder. Route configurations come whole.
-fn engine(folder: &Folder) -> Engine {
-    let mut engine = Engine::new(Options { virtual_hosts: false, ..Options::default() });
-    engine.apply(folder.events());
-    engine
 }

@@ -8,16 +8,21 @@ use meltemi_catalog::View;
 use meltemi_model::proxy::{Proxy, STATS_LOGGER};
 use meltemi_names::TypeUrl;
 use meltemi_proto::envoy::config::core::v3::{Extension, Node};
-use meltemi_views::{Engine, Options};
+use meltemi_views::Options;
 use prost::Message;
 use serde_json::{Map, Value};
 
 use crate::args::TranslateArgs;
-use crate::folder::Folder;
 use crate::render;
+use crate::state::{SourceArgs, State};
 
 pub(crate) fn run(args: &TranslateArgs) -> anyhow::Result<ExitCode> {
-    let folder = Folder::read(&args.config, &args.namespace, args.mesh_config.as_deref())?;
+    let source = SourceArgs {
+        mesh_config: args.mesh_config.clone(),
+        namespace: args.namespace.clone(),
+        ..SourceArgs::default()
+    };
+    let state = State::folders(&args.config, &source)?;
     let mut node = args.proxy.node();
     node["metadata"]["MELTEMI_CERTIFICATES"] = args.certificates.to_string().into();
     let node = meltemi_proto::json::from_json("envoy.config.core.v3.Node", &node)?;
@@ -26,8 +31,7 @@ pub(crate) fn run(args: &TranslateArgs) -> anyhow::Result<ExitCode> {
     node.extensions.push(Extension { name: STATS_LOGGER.to_owned(), ..Extension::default() });
     // Route configurations are shown whole, as a state-of-the-world client has them: that is how people read them.
     let proxy = Proxy::parse(&node, false)?;
-    let mut engine = Engine::new(Options { virtual_hosts: false, ..Options::default() });
-    engine.apply(folder.events());
+    let mut engine = state.engine(Options { virtual_hosts: false, findings: false, ..Options::default() });
     let id = engine.connect(Arc::new(proxy));
     render::value(&shown(&engine.view(id))?, args.output)?;
     Ok(ExitCode::SUCCESS)

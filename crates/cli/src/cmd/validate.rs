@@ -4,11 +4,12 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use meltemi_api::{Finding, Severity};
+use meltemi_views::Options;
 use serde::Serialize;
 
 use crate::args::{TextOrJson, ValidateArgs, YamlOrJson};
-use crate::folder::Folder;
 use crate::render;
+use crate::state::{SourceArgs, State};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -16,8 +17,9 @@ struct Report<'a> {
 }
 
 pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
-    let folder = Folder::read(&args.folders, &args.namespace, None)?;
-    let findings = folder.findings();
+    let source = SourceArgs { namespace: args.namespace.clone(), ..SourceArgs::default() };
+    let state = State::folders(&args.folders, &source)?;
+    let findings = state.findings(&state.engine(Options::default()));
     match args.output {
         TextOrJson::Json => render::value(&Report { items: &findings }, YamlOrJson::Json)?,
         TextOrJson::Text => {
@@ -33,7 +35,7 @@ pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
             let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
             render::text_out(&format!(
                 "{} objects: {} errors, {} warnings, {} notes\n",
-                folder.objects(),
+                state.objects(),
                 count(Severity::Error),
                 count(Severity::Warning),
                 count(Severity::Info),

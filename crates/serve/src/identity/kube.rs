@@ -49,7 +49,7 @@ pub(crate) struct Around {
     /// The namespaces of the mesh.
     pub(crate) namespaces: watch::Receiver<Arc<BTreeSet<Namespace>>>,
     pub(crate) propagation: Arc<Propagation>,
-    /// The mesh as it was published last; told only where somebody may speak for others.
+    /// The mesh as it was published last.
     pub(crate) mesh: watch::Receiver<Arc<Mesh>>,
 }
 

@@ -284,6 +284,7 @@ fn has_effect(kind: Kind) -> bool {
         Kind::VirtualService
             | Kind::DestinationRule
             | Kind::WorkloadEntry
+            | Kind::EnvoyFilter
             | Kind::PeerAuthentication
             | Kind::Telemetry
     )

@@ -112,6 +112,7 @@ pub(super) const WATCHED: &[Watched] = &[
     istio(Kind::VirtualService, NETWORKING, THREE, "virtualservices"),
     istio(Kind::DestinationRule, NETWORKING, THREE, "destinationrules"),
     istio(Kind::WorkloadEntry, NETWORKING, THREE, "workloadentries"),
+    istio(Kind::EnvoyFilter, NETWORKING, &["v1alpha3"], "envoyfilters"),
     istio(Kind::PeerAuthentication, SECURITY, &["v1", "v1beta1"], "peerauthentications"),
     istio(Kind::Telemetry, "telemetry.istio.io", &["v1", "v1alpha1"], "telemetries"),
     // Not supported yet: watched so that their authors are told.
@@ -119,7 +120,6 @@ pub(super) const WATCHED: &[Watched] = &[
     untaken(Kind::Gateway, NETWORKING, THREE, "gateways"),
     untaken(Kind::Sidecar, NETWORKING, THREE, "sidecars"),
     untaken(Kind::WorkloadGroup, NETWORKING, THREE, "workloadgroups"),
-    untaken(Kind::EnvoyFilter, NETWORKING, &["v1alpha3"], "envoyfilters"),
     untaken(Kind::ProxyConfig, NETWORKING, &["v1beta1"], "proxyconfigs"),
     untaken(Kind::RequestAuthentication, SECURITY, &["v1", "v1beta1"], "requestauthentications"),
     untaken(Kind::AuthorizationPolicy, SECURITY, &["v1", "v1beta1"], "authorizationpolicies"),

@@ -165,11 +165,18 @@ pub(super) fn redirect(redirect: &Redirect, port: Port) -> Action {
     Action::Redirect(RedirectAction {
         host_redirect: redirect.authority.clone().unwrap_or_default(),
         port_redirect: if port_redirect == usual { 0 } else { port_redirect },
-        path_rewrite_specifier: redirect.uri.clone().map(PathRewriteSpecifier::PathRedirect),
+        path_rewrite_specifier: path_rewrite_specifier(redirect),
         scheme_rewrite_specifier: redirect.scheme.clone().map(SchemeRewriteSpecifier::SchemeRedirect),
         response_code: code.into(),
         ..RedirectAction::default()
     })
+}
+
+fn path_rewrite_specifier(redirect: &Redirect) -> Option<PathRewriteSpecifier> {
+    match (&redirect.prefix_rewrite, &redirect.uri) {
+        (Some(prefix), _) => Some(PathRewriteSpecifier::PrefixRewrite(prefix.clone())),
+        (None, uri) => uri.clone().map(PathRewriteSpecifier::PathRedirect),
+    }
 }
 
 /// Answers the request.

@@ -9,6 +9,7 @@ use meltemi_model::Mesh;
 use meltemi_model::read::{self, Read};
 use meltemi_model::service::ServiceId;
 use meltemi_model::settings::settings;
+use meltemi_model::virtual_service::delegate::http_rules;
 use meltemi_names::{Namespace, ObjectKey, Port, Selector, TypeUrl};
 use meltemi_proto::envoy::config::route::v3::route::Action;
 use meltemi_proto::envoy::config::route::v3::route_action::ClusterSpecifier;
@@ -97,7 +98,10 @@ impl Question for BodyKey {
                     hash_rules: rules,
                     default_retries: default_retries.as_ref().as_ref(),
                 };
-                (rule.routes(&spec.http, &mut clusters), origin_of(virtual_service, rules))
+                let http = http_rules(read, meta, spec);
+                let mut origin = origin_of(virtual_service, rules);
+                origin.extend(http.delegates().cloned());
+                (rule.routes(&http.rules, &mut clusters), origin)
             }
         };
         let message = VirtualHost { routes, include_request_attempt_count: true, ..VirtualHost::default() };

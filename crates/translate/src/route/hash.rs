@@ -18,7 +18,7 @@ use meltemi_names::{Host, Port};
 use meltemi_proto::envoy::config::route::v3::route_action::{HashPolicy, hash_policy};
 
 use super::RoutesKey;
-use super::http_route::ExternalNameOf;
+use crate::external_name::ExternalNameOf;
 use crate::wrap::duration;
 
 /// For each host the DestinationRules in force, for those hosts alone to which requests go by their hash.

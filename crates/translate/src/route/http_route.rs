@@ -2,13 +2,10 @@
 
 use meltemi_api::Meta;
 use meltemi_api::virtual_service::{self, HttpRoute, Retries};
-use meltemi_memo::Question;
-use meltemi_model::Mesh;
 use meltemi_model::index::qualified;
-use meltemi_model::read::{self, Read};
-use meltemi_model::service::CLUSTER_DOMAIN;
+use meltemi_model::read::Read;
 use meltemi_model::virtual_service::Callers;
-use meltemi_names::{Host, Kind, Namespace, ObjectKey, Port, Selector};
+use meltemi_names::{Host, Namespace, Port, Selector};
 use meltemi_proto::envoy::config::route::v3::route::Action;
 use meltemi_proto::envoy::config::route::v3::route_action::ClusterSpecifier;
 use meltemi_proto::envoy::config::route::v3::{Decorator, Route, RouteMatch};
@@ -16,7 +13,8 @@ use meltemi_proto::envoy::config::route::v3::{Decorator, Route, RouteMatch};
 use super::body::{Clusters, everything};
 use super::hash::HashRules;
 use super::written::{Reachable, reachable};
-use super::{action, fault, headers, matching};
+use super::{action, cors, fault, headers, matching};
+use crate::external_name::ExternalNameOf;
 use crate::metadata;
 
 /// What the routes of a VirtualService are made from, beside its rules.
@@ -54,6 +52,7 @@ impl Rule<'_> {
         };
         let name = rule.name.clone().unwrap_or_default();
         let fault = rule.fault.as_ref().and_then(fault::config);
+        let cors = rule.cors_policy.as_ref().map(cors::config);
         Some(Route {
             name: found
                 .and_then(|found| found.name.as_ref())
@@ -65,6 +64,7 @@ impl Rule<'_> {
             typed_per_filter_config: fault
                 .map(|config| (fault::FILTER.to_owned(), config))
                 .into_iter()
+                .chain(cors.map(|config| (cors::FILTER.to_owned(), config)))
                 .collect(),
             request_headers_to_add: change
                 .iter()
@@ -107,32 +107,4 @@ impl Rule<'_> {
         }
         format!("{}:{}{path}", self.meta.key.name, self.port)
     }
-}
-
-/// What an ExternalName service of that host stands for, through others of them or directly.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ExternalNameOf(pub(super) Host);
-
-impl Question for ExternalNameOf {
-    type World = Mesh;
-    type Answer = Option<Host>;
-    const NAME: &'static str = "external name";
-
-    fn answer(&self, read: &Read<'_>) -> Self::Answer {
-        let mut found: Vec<Host> = Vec::new();
-        // Those that point to each other stand for nothing.
-        while let Some(next) = named_by(read, found.last().unwrap_or(&self.0))
-            && !found.contains(&next)
-        {
-            found.push(next);
-        }
-        found.pop()
-    }
-}
-
-fn named_by(read: &Read<'_>, host: &Host) -> Option<Host> {
-    let short = host.as_str().strip_suffix(CLUSTER_DOMAIN)?.strip_suffix(".svc.")?;
-    let (name, namespace) = short.split_once('.')?;
-    let (_, service) = read::service(read, &ObjectKey::new(Kind::Service, namespace, name))?;
-    service.external_name.clone()
 }

@@ -35,7 +35,7 @@ pub(super) fn object(kind: Kind, place: &str, spec: Value) -> Event {
         other => panic!("no test needs a {other}"),
     };
     let meta = Meta::new(ObjectKey::new(kind, namespace, name));
-    Event::Upsert(Arc::new(Object { meta, spec }))
+    Event::Upsert(Arc::new(Object { meta, spec, text: meltemi_api::Text::default() }))
 }
 
 /// As [`object`], made at that second.

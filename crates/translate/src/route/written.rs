@@ -2,31 +2,36 @@
 //!
 //! Routes are made from this list, so that whoever explains a route by it cannot be wrong about the order.
 
-use meltemi_api::VirtualService;
 use meltemi_api::virtual_service::{Action, HttpMatch, HttpRoute};
 use meltemi_model::virtual_service::Callers;
+use meltemi_model::virtual_service::delegate::{HttpRules, RulePlace};
 use meltemi_names::{Labels, Namespace, Port, Selector};
 use meltemi_proto::envoy::config::route::v3::RouteMatch;
 
 use super::matching;
 
-/// Where a route stands in its VirtualService.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Where a route stands in its VirtualService, or in a delegate of that; in the order of the routes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Written {
-    /// The place in `spec.http`.
-    pub rule: usize,
-    /// The place in the rule's `match`; none if it has none.
+    /// The place among the rules that count, those of delegates in their places.
+    pub index: usize,
+    /// The place in the rule's `match`; none if it has none. Of a delegate's rule it is that of the joined matches.
     pub matching: Option<usize>,
+    /// Where the rule stands.
+    pub place: RulePlace,
 }
 
-/// Where each route of the VirtualService's virtual hosts stands, for requests to `port` from a workload of that namespace with these
+/// Where each route of a VirtualService's virtual hosts stands, for requests to `port` from a workload of that namespace with these
 /// labels, in the order of the routes.
-pub fn written(service: &VirtualService, port: Port, namespace: &Namespace, labels: &Labels) -> Vec<Written> {
-    let matches = service.http.iter().flat_map(|rule| &rule.matches);
+pub fn written(rules: &HttpRules<'_>, port: Port, namespace: &Namespace, labels: &Labels) -> Vec<Written> {
+    let matches = rules.rules.iter().flat_map(|rule| &rule.matches);
     let selectors: Vec<Selector> =
         matches.map(|found| &found.source_labels).filter(|wanted| wanted.selects(labels)).cloned().collect();
     let admits = |callers: Callers| callers.admit(port, Some(namespace), &selectors);
-    reachable(&service.http, admits).map(|route| route.place).collect()
+    let routes = reachable(&rules.rules, admits);
+    routes
+        .map(|Reachable { index, matching, .. }| Written { index, matching, place: rules.place(index) })
+        .collect()
 }
 
 /// Why a match of a rule is no route for some callers.
@@ -45,9 +50,9 @@ pub enum PassedOver {
     Claim,
 }
 
-/// The matches of the VirtualService that are no routes for such a caller, in order, each with the first reason.
+/// The matches of a VirtualService that are no routes for such a caller, in order, each with the first reason.
 pub fn passed_over(
-    service: &VirtualService,
+    rules: &HttpRules<'_>,
     port: Port,
     namespace: &Namespace,
     labels: &Labels,
@@ -65,20 +70,22 @@ pub fn passed_over(
         }
         matching::route_match(found).is_none().then_some(PassedOver::Claim)
     };
-    let rules = service.http.iter().enumerate();
-    rules
-        .flat_map(|(rule, route)| {
-            let matches = route.matches.iter().enumerate();
-            matches.filter_map(move |(index, found)| {
-                Some((Written { rule, matching: Some(index) }, why(found)?))
-            })
+    let all = rules.rules.iter().enumerate();
+    all.flat_map(|(index, route)| {
+        let matches = route.matches.iter().enumerate();
+        matches.filter_map(move |(matching, found)| {
+            Some((Written { index, matching: Some(matching), place: rules.place(index) }, why(found)?))
         })
-        .collect()
+    })
+    .collect()
 }
 
 /// A route to be made.
 pub(super) struct Reachable<'a> {
-    pub(super) place: Written,
+    /// The place of the rule in the list.
+    pub(super) index: usize,
+    /// The place of the match in the rule.
+    pub(super) matching: Option<usize>,
     pub(super) rule: &'a HttpRoute,
     /// None for a rule that takes all.
     pub(super) found: Option<&'a HttpMatch>,
@@ -102,16 +109,16 @@ pub(super) fn reachable(
             unconditional
                 .into_iter()
                 .chain(matches)
-                .map(move |(matching, found)| (Written { rule: place, matching }, rule, found))
+                .map(move |(matching, found)| (place, matching, rule, found))
         })
-        .filter_map(move |(place, rule, found)| {
+        .filter_map(move |(index, matching, rule, found)| {
             let every = HttpMatch::default();
             let conditions = found.unwrap_or(&every);
             if !Callers::of(conditions).is_some_and(&admits) {
                 return None;
             }
             let conditions = matching::route_match(conditions)?;
-            Some(Reachable { place, rule, found, conditions })
+            Some(Reachable { index, matching, rule, found, conditions })
         })
         .take_while(move |route| {
             let is_reached = !taken;

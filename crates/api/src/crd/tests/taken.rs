@@ -45,6 +45,7 @@ fn full(name: &str, schema: &Value, turn: usize) -> Value {
         _ => match name {
             "address" => json!("10.0.0.1"),
             "bytes" => json!("aGVsbG8="),
+            "destinationSubnets" => json!("10.0.0.0/8"),
             _ => json!("1s"),
         },
     }

@@ -5,19 +5,20 @@ use std::net::SocketAddr;
 
 use meltemi_api::{Finding, Severity};
 use meltemi_names::ObjectKey;
+use meltemi_views::{Engine, Options};
 use meltemi_walk::{
     Action, ClusterWay, Destination, EndpointWay, Handling, Mode, Request, TlsOffer, Way, arrive, mode, walk,
 };
 use serde::Serialize;
 
+use super::configuration;
 use super::request::Scheme;
 use super::resolve::Target;
 use super::rule::{self, RuleOfRoute};
 use super::workload::Workload;
-use super::{configuration, engine};
 use crate::args::ExplainArgs;
-use crate::folder::Folder;
 use crate::proxy_args::InterceptionArg;
+use crate::state::State;
 
 /// All that is said of a request.
 #[derive(Serialize)]
@@ -64,8 +65,10 @@ pub(crate) struct Receiver {
 }
 
 impl Explanation {
-    pub(crate) fn of(folder: &Folder, args: &ExplainArgs) -> anyhow::Result<Self> {
-        let mut engine = engine(folder);
+    pub(crate) fn of(state: &State, args: &ExplainArgs) -> anyhow::Result<Self> {
+        // Route configurations come whole. Only what is met is looked at for findings.
+        let options = Options { virtual_hosts: false, findings: false, ..Options::default() };
+        let mut engine = state.engine(options);
         let mut from = Workload::named(engine.mesh(), &args.from.name, &args.from.namespace, &args.labels);
         from.has_certificate &= !args.without_certificate;
         let target = Target::of(engine.mesh(), &from.namespace, &args.url.host, args.url.port);
@@ -76,9 +79,8 @@ impl Explanation {
         };
         let sent = configuration(&mut engine, &from.node(interception))?;
         let way = walk(&sent, &request)?;
-        let (rules, passed_over) =
-            rule::of_routes(&way, engine.mesh(), &from, args.url.port, folder.places());
-        let policies = rule::of_clusters(&way, folder.places());
+        let (rules, passed_over) = rule::of_routes(&way, engine.mesh(), &from, args.url.port, state.places());
+        let policies = rule::of_clusters(&way, state.places());
         let mut receivers: Vec<Receiver> = Vec::new();
         for cluster in clusters(&way) {
             if let Some(endpoint) = first(cluster) {
@@ -93,15 +95,25 @@ impl Explanation {
             .chain(target.service.iter().map(|service| &service.key))
             .chain(receivers.iter().filter_map(|receiver| receiver.workload.as_ref()?.key.as_ref()))
             .collect();
-        let findings = folder
-            .findings()
-            .into_iter()
-            .filter(|finding| finding.severity != Severity::Info)
-            .filter(|finding| finding.key.as_ref().is_some_and(|key| met.contains(key)))
-            .collect();
+        let findings = findings(state, &engine, &met);
         let (url, host) = (args.url.text.clone(), args.url.host.clone());
         Ok(Self { url, host, from, request, target, way, rules, passed_over, policies, receivers, findings })
     }
+}
+
+/// What is worth a look in these objects.
+fn findings(state: &State, engine: &Engine, met: &BTreeSet<&ObjectKey>) -> Vec<Finding> {
+    let own = state.own_findings().iter().cloned();
+    let beside = met.iter().flat_map(|key| engine.findings_of(key));
+    let mut all: Vec<Finding> = own
+        .chain(beside)
+        .filter(|finding| finding.severity != Severity::Info)
+        .filter(|finding| finding.key.as_ref().is_some_and(|key| met.contains(key)))
+        .map(|finding| state.places().locate(finding))
+        .collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 fn request(args: &ExplainArgs, target: &Target) -> Request {
@@ -171,7 +183,7 @@ fn sent_on<'a>(request: &'a Request, way: &'a Way) -> SentOn<'a> {
 }
 
 fn receiver(
-    engine: &mut meltemi_views::Engine,
+    engine: &mut Engine,
     cluster: &ClusterWay,
     endpoint: &EndpointWay,
     from: &Workload,

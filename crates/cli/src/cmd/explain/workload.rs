@@ -109,13 +109,11 @@ impl Workload {
         Some(found.identified(domain).labelled())
     }
 
-    /// With a certificate, or without, as its label says. A WorkloadEntry that names its service account is taken to have one, too (Istio:
-    /// serviceregistry/serviceentry/conversion.go).
+    /// With a certificate, or without, as its object says.
     fn labelled(self) -> Self {
-        let has_certificate = match self.labels.value(TLS_MODE) {
-            Some(mode) => mode == "istio",
-            None => self.kind == Some(Kind::WorkloadEntry.as_str()) && self.names_account,
-        };
+        let kind =
+            if self.kind == Some(Kind::WorkloadEntry.as_str()) { Kind::WorkloadEntry } else { Kind::Pod };
+        let has_certificate = has_certificate(kind, &self.labels, self.names_account);
         Self { has_certificate, ..self }
     }
 
@@ -155,6 +153,15 @@ impl Workload {
     }
 }
 
+/// Whether the sidecar beside a workload has a certificate: its label says so, which injection sets. A WorkloadEntry that names its service
+/// account is taken to have one, too (Istio: serviceregistry/serviceentry/conversion.go).
+pub(crate) fn has_certificate(kind: Kind, labels: &Labels, names_account: bool) -> bool {
+    match labels.value(TLS_MODE) {
+        Some(mode) => mode == "istio",
+        None => kind == Kind::WorkloadEntry && names_account,
+    }
+}
+
 /// Whose identities the mesh gives out.
 fn trust_domain(mesh: &Mesh) -> Arc<str> {
     let memo: Memo<Mesh> = Memo::new();
@@ -185,7 +192,7 @@ pub(crate) fn owner(identity: &str) -> Option<String> {
 }
 
 /// A WorkloadEntry's address, if it is one and no name.
-pub(super) fn ip(entry: &WorkloadEntry) -> Option<IpAddr> {
+pub(crate) fn ip(entry: &WorkloadEntry) -> Option<IpAddr> {
     match entry.address {
         Some(Address::Ip(ip)) => Some(ip),
         _ => None,

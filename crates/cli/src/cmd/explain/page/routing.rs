@@ -176,7 +176,11 @@ pub(super) fn place(written: &Written) -> String {
         Some(place) => format!(" ({}:{})", place.file, place.line),
         None => String::new(),
     };
-    format!("{} {}/{}{field}{place}", written.kind, written.namespace, written.name)
+    let by = match &written.delegated_by {
+        Some(root) => format!(", for {}", self::place(root)),
+        None => String::new(),
+    };
+    format!("{} {}/{}{field}{place}{by}", written.kind, written.namespace, written.name)
 }
 
 fn by_itself(name: &str) -> String {
