@@ -55,6 +55,7 @@ pub fn proxy_at(ip: &str, id: &str, labels: &[(&str, &str)], interception: &str,
             "sidecar~{}~{id}~{namespace}.svc.cluster.local",
             ip.split(',').next().unwrap_or_default()
         ),
+        cluster: id.to_owned(),
         user_agent_name: "envoy".to_owned(),
         // As a stock Envoy, which counts traffic.
         extensions: vec![Extension { name: "envoy.access_loggers.stats".to_owned(), ..Extension::default() }],

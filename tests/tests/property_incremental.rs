@@ -276,9 +276,24 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "{{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {{name: s{name}, namespace: {at}, creationTimestamp: '{created}'}}, spec: {{{whom}{policy}{what}}}}}"
             )
         }
+        15 => {
+            let scope =
+                ["", "selector: {matchLabels: {app: a1}}, ", "selector: {matchLabels: {app: client}}, "]
+                    [variant % 3];
+            let says = [
+                "accessLogging: [{providers: [{name: envoy}]}]",
+                "accessLogging: [{providers: [{name: log}], match: {mode: CLIENT}, filter: {expression: 'response.code >= 400'}}]",
+                "tracing: [{providers: [{name: otel}], randomSamplingPercentage: 5}]",
+                "metrics: [{overrides: [{match: {metric: REQUEST_COUNT, mode: SERVER}, disabled: true}, {tagOverrides: {source_app: {operation: REMOVE}}}]}]",
+            ][variant / 3 % 4];
+            let at = if variant.is_multiple_of(6) { "istio-system" } else { namespace };
+            format!(
+                "{{apiVersion: telemetry.istio.io/v1, kind: Telemetry, metadata: {{name: t{name}, namespace: {at}}}, spec: {{{scope}{says}}}}}"
+            )
+        }
         _ => {
             let mesh = [
-                "",
+                "extensionProviders: [{name: log, envoyHttpAls: {service: s0.shop.svc.cluster.local, port: 80}}, {name: otel, opentelemetry: {service: web/s1.web.svc.cluster.local, port: 80}}], defaultProviders: {tracing: [otel]}",
                 "enableAutoMtls: false",
                 "trustDomainAliases: [old.example]",
                 "accessLogFile: /dev/stdout",
@@ -290,7 +305,10 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "localityLbSetting: {distribute: [{from: r1, to: {r1: 90, r2: 10}}]}",
                 "defaultTrafficPolicy: {outlierDetection: {minHealthPercent: 5}, connectionPool: {tcp: {maxConnections: 3}}}",
                 "zoneAwareLbSetting: {}",
-            ][variant % 12];
+            ];
+            let mesh = mesh[variant % mesh.len()];
+            let mesh =
+                if mesh.starts_with("extensionProviders") { format!("{{{mesh}}}") } else { mesh.to_owned() };
             format!(
                 "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: istio, namespace: istio-system}}, data: {{mesh: \"{mesh}\"}}}}"
             )
@@ -342,7 +360,7 @@ proptest! {
     #[test]
     fn incremental_equals_scratch(
         steps in proptest::collection::vec(
-            proptest::collection::vec((0_usize..16, 0_usize..3, 0_usize..12, 0_u8..4), 1..5),
+            proptest::collection::vec((0_usize..17, 0_usize..3, 0_usize..12, 0_u8..4), 1..5),
             1..12,
         ),
     ) {
@@ -377,7 +395,7 @@ proptest! {
 
     #[test]
     fn every_reference_of_a_served_resource_is_served(
-        objects in proptest::collection::vec((0_usize..16, 0_usize..3, 0_usize..12), 1..25),
+        objects in proptest::collection::vec((0_usize..17, 0_usize..3, 0_usize..12), 1..25),
     ) {
         let mut engine = Engine::new(OFF);
         let ids = proxies(&mut engine);

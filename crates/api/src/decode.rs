@@ -189,14 +189,14 @@ struct Root<S> {
 
 /// A kind whose spec may be left out.
 #[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", bound = "S: Default + serde::Deserialize<'de>")]
 #[allow(dead_code, reason = "fields that are known and not read")]
-struct RootOfPolicy {
+struct RootOfPolicy<S> {
     api_version: Unread,
     kind: Unread,
     metadata: Metadata,
     #[serde(default)]
-    spec: crate::PeerAuthentication,
+    spec: S,
     #[serde(default)]
     status: Unread,
 }
@@ -269,8 +269,12 @@ fn read_spec(
         Kind::ProxyConfig => of_spec!(ProxyConfig),
         Kind::PeerAuthentication => {
             // Without a spec it is the default of its namespace.
-            let read: RootOfPolicy = reader::read(value, &root, notices)?;
+            let read: RootOfPolicy<crate::PeerAuthentication> = reader::read(value, &root, notices)?;
             Ok((read.metadata, Spec::PeerAuthentication(read.spec)))
+        }
+        Kind::Telemetry => {
+            let read: RootOfPolicy<crate::Telemetry> = reader::read(value, &root, notices)?;
+            Ok((read.metadata, Spec::Telemetry(read.spec)))
         }
         Kind::Service => of_spec!(Service),
         Kind::Pod => {

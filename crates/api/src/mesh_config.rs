@@ -1,10 +1,20 @@
 //! MeshConfig: the settings of the whole mesh, in ConfigMap `istio` (Istio's reference: istio.mesh.v1alpha1).
 
 mod defaults;
+mod provider;
+mod proxy;
 
 use std::sync::Arc;
 
 use meltemi_names::Port;
+
+pub(crate) use self::provider::fault_of;
+pub use self::provider::{
+    Collector, DynatraceSampler, ExtensionProvider, FileLog, GrpcLog, GrpcReport, HttpHeader, HttpReport,
+    Labels, LogFormat, Opentelemetry, OtelLog, Prometheus, ResourceDetectors, ServiceAttributes, ServiceRef,
+    Skywalking, TraceContext, Zipkin,
+};
+pub use self::proxy::{DefaultConfig, ProxyTracing};
 
 use crate::decode::{finding_of, reader};
 use crate::destination_rule::{H2UpgradePolicy, LocalityLbSetting, TcpKeepalive, ZoneAwareLbSetting};
@@ -13,7 +23,7 @@ use crate::field::FieldPath;
 use crate::finding::{Finding, Severity};
 use crate::markers::{Unread, not_yet};
 use crate::validate;
-use crate::value::{Duration, ExportTo, LabelSelector};
+use crate::value::{Duration, ExportTo, LabelSelector, check_log_format};
 use crate::virtual_service::Retries;
 pub use defaults::{DefaultTrafficPolicy, Normalization, PathNormalization, TlsDefaults};
 
@@ -69,16 +79,16 @@ pub struct MeshConfig {
     pub h2_upgrade_policy: H2UpgradePolicy,
     /// How often a proxy asks DNS again for a name that an answer gives no lifetime for.
     pub dns_refresh_rate: Duration,
-    /// Not read: the agent's settings, which the node sends.
-    pub default_config: Unread,
+    /// Settings of every proxy: the agent's but for tracing.
+    pub default_config: DefaultConfig,
     /// Not read: belongs to injection.
     pub enable_prometheus_merge: Unread,
-    /// Not supported yet.
-    pub enable_tracing: not_yet::MeshSetting,
+    /// Requests are traced, where something says who takes the spans.
+    pub enable_tracing: bool,
     /// Who takes what no resource sends elsewhere.
     pub default_providers: DefaultProviders,
-    /// Not supported yet.
-    pub extension_providers: not_yet::MeshSetting,
+    /// Who takes logs, spans and metrics, by name.
+    pub extension_providers: Vec<ExtensionProvider>,
     /// Not supported yet.
     pub ingress_class: not_yet::MeshSetting,
     /// Not supported yet.
@@ -114,8 +124,8 @@ pub struct MeshConfig {
     pub default_inbound_http_retry_policy: Option<Retries>,
     /// What counts where a rule does not say.
     pub default_traffic_policy: DefaultTrafficPolicy,
-    /// Not supported yet.
-    pub enable_envoy_access_log_service: not_yet::MeshSetting,
+    /// Requests and connections are told to the bootstrap's cluster `envoy_accesslog_service`, where no Telemetry says otherwise.
+    pub enable_envoy_access_log_service: bool,
     /// Not supported yet.
     pub config_sources: not_yet::MeshSetting,
     /// Not read, as in Istio, which verifies a server's certificate whatever it says.
@@ -157,11 +167,11 @@ impl Default for MeshConfig {
             enable_auto_mtls: true,
             h2_upgrade_policy: H2UpgradePolicy::DoNotUpgrade,
             dns_refresh_rate: seconds(60),
-            default_config: Unread,
+            default_config: DefaultConfig::default(),
             enable_prometheus_merge: Unread,
-            enable_tracing: not_yet::MeshSetting::default(),
+            enable_tracing: true,
             default_providers: DefaultProviders::default(),
-            extension_providers: not_yet::MeshSetting::default(),
+            extension_providers: Vec::new(),
             ingress_class: not_yet::MeshSetting::default(),
             ingress_controller_mode: not_yet::MeshSetting::default(),
             ingress_service: not_yet::MeshSetting::default(),
@@ -179,7 +189,7 @@ impl Default for MeshConfig {
             tls_defaults: TlsDefaults::default(),
             default_inbound_http_retry_policy: None,
             default_traffic_policy: DefaultTrafficPolicy::default(),
-            enable_envoy_access_log_service: not_yet::MeshSetting::default(),
+            enable_envoy_access_log_service: false,
             config_sources: not_yet::MeshSetting::default(),
             verify_certificate_at_client: Unread,
             inbound_cluster_stat_name: Arc::default(),
@@ -194,9 +204,47 @@ impl MeshConfig {
     /// counts nothing without that list, but Istio's chart writes it.)
     pub fn counts_traffic(&self) -> bool {
         let providers = self.default_providers.metrics.as_ref();
-        providers.is_none_or(|providers| providers.iter().any(|provider| provider == PROMETHEUS))
+        let counts =
+            |name: &String| self.provider(name).is_some_and(|provider| provider.prometheus.is_some());
+        providers.is_none_or(|providers| providers.iter().any(counts))
     }
 }
+
+impl MeshConfig {
+    /// The provider of that name, in upper or lower case, of those that the settings define, then of Istio's own (Istio:
+    /// pkg/config/mesh/mesh.go).
+    pub fn provider(&self, name: &str) -> Option<ExtensionProvider> {
+        let named = |provider: &&ExtensionProvider| provider.name.eq_ignore_ascii_case(name);
+        if let Some(provider) = self.extension_providers.iter().find(named) {
+            return Some(provider.clone());
+        }
+        let own = ExtensionProvider { name: name.to_owned(), ..ExtensionProvider::default() };
+        if name.eq_ignore_ascii_case(PROMETHEUS) {
+            return Some(ExtensionProvider { prometheus: Some(Prometheus {}), ..own });
+        }
+        let log = FileLog { path: "/dev/stdout".to_owned(), ..FileLog::default() };
+        name.eq_ignore_ascii_case(ENVOY)
+            .then(|| ExtensionProvider { envoy_file_access_log: Some(log), ..own })
+    }
+
+    /// The format of `accessLogFile` that Envoy takes; empty: Istio's.
+    pub fn access_log_format(&self) -> &str {
+        if self.access_log_fault().is_some() { "" } else { &self.access_log_format }
+    }
+
+    /// Why Envoy would not take `accessLogFormat`, if so.
+    pub(crate) fn access_log_fault(&self) -> Option<String> {
+        match self.access_log_encoding {
+            AccessLogEncoding::Text => {
+                check_log_format(&self.access_log_format).err().map(|error| error.to_string())
+            }
+            AccessLogEncoding::Json => fault_of(&serde_json::from_str(&self.access_log_format).ok()?),
+        }
+    }
+}
+
+/// The provider of access logs that is there without being defined: standard output.
+pub const ENVOY: &str = "envoy";
 
 /// The provider of metrics that is there without being defined: proxies count, and whoever wants to scrapes them.
 pub const PROMETHEUS: &str = "prometheus";
@@ -207,10 +255,10 @@ pub const PROMETHEUS: &str = "prometheus";
 pub struct DefaultProviders {
     /// Of metrics; empty: nothing is counted. None: as if it said [`PROMETHEUS`].
     pub metrics: Option<Vec<String>>,
-    /// Not supported yet.
-    pub tracing: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub access_logging: not_yet::MeshSetting,
+    /// Of spans; only the first counts, as in Istio.
+    pub tracing: Vec<String>,
+    /// Of access logs.
+    pub access_logging: Vec<String>,
 }
 
 /// Reads the text of a mesh configuration that stands at `path` of its object. No configuration when a finding is an error.

@@ -7,7 +7,7 @@ use meltemi_names::{Kind, Labels, ObjectKey};
 use crate::value::Timestamp;
 use crate::{
     ConfigMap, Credential, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, PeerAuthentication, Pod,
-    ProxyConfig, Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
+    ProxyConfig, Service, ServiceEntry, Sidecar, Telemetry, VirtualService, WorkloadEntry, WorkloadGroup,
 };
 
 /// What every object has. Slim: what no reader asks for is not kept, so that a change of it is no change.
@@ -110,6 +110,7 @@ pub enum Spec {
     EnvoyFilter(EnvoyFilter),
     WorkloadGroup(WorkloadGroup),
     PeerAuthentication(PeerAuthentication),
+    Telemetry(Telemetry),
 }
 
 impl Spec {
@@ -133,6 +134,7 @@ impl Spec {
             Self::EnvoyFilter(_) => Kind::EnvoyFilter,
             Self::WorkloadGroup(_) => Kind::WorkloadGroup,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
+            Self::Telemetry(_) => Kind::Telemetry,
         }
     }
 }

@@ -22,6 +22,7 @@ mod locality;
 mod mesh_settings;
 pub(crate) mod mesh_tls;
 mod peer_authentication;
+mod provider;
 mod proxy_config;
 mod reach;
 mod retry;
@@ -29,6 +30,7 @@ mod server_tls;
 mod service;
 mod service_entry;
 mod sidecar;
+mod telemetry;
 mod traffic_policy;
 mod virtual_service;
 mod workload_entry;
@@ -40,7 +42,7 @@ mod tests;
 
 use crate::field::FieldPath;
 use crate::finding::Finding;
-use crate::mesh_config::{OutboundMode, PROMETHEUS};
+use crate::mesh_config::OutboundMode;
 use crate::value::Duration;
 use crate::{MeshConfig, Object, Spec};
 
@@ -59,6 +61,7 @@ pub(crate) fn object(object: &Object) -> Vec<Finding> {
         Spec::ProxyConfig(config) => proxy_config::check(config, &spec, &mut report),
         Spec::EnvoyFilter(filter) => envoy_filter::check(filter, &spec, &mut report),
         Spec::PeerAuthentication(policy) => peer_authentication::check(policy, &spec, &mut report),
+        Spec::Telemetry(telemetry) => telemetry::check(telemetry, &spec, &mut report),
         Spec::Service(service) => service::check(service, &object.meta, &spec, &mut report),
         Spec::Namespace => annotations::of_distribution(&object.meta, &mut report),
         Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::ConfigMap(_) | Spec::Secret(_) => {}
@@ -81,16 +84,7 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
                 .in_force("unknown destinations are reached directly, as with ALLOW_ANY"),
         );
     }
-    let metrics = path.key("defaultProviders").key("metrics");
-    for (index, provider) in mesh.default_providers.metrics.iter().flatten().enumerate() {
-        if provider != PROMETHEUS {
-            report.warning(
-                &metrics.index(index),
-                "not-supported-yet",
-                format!("metrics go to no provider but `{PROMETHEUS}`; nothing is sent to `{provider}`"),
-            );
-        }
-    }
+    provider::check(mesh, path, &mut report);
     report.trust_domain(&path.key("trustDomain"), &mesh.trust_domain);
     for (index, alias) in mesh.trust_domain_aliases.iter().enumerate() {
         report.trust_domain(&path.key("trustDomainAliases").index(index), alias);

@@ -154,6 +154,20 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
         Spec::Sidecar(_) => {
             keys.insert(IndexKey::Sidecars(namespace.clone()));
         }
+        Spec::Telemetry(telemetry) => {
+            // Those of gateways and waypoints are for no sidecar.
+            if telemetry.has_target() {
+                return keys;
+            }
+            keys.insert(IndexKey::Telemetries);
+            let first = telemetry.labels().and_then(|selector| selector.labels().iter().next());
+            keys.insert(match first {
+                Some((key, value)) => {
+                    IndexKey::TelemetriesSelecting(namespace.clone(), key.into(), value.into())
+                }
+                None => IndexKey::GeneralTelemetries(namespace.clone()),
+            });
+        }
         Spec::ConfigMap(_) => {
             // Clusters are full of ConfigMaps; only this one holds the mesh's settings.
             if is_settings(&meta.key) {

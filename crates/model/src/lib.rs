@@ -25,6 +25,7 @@ pub mod scope;
 pub mod service;
 pub mod settings;
 pub mod store;
+pub mod telemetry;
 pub mod virtual_service;
 pub mod workload;
 

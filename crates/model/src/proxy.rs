@@ -99,6 +99,8 @@ pub struct Proxy {
     pub unprivileged: bool,
     /// It may have the certificates that Secrets of its namespace hold. Never by its own word: who authenticated its stream says so.
     pub reads_secrets: bool,
+    /// What it calls the service that it is beside (`node.cluster`): so spans call it.
+    pub cluster: Arc<str>,
     /// Which build of which client it is, as `envoy/1.40.0`; the name alone where it does not say.
     pub build: Arc<str>,
     /// The texts of its metadata, for those who patch what proxies of some kind are served; long ones are left out.
@@ -197,6 +199,7 @@ impl Proxy {
             },
             unprivileged: metadata.text("UNPRIVILEGED_POD") == Some("true"),
             reads_secrets: false,
+            cluster: node.cluster.as_str().into(),
             texts: metadata.short_texts(),
             build: build(node).into(),
             takes_virtual_hosts: delta && node.user_agent_name == "envoy",

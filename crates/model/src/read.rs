@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use meltemi_api::{
     Credential, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, Meta, Object, PeerAuthentication, Pod,
-    Service, ServiceEntry, Sidecar, Spec, VirtualService, WorkloadEntry,
+    Service, ServiceEntry, Sidecar, Spec, Telemetry, VirtualService, WorkloadEntry,
 };
 use meltemi_memo::Reader;
 use meltemi_names::ObjectKey;
@@ -74,6 +74,8 @@ typed! {
     envoy_filter => EnvoyFilter,
     /// The PeerAuthentication under `key`.
     peer_authentication => PeerAuthentication,
+    /// The Telemetry under `key`.
+    telemetry => Telemetry,
 }
 
 /// What names the object under `key`, and its labels: all that is read of a Node or a Namespace.

@@ -15,6 +15,7 @@ use crate::peer::WorkloadPolicy;
 use crate::proxy::Proxy;
 use crate::read::{self, Read, filed, none_filed};
 use crate::service::{Age, Group, ServiceId, ServiceOf, declared, numbered};
+use crate::telemetry;
 
 /// A port of a workload that a service leads to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +43,8 @@ pub struct WorkloadFacts {
     pub ports: Arc<[InboundPort]>,
     /// The PeerAuthentication that selects it.
     pub policy: Option<ObjectKey>,
+    /// The Telemetries that are for it, the most general first.
+    pub telemetry: Arc<[ObjectKey]>,
 }
 
 /// The workload beside a proxy.
@@ -66,7 +69,8 @@ impl Question for Workload {
         }
         let policy = WorkloadPolicy { namespace: proxy.namespace.clone(), labels: labels.clone() };
         let policy = (*read.ask(policy)).clone();
-        WorkloadFacts { name, labels, node, ports: ports.into_values().collect(), policy }
+        let telemetry = telemetry::of_workload(read, &proxy.namespace, &labels);
+        WorkloadFacts { name, labels, node, ports: ports.into_values().collect(), policy, telemetry }
     }
 }
 

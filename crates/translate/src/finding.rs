@@ -12,12 +12,13 @@ mod peer_authentication;
 mod service;
 mod service_entry;
 mod sidecar;
+mod telemetry;
 mod virtual_service;
 mod workload_entry;
 
 use std::sync::Arc;
 
-use meltemi_api::{FieldPath, Finding, Spec};
+use meltemi_api::{FieldPath, Finding, MeshConfig, Spec};
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::entry::IndexKey;
@@ -47,7 +48,8 @@ impl Question for FindingsOf {
             Spec::EnvoyFilter(filter) => envoy_filter::findings(read, key, filter),
             Spec::PeerAuthentication(policy) => peer_authentication::findings(read, key, policy),
             Spec::ServiceEntry(entry) => service_entry::findings(read, key, entry),
-            Spec::ConfigMap(_) => settings(read, key),
+            Spec::Telemetry(written) => telemetry::findings(read, key, written),
+            Spec::ConfigMap(config) => settings(read, key, &config.mesh),
             Spec::EndpointSlice(_)
             | Spec::Pod(_)
             | Spec::Node
@@ -62,8 +64,9 @@ impl Question for FindingsOf {
 }
 
 /// Of several ConfigMaps with settings of the mesh, only the first counts.
-fn settings(read: &Read<'_>, key: &ObjectKey) -> Vec<Finding> {
+fn settings(read: &Read<'_>, key: &ObjectKey, mesh: &MeshConfig) -> Vec<Finding> {
     let first = filed(read, IndexKey::Settings).next();
+    let in_force = if first == Some(key) { telemetry::of_settings(read, mesh) } else { Vec::new() };
     let other = first.filter(|first| *first != key);
     let finding = other.map(|first| {
         Finding::warning("settings-not-in-force", format!("{first} holds the mesh's settings too"))
@@ -71,7 +74,7 @@ fn settings(read: &Read<'_>, key: &ObjectKey) -> Vec<Finding> {
             .in_force(format!("the settings of {first}"))
             .hint("keep one of them")
     });
-    finding.into_iter().collect()
+    finding.into_iter().chain(in_force).collect()
 }
 
 /// A host that a resource refers to, as its namespace sees it.

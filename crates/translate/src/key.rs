@@ -15,7 +15,7 @@ use crate::endpoint::AssignmentKey;
 use crate::gateway::GatewayKey;
 use crate::gateway::secret::{SecretKey, SecretsKey};
 use crate::listener::gateway::GatewayListenersKey;
-use crate::listener::{InboundKey, InboundPartKey, ListenerKey, ListenersKey};
+use crate::listener::{InboundKey, InboundPartKey, ListenerKey, ListenersKey, TelemetryKey};
 use crate::names::{NamesKey, PartOfNames};
 use crate::patch::{AddedKey, AddedPartKey, PatchedKey, PatchedPartKey, Patches};
 use crate::route::gateway::GatewayRoutesKey;
@@ -64,6 +64,8 @@ pub struct OutboundKey {
     pub access_log: bool,
     /// It has what counts traffic. Whether it is to count is the mesh's to say.
     pub metrics: bool,
+    /// What it tells of its traffic.
+    pub telemetry: TelemetryKey,
     /// Routes go out as virtual hosts.
     pub virtual_hosts: bool,
     /// It has the mesh's certificates: see [`meltemi_model::proxy::Proxy::has_certificates`].

@@ -19,7 +19,7 @@ use meltemi_names::{Locality, Selector};
 use crate::cluster::{FixedKey, ServicePartKey};
 use crate::gateway::GatewayKey;
 use crate::key::{LayerKey, OutboundKey, PartKey};
-use crate::listener::{InboundKey, InboundPartKey, ListenersKey};
+use crate::listener::{InboundKey, InboundPartKey, ListenersKey, NamesService, TelemetryKey};
 use crate::names::NamesKey;
 use crate::patch::{self, Patches};
 use crate::route::RoutesKey;
@@ -65,12 +65,22 @@ impl Question for LayersOf {
             node: workload.node.clone().filter(|_| reads_node),
         };
         let sidecar = self.sidecar(read, &workload);
+        let objects = Arc::clone(&workload.telemetry);
+        let is_named = *read.ask(NamesService(Arc::clone(&objects)));
+        let service = if is_named { Arc::clone(&proxy.cluster) } else { Arc::default() };
+        let telemetry = TelemetryKey { objects, service, viewer: None };
         let patches = |traffic: Context| {
             Patches::new(traffic, envoy_filter::matching(read, proxy, &workload.labels, traffic))
         };
         if proxy.kind == ProxyKind::Router {
             let patches = patches(Context::Gateway);
-            return vec![LayerKey::Gateway(self.gateway(read, &workload, selectors, place, patches))];
+            return vec![LayerKey::Gateway(self.gateway(
+                read,
+                &workload,
+                selectors,
+                place,
+                (telemetry, patches),
+            ))];
         }
         let mut layers = vec![LayerKey::Outbound(OutboundKey {
             namespace: proxy.namespace.clone(),
@@ -86,6 +96,7 @@ impl Question for LayersOf {
             dns_capture: proxy.dns_capture,
             access_log: proxy.access_log,
             metrics: proxy.metrics,
+            telemetry: telemetry.clone(),
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
             has_certificates: proxy.has_certificates,
             patches: patches(Context::SidecarOutbound),
@@ -100,6 +111,7 @@ impl Question for LayersOf {
                 family: proxy.family(),
                 access_log: proxy.access_log,
                 metrics: proxy.metrics,
+                telemetry,
                 workload: if proxy.metrics { self.packed(&workload).into() } else { Arc::default() },
                 policy: workload.policy.clone(),
                 has_certificates: proxy.has_certificates,
@@ -130,7 +142,7 @@ impl LayersOf {
         workload: &WorkloadFacts,
         mut selectors: BTreeSet<Selector>,
         place: Whereabouts,
-        patches: Patches,
+        (telemetry, patches): (TelemetryKey, Patches),
     ) -> GatewayKey {
         let proxy = &self.proxy;
         let set = GatewaySet::of(read, proxy, &workload.labels);
@@ -152,6 +164,7 @@ impl LayersOf {
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
             has_certificates: proxy.has_certificates,
             reads_secrets: proxy.reads_secrets,
+            telemetry,
             patches,
         }
     }
@@ -208,6 +221,7 @@ impl Question for PartsOf {
                         allocated,
                         access_log: key.access_log,
                         metrics: key.metrics,
+                        telemetry: key.telemetry.clone(),
                         has_certificates: key.has_certificates,
                     }),
                     PartKey::Routes(RoutesKey {

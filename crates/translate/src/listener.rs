@@ -8,6 +8,7 @@ mod access_log;
 mod bind;
 mod block;
 mod chain;
+mod collector;
 pub mod gateway;
 mod http_manager;
 pub mod inbound;
@@ -20,6 +21,7 @@ mod policy;
 mod ruled;
 mod settings;
 mod tcp;
+mod tracing;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -43,11 +45,14 @@ pub use self::plan::{Backend, HttpChain, OutboundListener, ShadowedBy};
 pub use self::policy::ConnectionPolicy;
 pub use self::ruled::RuledChain;
 
+pub(crate) use self::collector::{CollectorOf, Missing};
 pub use self::gateway::GatewayListener;
 pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
 use self::ruled::RulesOfConnections;
+pub(crate) use self::settings::NamesService;
 use self::settings::SettingsOfListeners;
+pub use self::settings::TelemetryKey;
 use crate::key::{Made, Members, ResourceKey};
 use crate::patch::Patches;
 use crate::resource_names::{BLACK_HOLE, PASSTHROUGH, outbound_cluster};
@@ -73,6 +78,8 @@ pub struct ListenersKey {
     pub access_log: bool,
     /// As in [`crate::key::OutboundKey`].
     pub metrics: bool,
+    /// As in [`crate::key::OutboundKey`].
+    pub telemetry: TelemetryKey,
     /// As in [`crate::key::OutboundKey`].
     pub has_certificates: bool,
 }
@@ -146,12 +153,14 @@ impl Question for ListenersKey {
             }
         }
         let fallback = self.fallback(read);
+        let telemetry = self.telemetry.seen_by(read, &self.namespace);
         let rules = RulesOfConnections::of(read, self);
         let outbound = listeners
             .into_iter()
             .map(|listener| OutboundListener {
                 access_log: self.access_log,
                 metrics: self.metrics,
+                telemetry: telemetry.clone(),
                 ..listener
             })
             .map(|listener| match &rules {
@@ -170,6 +179,7 @@ impl Question for ListenersKey {
             access_log: self.access_log,
             metrics: self.metrics,
             fallback: fallback.clone(),
+            telemetry: telemetry.clone(),
         };
         let all = outbound.map(ListenerKey::Outbound).chain((!bound).then_some(redirected));
         all.map(ResourceKey::Listener).collect()
@@ -193,6 +203,8 @@ pub enum ListenerKey {
         metrics: bool,
         /// As in [`OutboundListener`].
         fallback: Option<ResourceName>,
+        /// What it tells of its traffic.
+        telemetry: TelemetryKey,
     },
     /// Takes what iptables redirects to the workload, `virtualInbound`.
     VirtualInbound(InboundListener),
@@ -211,8 +223,12 @@ impl Question for ListenerKey {
         Some(match self {
             Self::Gateway(listener) => return listener.make(read),
             Self::Outbound(listener) => listener.make(read),
-            Self::VirtualOutbound { family, interception, access_log, metrics, fallback } => {
-                let settings = SettingsOfListeners { access_log: *access_log, metrics: *metrics };
+            Self::VirtualOutbound { family, interception, access_log, metrics, telemetry, fallback } => {
+                let settings = SettingsOfListeners {
+                    access_log: *access_log,
+                    metrics: *metrics,
+                    telemetry: telemetry.clone(),
+                };
                 outbound::virtual_outbound(read, *family, *interception, settings, fallback.as_ref())
             }
             Self::VirtualInbound(key) => inbound::virtual_inbound(read, key),
@@ -236,6 +252,8 @@ pub struct InboundKey {
     pub access_log: bool,
     /// As in [`crate::key::OutboundKey`].
     pub metrics: bool,
+    /// As in [`crate::key::OutboundKey`].
+    pub telemetry: TelemetryKey,
     /// The workload as metrics know it, packed; empty where nothing is counted.
     pub workload: Arc<str>,
     /// The PeerAuthentication that selects the workload.

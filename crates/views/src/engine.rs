@@ -466,5 +466,6 @@ fn has_findings(kind: Kind) -> bool {
             | Kind::Sidecar
             | Kind::EnvoyFilter
             | Kind::PeerAuthentication
+            | Kind::Telemetry
     )
 }

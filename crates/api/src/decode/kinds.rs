@@ -27,6 +27,9 @@ const NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 /// Istio serves these two with one schema.
 const SECURITY: &[&str] = &["v1", "v1beta1"];
 
+/// Istio serves these two with one schema.
+const TELEMETRY: &[&str] = &["v1", "v1alpha1"];
+
 /// Decides by group, version and kind.
 pub(crate) fn reading(api_version: &str, kind: &str) -> Reading {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
@@ -40,8 +43,9 @@ pub(crate) fn reading(api_version: &str, kind: &str) -> Reading {
         ("discovery.k8s.io", "EndpointSlice") if version == "v1" => Reading::Read(Kind::EndpointSlice),
         ("networking.istio.io", _) => networking(kind, version),
         ("security.istio.io", _) => security(kind, version),
+        ("telemetry.istio.io", "Telemetry") if TELEMETRY.contains(&version) => Reading::Read(Kind::Telemetry),
         ("telemetry.istio.io", "Telemetry") => {
-            Reading::NotYet(Kind::Telemetry, "access logs follow the mesh configuration alone")
+            Reading::Version(Kind::Telemetry, "telemetry.istio.io/v1 (or v1alpha1)")
         }
         ("telemetry.istio.io", _) => Reading::Unknown(nearest(kind, &["Telemetry"])),
         ("extensions.istio.io", _) => Reading::Foreign("requests pass without the extension"),

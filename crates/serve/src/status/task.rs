@@ -289,6 +289,7 @@ fn has_effect(kind: Kind) -> bool {
             | Kind::Sidecar
             | Kind::EnvoyFilter
             | Kind::PeerAuthentication
+            | Kind::Telemetry
     )
 }
 

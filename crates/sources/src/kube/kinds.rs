@@ -117,12 +117,12 @@ pub(super) const WATCHED: &[Watched] = &[
     istio(Kind::Sidecar, NETWORKING, THREE, "sidecars"),
     istio(Kind::EnvoyFilter, NETWORKING, &["v1alpha3"], "envoyfilters"),
     istio(Kind::PeerAuthentication, SECURITY, &["v1", "v1beta1"], "peerauthentications"),
+    istio(Kind::Telemetry, "telemetry.istio.io", &["v1", "v1alpha1"], "telemetries"),
     // Not supported yet: watched so that their authors are told.
     untaken(Kind::WorkloadGroup, NETWORKING, THREE, "workloadgroups"),
     untaken(Kind::ProxyConfig, NETWORKING, &["v1beta1"], "proxyconfigs"),
     untaken(Kind::RequestAuthentication, SECURITY, &["v1", "v1beta1"], "requestauthentications"),
     untaken(Kind::AuthorizationPolicy, SECURITY, &["v1", "v1beta1"], "authorizationpolicies"),
-    untaken(Kind::Telemetry, "telemetry.istio.io", &["v1", "v1alpha1"], "telemetries"),
 ];
 
 #[cfg(test)]

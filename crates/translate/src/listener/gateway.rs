@@ -28,7 +28,7 @@ use super::chain::{bind, chain, listener};
 use super::http_manager::HttpManager;
 use super::listener_filter::tls_inspector;
 use super::outbound::HANDSHAKE_TIMEOUT_SECONDS;
-use super::settings::{ListenerSettings, SettingsOfListeners};
+use super::settings::{ListenerSettings, SettingsOfListeners, TelemetryKey};
 use crate::address::pipe;
 use crate::encode::whole;
 use crate::key::{Made, Members, ResourceKey};
@@ -53,6 +53,8 @@ pub struct GatewayListenersKey {
     pub access_log: bool,
     /// As in [`crate::key::OutboundKey`].
     pub metrics: bool,
+    /// As in [`crate::key::OutboundKey`].
+    pub telemetry: TelemetryKey,
     /// As in [`crate::key::OutboundKey`].
     pub has_certificates: bool,
     /// As in [`crate::gateway::GatewayKey`].
@@ -113,10 +115,15 @@ impl GatewayListener {
         let merged = read.ask(Merged(self.of.set.clone()));
         let servers = merged.listeners.get(&self.address)?;
         let first = servers.first()?;
-        let settings =
-            read.ask(SettingsOfListeners { access_log: self.of.access_log, metrics: self.of.metrics });
+        let telemetry = self.of.telemetry.clone();
+        let (access_log, metrics) = (self.of.access_log, self.of.metrics);
+        let settings = read.ask(SettingsOfListeners { access_log, metrics, telemetry });
         let name = self.name();
         let mut noted = Noted::default();
+        for collector in &settings.outbound.needs {
+            noted.needs(TypeUrl::Cluster, collector.clone());
+        }
+        noted.origin.extend(self.of.telemetry.objects.iter().cloned());
         noted.origin.extend(servers.iter().map(|server| server.gateway.clone()));
         let encrypted = first.server.encrypted().is_some();
         let mut chains = Vec::new();

@@ -107,6 +107,7 @@ impl HttpManager<'_> {
             stat_prefix: format!("{};", self.stat_prefix),
             http_filters: self.http_filters(),
             access_log: self.logs.http.clone(),
+            tracing: self.logs.tracing.clone(),
             use_remote_address: Some(BoolValue { value: false }),
             normalize_path: Some(BoolValue { value: self.paths != Normalization::None }),
             merge_slashes: self.paths >= Normalization::MergeSlashes,
@@ -124,7 +125,7 @@ impl HttpManager<'_> {
             proxy_100_continue: true,
             request_id_extension: Some(RequestIdExtension {
                 typed_config: Some(pack(&UuidRequestIdConfig {
-                    use_request_id_for_trace_sampling: Some(BoolValue { value: true }),
+                    use_request_id_for_trace_sampling: Some(BoolValue { value: self.logs.by_request_id }),
                     ..UuidRequestIdConfig::default()
                 })),
             }),

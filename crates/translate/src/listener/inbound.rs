@@ -8,7 +8,7 @@ pub mod matches;
 use std::sync::Arc;
 
 use meltemi_api::virtual_service::Retries;
-use meltemi_catalog::{Need, Resource};
+use meltemi_catalog::{Need, Resource, ResourceName};
 use meltemi_model::peer::{Mode, Modes, ModesOf, PortModes};
 use meltemi_model::proxy::{Interception, IpFamily};
 use meltemi_model::read::Read;
@@ -30,7 +30,7 @@ use super::http_manager::HttpManager;
 use super::listener_filter::{except, http_inspector, original_dst, tls_inspector};
 use super::metrics::Side;
 use super::outbound::transparent;
-use super::settings::{ListenerSettings, Logs, SettingsOfListeners};
+use super::settings::{ListenerSettings, Logs, SettingsOfListeners, TelemetryKey};
 use super::tcp::to_cluster;
 use super::{InboundKey, ListenerKey};
 use crate::cluster::ClusterKey;
@@ -51,6 +51,8 @@ pub struct InboundListener {
     access_log: bool,
     /// As in [`crate::key::OutboundKey`].
     metrics: bool,
+    /// What it tells of its traffic.
+    telemetry: TelemetryKey,
     /// As in [`InboundKey`].
     workload: Arc<str>,
     /// What the workload takes from its callers.
@@ -78,6 +80,7 @@ impl InboundListener {
             family: key.family,
             access_log: key.access_log,
             metrics: key.metrics,
+            telemetry: key.telemetry.seen_by(read, &key.namespace),
             workload: Arc::clone(&key.workload),
             modes,
             policies: decided_by.iter().chain(key.scope.iter().filter(|_| ingress)).cloned().collect(),
@@ -115,7 +118,9 @@ pub(super) fn members(read: &Read<'_>, key: &InboundKey) -> Members {
 
 /// A socket for what is sent to a workload at one port (Istio: core/listener_inbound.go, `inboundCustomListener`).
 pub(super) fn bound(read: &Read<'_>, key: &InboundListener, at: &Bind) -> Option<Arc<Resource>> {
-    let settings = read.ask(SettingsOfListeners { access_log: key.access_log, metrics: key.metrics });
+    let telemetry = key.telemetry.clone();
+    let settings =
+        read.ask(SettingsOfListeners { access_log: key.access_log, metrics: key.metrics, telemetry });
     let port = key.ports.first()?;
     let target = Target::of(read, port, key.modes.of(port.target));
     let mutual = target.rows().iter().any(|row| row.mutual_tls) && key.has_certificates;
@@ -133,17 +138,21 @@ pub(super) fn bound(read: &Read<'_>, key: &InboundListener, at: &Bind) -> Option
         listener_filters_timeout: Some(settings.detection_timeout),
         continue_on_listener_filters_timeout: true,
         filter_chains: target.chains(key, &settings, tls.as_ref()).collect(),
-        access_log: settings.listener_log.clone(),
+        access_log: settings.inbound_log.clone(),
         ..listener(&name, at.addresses(), port.target)
     };
     bind(&mut message, true);
-    let needs = vec![Need { type_url: TypeUrl::Cluster, name: target.cluster.into() }];
+    let clusters = std::iter::once(target.cluster.into()).chain(settings.inbound_needs().iter().cloned());
+    let needs = clusters.map(|name| Need { type_url: TypeUrl::Cluster, name }).collect();
     let origin = std::iter::once(port.service.object.clone()).chain(key.policies.iter().cloned());
+    let origin = origin.chain(key.telemetry.objects.iter().cloned());
     Some(whole(TypeUrl::Listener, name.into(), &message, needs, origin.collect()))
 }
 
 pub(super) fn virtual_inbound(read: &Read<'_>, key: &InboundListener) -> Arc<Resource> {
-    let settings = read.ask(SettingsOfListeners { access_log: key.access_log, metrics: key.metrics });
+    let telemetry = key.telemetry.clone();
+    let settings =
+        read.ask(SettingsOfListeners { access_log: key.access_log, metrics: key.metrics, telemetry });
     let name = "virtualInbound";
     let passthrough = Target::passthrough(None, key.modes.rest);
     let to_itself = to_cluster(BLACK_HOLE, &passthrough.logs(key, &settings, false));
@@ -176,15 +185,17 @@ pub(super) fn virtual_inbound(read: &Read<'_>, key: &InboundListener) -> Arc<Res
         listener_filters_timeout: Some(settings.detection_timeout),
         continue_on_listener_filters_timeout: true,
         filter_chains: chains,
-        access_log: settings.listener_log.clone(),
+        access_log: settings.inbound_log.clone(),
         transparent: transparent(key.interception),
         ..listener(name, Bind::Any(key.family).addresses(), settings.inbound_port)
     };
     bind(&mut message, true);
     let clusters = targets.into_iter().map(|target| target.cluster);
     let clusters = clusters.chain([INBOUND_PASSTHROUGH.to_owned(), BLACK_HOLE.to_owned()]);
-    let needs = clusters.map(|name| Need { type_url: TypeUrl::Cluster, name: name.into() });
+    let clusters = clusters.map(ResourceName::from).chain(settings.inbound_needs().iter().cloned());
+    let needs = clusters.map(|name| Need { type_url: TypeUrl::Cluster, name });
     let origin = key.ports.iter().map(|port| port.service.object.clone()).chain(key.policies.iter().cloned());
+    let origin = origin.chain(key.telemetry.objects.iter().cloned());
     whole(TypeUrl::Listener, name.into(), &message, needs.collect(), origin.collect())
 }
 

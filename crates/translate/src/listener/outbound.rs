@@ -33,7 +33,9 @@ pub(super) const HANDSHAKE_TIMEOUT_SECONDS: i64 = 15;
 
 impl OutboundListener {
     pub(super) fn make(&self, read: &Read<'_>) -> Arc<Resource> {
-        let settings = read.ask(SettingsOfListeners { access_log: self.access_log, metrics: self.metrics });
+        let telemetry = self.telemetry.clone();
+        let settings =
+            read.ask(SettingsOfListeners { access_log: self.access_log, metrics: self.metrics, telemetry });
         let name = self.bind.listener_name(self.port);
         let mut needs = Needs::default();
         let tcp = self.tcp.as_ref().map(|backend| needs.chain_to(backend, None, &settings));
@@ -104,7 +106,9 @@ impl OutboundListener {
         let services = services.map(|backend| backend.service.object.clone());
         let ruled = self.ruled.iter();
         let rules = ruled.flat_map(|ruled| [ruled.service.object.clone(), ruled.virtual_service.clone()]);
-        whole(TypeUrl::Listener, name.into(), &message, needs.0, services.chain(rules).collect())
+        let origin = services.chain(rules).chain(self.telemetry.objects.iter().cloned());
+        needs.clusters(&settings.outbound.needs);
+        whole(TypeUrl::Listener, name.into(), &message, needs.0, origin.collect())
     }
 
     /// Whether chains are told apart by the name in TLS.
@@ -121,6 +125,12 @@ struct Needs(Vec<Need>);
 impl Needs {
     fn cluster(&mut self, name: impl Into<ResourceName>) {
         self.0.push(Need { type_url: TypeUrl::Cluster, name: name.into() });
+    }
+
+    fn clusters(&mut self, names: &[ResourceName]) {
+        for name in names {
+            self.cluster(name.clone());
+        }
     }
 
     fn chain_to(
@@ -216,6 +226,7 @@ pub(super) fn virtual_outbound(
     settings: SettingsOfListeners,
     fallback: Option<&ResourceName>,
 ) -> Arc<Resource> {
+    let origin = settings.telemetry.objects.to_vec();
     let settings = read.ask(settings);
     let fallback = fallback.map_or(settings.fallback, ResourceName::as_str);
     let name = "virtualOutbound";
@@ -232,7 +243,7 @@ pub(super) fn virtual_outbound(
             ),
             chain("virtualOutbound-catchall-tcp", None, to_cluster(fallback, logs)),
         ],
-        access_log: settings.listener_log.clone(),
+        access_log: settings.outbound_log.clone(),
         transparent: transparent(interception),
         ..listener(name, Bind::Any(family).addresses(), settings.outbound_port)
     };
@@ -240,7 +251,8 @@ pub(super) fn virtual_outbound(
     let mut needs = Needs::default();
     needs.cluster(BLACK_HOLE);
     needs.cluster(fallback);
-    whole(TypeUrl::Listener, name.into(), &message, needs.0, Vec::new())
+    needs.clusters(&settings.outbound.needs);
+    whole(TypeUrl::Listener, name.into(), &message, needs.0, origin)
 }
 
 /// Whether the listener takes connections to addresses that are not the machine's own, which TPROXY hands it.

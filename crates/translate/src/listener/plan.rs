@@ -26,7 +26,7 @@ use super::block::Block;
 use super::place::Place;
 use super::policy::ConnectionPolicy;
 use super::ruled::RuledChain;
-use super::settings::SettingsOfListeners;
+use super::settings::{SettingsOfListeners, TelemetryKey};
 use crate::resource_names::{port_route, service_route, unix_route};
 
 /// An outbound listener, as small as says all: callers of any namespace for which it comes out equal share it.
@@ -52,6 +52,8 @@ pub struct OutboundListener {
     pub access_log: bool,
     /// As in [`crate::key::OutboundKey`].
     pub metrics: bool,
+    /// What callers tell of their traffic.
+    pub telemetry: TelemetryKey,
 }
 
 /// What happens to HTTP at a listener.
@@ -115,6 +117,7 @@ impl HeadlessPort {
             ruled: Arc::default(),
             access_log: false,
             metrics: false,
+            telemetry: TelemetryKey::default(),
         }
     }
 }
@@ -361,6 +364,7 @@ impl Draft {
             ruled: Arc::default(),
             access_log: false,
             metrics: false,
+            telemetry: TelemetryKey::default(),
         }
     }
 }
