@@ -13,17 +13,17 @@ pub(super) fn findings(read: &Read<'_>, meta: &Meta, entry: &WorkloadEntry) -> V
     let namespace = &meta.key.namespace;
     let labels = workload_labels(meta, &entry.labels);
     // Names are resolved for ServiceEntries alone, and for those alone that say so.
-    let mut resolves = false;
-    let selected = labels.iter().any(|(label, value)| {
+    let (mut selected, mut resolves) = (false, false);
+    for (label, value) in labels.iter() {
         let services = IndexKey::ServicesSelecting(namespace.clone(), Arc::from(label), Arc::from(value));
-        filed(read, services).flat_map(|key| declared(read, key)).any(|id| {
+        for id in filed(read, services).flat_map(|key| declared(read, key)) {
             let shape = read.ask(ServiceOf(id));
-            let Some(shape) = shape.as_ref() else { return false };
+            let Some(shape) = shape.as_ref() else { continue };
             let selects = shape.selector.as_ref().is_some_and(|selector| selector.selects(&labels));
+            selected |= selects;
             resolves |= selects && shape.resolution.is_dns();
-            selects
-        })
-    });
+        }
+    }
     let mut findings = Vec::new();
     if !selected {
         findings.push(
