@@ -1,18 +1,31 @@
 //! MeshConfig: the settings of the whole mesh, in ConfigMap `istio` (Istio's reference: istio.mesh.v1alpha1).
 
+mod defaults;
+mod provider;
+mod proxy;
+
 use std::sync::Arc;
 
 use meltemi_names::Port;
 
+pub(crate) use self::provider::fault_of;
+pub use self::provider::{
+    Collector, DynatraceSampler, ExtensionProvider, FileLog, GrpcLog, GrpcReport, HttpHeader, HttpReport,
+    Labels, LogFormat, Opentelemetry, OtelLog, Prometheus, ResourceDetectors, ServiceAttributes, ServiceRef,
+    Skywalking, TraceContext, Zipkin,
+};
+pub use self::proxy::{DefaultConfig, ProxyTracing};
+
 use crate::decode::{finding_of, reader};
-use crate::destination_rule::H2UpgradePolicy;
+use crate::destination_rule::{H2UpgradePolicy, LocalityLbSetting, TcpKeepalive, ZoneAwareLbSetting};
 use crate::document::yaml;
 use crate::field::FieldPath;
 use crate::finding::{Finding, Severity};
 use crate::markers::{Unread, not_yet};
 use crate::validate;
-use crate::value::{Duration, ExportTo, LabelSelector};
+use crate::value::{Duration, ExportTo, LabelSelector, check_log_format};
 use crate::virtual_service::Retries;
+pub use defaults::{DefaultTrafficPolicy, Normalization, PathNormalization, TlsDefaults};
 
 /// The ConfigMap `istio` (or `istio-<revision>`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,18 +77,18 @@ pub struct MeshConfig {
     pub enable_auto_mtls: bool,
     /// Whether HTTP/1.1 is sent on as HTTP/2.
     pub h2_upgrade_policy: H2UpgradePolicy,
-    /// Not supported yet.
-    pub dns_refresh_rate: not_yet::MeshSetting,
-    /// Not read: the agent's settings, which the node sends.
-    pub default_config: Unread,
+    /// How often a proxy asks DNS again for a name that an answer gives no lifetime for.
+    pub dns_refresh_rate: Duration,
+    /// Settings of every proxy: the agent's but for tracing.
+    pub default_config: DefaultConfig,
     /// Not read: belongs to injection.
     pub enable_prometheus_merge: Unread,
-    /// Not supported yet.
-    pub enable_tracing: not_yet::MeshSetting,
+    /// Requests are traced, where something says who takes the spans.
+    pub enable_tracing: bool,
     /// Who takes what no resource sends elsewhere.
     pub default_providers: DefaultProviders,
-    /// Not supported yet.
-    pub extension_providers: not_yet::MeshSetting,
+    /// Who takes logs, spans and metrics, by name.
+    pub extension_providers: Vec<ExtensionProvider>,
     /// Not supported yet.
     pub ingress_class: not_yet::MeshSetting,
     /// Not supported yet.
@@ -84,12 +97,14 @@ pub struct MeshConfig {
     pub ingress_service: not_yet::MeshSetting,
     /// Not supported yet.
     pub ingress_selector: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub locality_lb_setting: not_yet::LocalityLbSetting,
-    /// Not supported yet.
-    pub path_normalization: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub tcp_keepalive: not_yet::MeshSetting,
+    /// Which endpoints come first by where they run, where neither a rule nor the service says so.
+    pub locality_lb_setting: Arc<LocalityLbSetting>,
+    /// The same, by Envoy's zone-aware routing; it counts before the other.
+    pub zone_aware_lb_setting: Option<Arc<ZoneAwareLbSetting>>,
+    /// What of a request's path is made regular before it is looked at.
+    pub path_normalization: PathNormalization,
+    /// Probes of silent connections, where a rule writes none of its own.
+    pub tcp_keepalive: Option<TcpKeepalive>,
     /// Trust domains whose identities count as the mesh's own: such as the one it had before.
     pub trust_domain_aliases: Vec<Arc<str>>,
     /// Not supported yet.
@@ -98,27 +113,27 @@ pub struct MeshConfig {
     pub certificates: not_yet::MeshSetting,
     /// Which namespaces count, by their labels: those that any of these selects; empty: all.
     pub discovery_selectors: Vec<LabelSelector>,
-    /// Not supported yet.
-    pub service_settings: not_yet::MeshSetting,
+    /// Not read: says which services are for one cluster, and there is one.
+    pub service_settings: Unread,
     /// The TLS that the mesh's workloads speak to each other.
     #[serde(rename = "meshMTLS")]
     pub mesh_mtls: MeshTls,
-    /// Not supported yet.
-    pub tls_defaults: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub default_inbound_http_retry_policy: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub default_traffic_policy: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub enable_envoy_access_log_service: not_yet::MeshSetting,
+    /// The TLS that is not between the mesh's own workloads.
+    pub tls_defaults: TlsDefaults,
+    /// How the proxy tries again at its own application; none: the built-in way.
+    pub default_inbound_http_retry_policy: Option<Retries>,
+    /// What counts where a rule does not say.
+    pub default_traffic_policy: DefaultTrafficPolicy,
+    /// Requests and connections are told to the bootstrap's cluster `envoy_accesslog_service`, where no Telemetry says otherwise.
+    pub enable_envoy_access_log_service: bool,
     /// Not supported yet.
     pub config_sources: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub verify_certificate_at_client: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub inbound_cluster_stat_name: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub outbound_cluster_stat_name: not_yet::MeshSetting,
+    /// Not read, as in Istio, which verifies a server's certificate whatever it says.
+    pub verify_certificate_at_client: Unread,
+    /// How statistics call inbound clusters; empty: by their own names.
+    pub inbound_cluster_stat_name: Arc<str>,
+    /// How statistics call the clusters of services; empty: by their own names.
+    pub outbound_cluster_stat_name: Arc<str>,
     /// Not supported yet.
     pub ca: not_yet::MeshSetting,
 }
@@ -151,33 +166,34 @@ impl Default for MeshConfig {
             proxy_http_port: not_yet::MeshSetting::default(),
             enable_auto_mtls: true,
             h2_upgrade_policy: H2UpgradePolicy::DoNotUpgrade,
-            dns_refresh_rate: not_yet::MeshSetting::default(),
-            default_config: Unread,
+            dns_refresh_rate: seconds(60),
+            default_config: DefaultConfig::default(),
             enable_prometheus_merge: Unread,
-            enable_tracing: not_yet::MeshSetting::default(),
+            enable_tracing: true,
             default_providers: DefaultProviders::default(),
-            extension_providers: not_yet::MeshSetting::default(),
+            extension_providers: Vec::new(),
             ingress_class: not_yet::MeshSetting::default(),
             ingress_controller_mode: not_yet::MeshSetting::default(),
             ingress_service: not_yet::MeshSetting::default(),
             ingress_selector: not_yet::MeshSetting::default(),
-            locality_lb_setting: not_yet::LocalityLbSetting::default(),
-            path_normalization: not_yet::MeshSetting::default(),
-            tcp_keepalive: not_yet::MeshSetting::default(),
+            locality_lb_setting: Arc::default(),
+            zone_aware_lb_setting: None,
+            path_normalization: PathNormalization::default(),
+            tcp_keepalive: None,
             trust_domain_aliases: Vec::new(),
             ca_certificates: not_yet::MeshSetting::default(),
             certificates: not_yet::MeshSetting::default(),
             discovery_selectors: Vec::new(),
-            service_settings: not_yet::MeshSetting::default(),
+            service_settings: Unread,
             mesh_mtls: MeshTls::default(),
-            tls_defaults: not_yet::MeshSetting::default(),
-            default_inbound_http_retry_policy: not_yet::MeshSetting::default(),
-            default_traffic_policy: not_yet::MeshSetting::default(),
-            enable_envoy_access_log_service: not_yet::MeshSetting::default(),
+            tls_defaults: TlsDefaults::default(),
+            default_inbound_http_retry_policy: None,
+            default_traffic_policy: DefaultTrafficPolicy::default(),
+            enable_envoy_access_log_service: false,
             config_sources: not_yet::MeshSetting::default(),
-            verify_certificate_at_client: not_yet::MeshSetting::default(),
-            inbound_cluster_stat_name: not_yet::MeshSetting::default(),
-            outbound_cluster_stat_name: not_yet::MeshSetting::default(),
+            verify_certificate_at_client: Unread,
+            inbound_cluster_stat_name: Arc::default(),
+            outbound_cluster_stat_name: Arc::default(),
             ca: not_yet::MeshSetting::default(),
         }
     }
@@ -188,9 +204,47 @@ impl MeshConfig {
     /// counts nothing without that list, but Istio's chart writes it.)
     pub fn counts_traffic(&self) -> bool {
         let providers = self.default_providers.metrics.as_ref();
-        providers.is_none_or(|providers| providers.iter().any(|provider| provider == PROMETHEUS))
+        let counts =
+            |name: &String| self.provider(name).is_some_and(|provider| provider.prometheus.is_some());
+        providers.is_none_or(|providers| providers.iter().any(counts))
     }
 }
+
+impl MeshConfig {
+    /// The provider of that name, in upper or lower case, of those that the settings define, then of Istio's own (Istio:
+    /// pkg/config/mesh/mesh.go).
+    pub fn provider(&self, name: &str) -> Option<ExtensionProvider> {
+        let named = |provider: &&ExtensionProvider| provider.name.eq_ignore_ascii_case(name);
+        if let Some(provider) = self.extension_providers.iter().find(named) {
+            return Some(provider.clone());
+        }
+        let own = ExtensionProvider { name: name.to_owned(), ..ExtensionProvider::default() };
+        if name.eq_ignore_ascii_case(PROMETHEUS) {
+            return Some(ExtensionProvider { prometheus: Some(Prometheus {}), ..own });
+        }
+        let log = FileLog { path: "/dev/stdout".to_owned(), ..FileLog::default() };
+        name.eq_ignore_ascii_case(ENVOY)
+            .then(|| ExtensionProvider { envoy_file_access_log: Some(log), ..own })
+    }
+
+    /// The format of `accessLogFile` that Envoy takes; empty: Istio's.
+    pub fn access_log_format(&self) -> &str {
+        if self.access_log_fault().is_some() { "" } else { &self.access_log_format }
+    }
+
+    /// Why Envoy would not take `accessLogFormat`, if so.
+    pub(crate) fn access_log_fault(&self) -> Option<String> {
+        match self.access_log_encoding {
+            AccessLogEncoding::Text => {
+                check_log_format(&self.access_log_format).err().map(|error| error.to_string())
+            }
+            AccessLogEncoding::Json => fault_of(&serde_json::from_str(&self.access_log_format).ok()?),
+        }
+    }
+}
+
+/// The provider of access logs that is there without being defined: standard output.
+pub const ENVOY: &str = "envoy";
 
 /// The provider of metrics that is there without being defined: proxies count, and whoever wants to scrapes them.
 pub const PROMETHEUS: &str = "prometheus";
@@ -201,10 +255,10 @@ pub const PROMETHEUS: &str = "prometheus";
 pub struct DefaultProviders {
     /// Of metrics; empty: nothing is counted. None: as if it said [`PROMETHEUS`].
     pub metrics: Option<Vec<String>>,
-    /// Not supported yet.
-    pub tracing: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub access_logging: not_yet::MeshSetting,
+    /// Of spans; only the first counts, as in Istio.
+    pub tracing: Vec<String>,
+    /// Of access logs.
+    pub access_logging: Vec<String>,
 }
 
 /// Reads the text of a mesh configuration that stands at `path` of its object. No configuration when a finding is an error.

@@ -22,4 +22,4 @@ mod packages {
     include!(concat!(env!("OUT_DIR"), "/packages.rs"));
 }
 
-pub use packages::{envoy, google, istio, meltemi};
+pub use packages::{envoy, google, istio, meltemi, opentelemetry};

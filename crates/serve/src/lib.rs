@@ -7,6 +7,7 @@
 
 pub mod client;
 mod config;
+mod debug;
 mod file;
 mod findings;
 pub mod identity;

@@ -1,10 +1,11 @@
 //! The pages: readiness, metrics, version, the state of the proxies.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::State;
+use axum::extract::{ConnectInfo, Path, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -15,6 +16,8 @@ use meltemi_sources::kube::Waiting;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use crate::debug::access::Caller;
+use crate::debug::{Debug, Refused};
 use crate::identity;
 use crate::objects;
 use crate::propagation::{self, Propagation};
@@ -31,6 +34,7 @@ pub(crate) struct Shown {
     pub(crate) streams: Arc<Streams>,
     pub(crate) registry: Registry,
     pub(crate) propagation: Arc<Propagation>,
+    pub(crate) debug: Arc<Debug>,
     /// What this replica's authority goes by, if it has one.
     pub(crate) identity: Option<identity::kube::Shown>,
     /// The mesh as it was published last.
@@ -53,6 +57,7 @@ pub(crate) fn monitoring(shown: Arc<Shown>) -> Router {
         .route("/metrics", get(metrics))
         .route("/version", get(version))
         .route("/debug/proxies", get(debug_proxies))
+        .route("/debug/{page}", get(debug))
         // Webhooks of delivery tools are posted; what is in the body does not matter.
         .route(propagation::PATH, get(propagation::in_force).post(propagation::in_force))
         .route(identity::kube::PATH, get(ca))
@@ -113,4 +118,27 @@ async fn metrics(State(shown): State<Arc<Shown>>) -> impl IntoResponse {
 async fn debug_proxies(State(shown): State<Arc<Shown>>) -> Json<Proxies> {
     let generation = *shown.generation.borrow();
     Json(proxies(&shown.streams, generation, Instant::now()))
+}
+
+/// One of Istiod's pages.
+async fn debug(
+    State(shown): State<Arc<Shown>>,
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    Path(page): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let found = Caller::of_address(address)
+        .and_then(|caller| shown.debug.page(&page, query.as_deref().unwrap_or_default(), &caller));
+    match found {
+        Ok(page) => Json(page).into_response(),
+        Err(refused) => {
+            let code = match &refused {
+                Refused::NoProxy => StatusCode::BAD_REQUEST,
+                Refused::NotHere | Refused::NoPage(_) => StatusCode::NOT_FOUND,
+                Refused::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                Refused::Forbidden(_) => StatusCode::UNAUTHORIZED,
+            };
+            (code, format!("{refused}\n")).into_response()
+        }
+    }
 }

@@ -9,14 +9,17 @@ use std::time::Duration;
 use dashmap::DashMap;
 use futures::future::BoxFuture;
 use meltemi_catalog::{Generation, View};
-use meltemi_model::proxy::Proxy;
+use meltemi_model::proxy::{Proxy, ProxyKind};
 use meltemi_names::SpiffeId;
 use meltemi_proto::envoy::config::core::v3::Node;
+use meltemi_proto::google::protobuf::value::Kind;
 use meltemi_views::{ProxyId, Refused};
-use meltemi_xds::{Connection, Directory, Form, Peer, Refusal, StreamHandle, Watcher};
+use meltemi_xds::{Connection, Directory, Form, Page, Peer, Refusal, StreamHandle, Watcher};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tonic::Status;
 
+use crate::debug::Debug;
+use crate::debug::access::Caller;
 use crate::identity::Gate;
 use crate::identity::gate::needs_identity;
 use crate::propagation::Book;
@@ -30,8 +33,38 @@ pub struct Stream {
     pub identity: Option<Arc<SpiffeId>>,
     /// Its state.
     pub handle: Arc<StreamHandle>,
+    /// What else it said of itself.
+    pub(crate) said: Arc<Said>,
     /// What it is served from. The stream itself may not have looked at the latest yet.
     pub(crate) views: watch::Receiver<View>,
+}
+
+/// What a client says of itself that makes no difference to what it is served.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    /// Metadata `CLUSTER_ID`.
+    pub(crate) cluster_id: String,
+    /// Metadata `ISTIO_VERSION`, else which build it is.
+    pub(crate) version: String,
+    /// The first part of its ID.
+    pub(crate) kind: String,
+    /// It asks for pages alone: Istio's tools, by metadata `GENERATOR`.
+    is_tool: bool,
+}
+
+impl Said {
+    fn by(node: &Node, proxy: &Proxy) -> Self {
+        let text = |key: &str| match node.metadata.as_ref()?.fields.get(key)?.kind.as_ref()? {
+            Kind::StringValue(text) => Some(text.clone()),
+            _ => None,
+        };
+        Self {
+            cluster_id: text("CLUSTER_ID").unwrap_or_default(),
+            version: text("ISTIO_VERSION").unwrap_or_else(|| proxy.build.to_string()),
+            kind: node.id.split('~').next().unwrap_or_default().to_owned(),
+            is_tool: text("GENERATOR").is_some_and(|generator| generator == "event"),
+        }
+    }
 }
 
 /// Asks the mesh's task to serve a proxy.
@@ -118,6 +151,7 @@ impl Streams {
 pub(crate) struct Registry {
     pub(crate) streams: Arc<Streams>,
     pub(crate) gate: Gate,
+    pub(crate) debug: Arc<Debug>,
 }
 
 impl Directory for Registry {
@@ -127,11 +161,31 @@ impl Directory for Registry {
         peer: Peer,
         stream: Arc<StreamHandle>,
     ) -> BoxFuture<'static, Result<Connection, Status>> {
-        let (streams, gate) = (Arc::clone(&self.streams), self.gate.clone());
+        let (streams, gate, debug) = (Arc::clone(&self.streams), self.gate.clone(), Arc::clone(&self.debug));
         Box::pin(async move {
-            let proxy = Proxy::parse(&node, peer.form == Form::Delta)
+            let mut proxy = Proxy::parse(&node, peer.form == Form::Delta)
                 .map_err(|error| Status::invalid_argument(error.to_string()))?;
             let identity = gate.admit(&node, &proxy, &peer).await?;
+            let said = Said::by(&node, &proxy);
+            let pages = Pages { identity: identity.clone(), gate, debug };
+            if said.is_tool {
+                // It is no proxy: it is served nothing, and counts for nothing.
+                let (none, views) = watch::channel(View::default());
+                return Ok(Connection {
+                    views,
+                    watcher: Box::new(Tool { pages, _views: none }),
+                    max_age: streams.age(),
+                });
+            }
+            // Of an identity that was verified, and so of that namespace.
+            proxy.reads_secrets = identity.is_some();
+            if proxy.kind == ProxyKind::Router && identity.is_none() {
+                tracing::warn!(
+                    proxy = %proxy.id,
+                    "a gateway without an identity gets no secrets, and none of the servers that name one by credentialName: let it \
+                     connect to the port with TLS, by `meltemi agent`"
+                );
+            }
             let proxy = Arc::new(proxy);
             // Nobody is served from half a mesh: an answer before the first snapshot would take working routes away.
             let mut ready = streams.ready.clone();
@@ -149,18 +203,13 @@ impl Directory for Registry {
                 proxy: Arc::clone(&proxy),
                 identity: identity.clone(),
                 handle: Arc::clone(&stream),
+                said: Arc::new(said),
                 views: views.clone(),
             };
             streams.live.insert(stream.id(), live);
             streams.book.moved();
-            let watcher = Box::new(Departure {
-                id,
-                stream: stream.id(),
-                proxy,
-                known: identity.is_some(),
-                gate,
-                streams: Arc::clone(&streams),
-            });
+            let watcher =
+                Box::new(Departure { id, stream: stream.id(), proxy, pages, streams: Arc::clone(&streams) });
             Ok(Connection { views, watcher, max_age: streams.age() })
         })
     }
@@ -187,10 +236,52 @@ struct Departure {
     id: ProxyId,
     stream: u64,
     proxy: Arc<Proxy>,
-    /// It was authenticated.
-    known: bool,
-    gate: Gate,
+    pages: Pages,
     streams: Arc<Streams>,
+}
+
+/// What a client may ask beside what it is served.
+struct Pages {
+    /// None: it was not authenticated.
+    identity: Option<Arc<SpiffeId>>,
+    gate: Gate,
+    debug: Arc<Debug>,
+}
+
+impl Pages {
+    fn may_ask(&self, type_url: &str) -> bool {
+        let may = self.identity.is_some() || !needs_identity(type_url);
+        if !may {
+            self.gate.needs_identity();
+        }
+        may
+    }
+
+    fn page(&self, type_url: &str, names: &[String]) -> Option<Result<Page, Status>> {
+        let caller = Caller::Verified(Arc::clone(self.identity.as_ref()?));
+        self.debug.over_xds(type_url, names, &caller)
+    }
+}
+
+/// A client that asks for pages alone.
+struct Tool {
+    pages: Pages,
+    /// What it is served from is as long as it is.
+    _views: watch::Sender<View>,
+}
+
+impl Watcher for Tool {
+    fn refused(&mut self, _refusal: &Refusal) {}
+
+    fn progressed(&mut self, _watermark: Generation) {}
+
+    fn may_ask(&mut self, type_url: &str) -> bool {
+        self.pages.may_ask(type_url)
+    }
+
+    fn page(&mut self, type_url: &str, names: &[String]) -> Option<Result<Page, Status>> {
+        self.pages.page(type_url, names)
+    }
 }
 
 impl Watcher for Departure {
@@ -221,11 +312,11 @@ impl Watcher for Departure {
     fn progressed(&mut self, _watermark: Generation) {}
 
     fn may_ask(&mut self, type_url: &str) -> bool {
-        let may = self.known || !needs_identity(type_url);
-        if !may {
-            self.gate.needs_identity();
-        }
-        may
+        self.pages.may_ask(type_url)
+    }
+
+    fn page(&mut self, type_url: &str, names: &[String]) -> Option<Result<Page, Status>> {
+        self.pages.page(type_url, names)
     }
 
     fn moved(&mut self) {

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::Config;
+use crate::debug::Debug;
 use crate::findings::Findings;
 use crate::identity::{self, Domains};
 use crate::leader::{self, Candidate};
@@ -198,6 +199,12 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     };
     tell_source(&config, cluster.as_ref().map(|(_, (cluster, _))| cluster));
 
+    let debug = Arc::new(Debug {
+        streams: Arc::clone(&streams),
+        mesh: published_mesh.clone(),
+        replica: config.own.pod.as_ref().map_or_else(|| "meltemi".to_owned(), ToString::to_string),
+        revision: config.own.revision.clone(),
+    });
     let shown = Arc::new(Shown {
         ready: is_ready,
         waiting: cluster.as_ref().map(|(source, _)| source.waiting()),
@@ -205,6 +212,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         streams: Arc::clone(&streams),
         registry,
         propagation: Arc::clone(&propagation),
+        debug: Arc::clone(&debug),
         identity: identity.as_ref().map(|identity| identity.shown.clone()),
         mesh: published_mesh,
         mesh_config: config.mesh_config.clone(),
@@ -258,7 +266,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     });
 
     let gate = identity.as_ref().map(identity::Identity::gate).unwrap_or_default();
-    let directory = Arc::new(StreamRegistry { streams: Arc::clone(&streams), gate });
+    let directory = Arc::new(StreamRegistry { streams: Arc::clone(&streams), gate, debug });
     let discovery = DiscoveryServer::new(
         directory,
         Settings::default(),

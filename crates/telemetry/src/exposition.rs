@@ -2,12 +2,14 @@
 //!
 //! Knows: Prometheus' text format. Must not know what the labels mean: [`crate::rule`] does.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
 use crate::metric::ENVOY_PREFIX;
 use crate::rule::{PACKED, Rule, rules};
+use crate::tag;
 
 /// The rules, ready to apply. That each compiles is tested.
 static READY: LazyLock<Vec<(Regex, Rule)>> = LazyLock::new(|| {
@@ -22,30 +24,84 @@ fn anchored(regex: &str) -> Option<Regex> {
 }
 
 /// A scrape's text with Istio's names and labels where there are metrics of traffic; every other line as it is. A line that cannot be
-/// read stays as it is, too.
+/// read stays as it is, too. Series that differ only in labels that a Telemetry takes away come out as one, with the sum of their values.
 pub fn spread(exposition: &str) -> String {
     // Spread labels are about twice as long; what is not of traffic is most of a scrape.
     let mut out = String::with_capacity(exposition.len() * 3 / 2);
+    let mut sums = Sums::default();
     for line in exposition.lines() {
+        // Of a metric's series all come before the next metric.
+        if line.starts_with('#') {
+            sums.write(&mut out);
+        }
         match spread_line(line) {
-            Some(spread) => out.push_str(&spread),
+            Some(Spread::Head(head)) => out.push_str(&head),
+            Some(Spread::Series { name, rest, merged: false }) => {
+                out.push_str(&name);
+                out.push_str(rest);
+            }
+            Some(Spread::Series { name, rest, merged: true }) => {
+                sums.add(name, rest);
+                continue;
+            }
             None => out.push_str(line),
         }
         out.push('\n');
     }
+    sums.write(&mut out);
     out
 }
 
+/// Series that may come out with equal labels, and their sums, in the order in which they came.
+#[derive(Default)]
+struct Sums {
+    at: HashMap<String, usize>,
+    series: Vec<(String, f64)>,
+}
+
+impl Sums {
+    fn add(&mut self, name: String, rest: &str) {
+        // Envoy writes no times.
+        let value = rest.split_whitespace().next().and_then(|value| value.parse().ok()).unwrap_or_default();
+        let at = *self.at.entry(name.clone()).or_insert(self.series.len());
+        match self.series.get_mut(at) {
+            Some((_, sum)) => *sum += value,
+            None => self.series.push((name, value)),
+        }
+    }
+
+    fn write(&mut self, out: &mut String) {
+        self.at.clear();
+        for (name, sum) in self.series.drain(..) {
+            out.push_str(&format!("{name} {sum}\n"));
+        }
+    }
+}
+
+/// A line that is another one afterwards.
+enum Spread<'a> {
+    Head(String),
+    Series {
+        /// With its labels.
+        name: String,
+        /// Value and time, as they stand.
+        rest: &'a str,
+        /// Others may come out with the same name.
+        merged: bool,
+    },
+}
+
 /// None for a line that stays.
-fn spread_line(line: &str) -> Option<String> {
+fn spread_line(line: &str) -> Option<Spread<'_>> {
     for keyword in ["# TYPE ", "# HELP "] {
         if let Some(rest) = line.strip_prefix(keyword) {
             let named = rest.strip_prefix(ENVOY_PREFIX).filter(|name| name.starts_with("istio_"))?;
-            return Some(format!("{keyword}{named}"));
+            return Some(Spread::Head(format!("{keyword}{named}")));
         }
     }
     line.strip_prefix(ENVOY_PREFIX).filter(|name| name.starts_with("istio_"))?;
     let mut sample = Sample::read(line)?;
+    let merged = !sample.value(tag::REMOVED).is_empty();
     for (regex, rule) in READY.iter() {
         let values: Vec<&str> = rule.source_labels.iter().map(|label| sample.value(label)).collect();
         let joined = values.join(";");
@@ -55,10 +111,17 @@ fn spread_line(line: &str) -> Option<String> {
             sample.set(&rule.target_label, value);
         }
     }
+    let set = sample
+        .labels
+        .iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix(tag::SET)?.to_owned(), value.clone())));
+    for (name, value) in set.collect::<Vec<_>>() {
+        sample.set(&name, value);
+    }
     if let Some(dropped) = &*DROPPED {
         sample.labels.retain(|(name, _)| !dropped.is_match(name));
     }
-    Some(sample.written())
+    Some(Spread::Series { name: sample.written(), rest: sample.rest, merged })
 }
 
 /// A line of a metric, with its name as the label `__name__`.
@@ -103,11 +166,7 @@ impl<'a> Sample<'a> {
         let labels: Vec<String> =
             labels.map(|(name, value)| format!("{name}=\"{}\"", quoted(value))).collect();
         let name = self.value(NAME);
-        if labels.is_empty() {
-            format!("{name}{}", self.rest)
-        } else {
-            format!("{name}{{{}}}{}", labels.join(","), self.rest)
-        }
+        if labels.is_empty() { name.to_owned() } else { format!("{name}{{{}}}", labels.join(",")) }
     }
 }
 
@@ -251,6 +310,48 @@ mod tests {
         for expected in ["request_protocol=grpc", "source_workload_namespace=shop", "le=0.5"] {
             assert!(labels.iter().any(|label| label == expected), "{expected} in {labels:?}");
         }
+    }
+
+    #[test]
+    fn a_label_that_is_taken_away_is_neither_spread_nor_unknown() {
+        let line = concat!(
+            r#"envoy_istio_requests_total{reporter="source",istio_source="web;shop;web;v1;c","#,
+            r#"istio_removed="source_app;request_protocol;source_principal",istio_set_request_host="a.example",istio_set_source_version="none"} 7"#
+        );
+        let labels = labels(line);
+        for gone in ["source_app", "request_protocol", "source_principal", "istio_"] {
+            assert!(!labels.iter().any(|label| label.starts_with(gone)), "{gone} in {labels:?}");
+        }
+        for there in [
+            "request_host=a.example",
+            "source_version=none",
+            "source_workload=web",
+            "destination_app=unknown",
+        ] {
+            assert!(labels.iter().any(|label| label == there), "{there} in {labels:?}");
+        }
+    }
+
+    #[test]
+    fn series_that_come_out_equal_are_added() {
+        let of = |workload: &str, bucket: &str, value: u32| {
+            format!(
+                "envoy_istio_request_bytes_bucket{{istio_removed=\"destination_workload\",istio_destination=\"{workload};shop;web;v1;c\",le=\"{bucket}\"}} {value}\n"
+            )
+        };
+        let text = format!(
+            "# TYPE envoy_istio_request_bytes histogram\n{}{}{}{}# TYPE x counter\nx 1\n",
+            of("a", "1", 2),
+            of("a", "+Inf", 3),
+            of("b", "1", 4),
+            of("b", "+Inf", 5)
+        );
+        let spread = spread(&text);
+        let lines: Vec<&str> = spread.lines().collect();
+        assert_eq!(lines.len(), 5, "{spread}");
+        assert!(lines[1].contains("le=\"1\"") && lines[1].ends_with("} 6"), "{spread}");
+        assert!(lines[2].contains("le=\"+Inf\"") && lines[2].ends_with("} 8"), "{spread}");
+        assert_eq!(lines[4], "x 1");
     }
 
     #[test]

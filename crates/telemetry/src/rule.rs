@@ -43,7 +43,13 @@ pub const LABELS: [&str; 22] = [
 ];
 
 /// Labels that are spread, and then of no more use.
-pub const PACKED: &str = "istio_(?:source|destination|service)";
+pub const PACKED: &str = "istio_(?:source|destination|service|removed|set_.+)";
+
+/// Labels that are copied to the name in their brackets, after all rules (Prometheus: `labelmap`).
+pub const COPIED: &str = "istio_set_(.+)";
+
+/// The label that tells protocols apart: it is spread, and never missing.
+const PROTOCOL: &str = "request_protocol";
 
 const NAME: &str = "__name__";
 
@@ -67,7 +73,23 @@ const OF_SERVICE: [(&str, &str); 3] = [
     ("destination_service_namespace", "[^;]*;[^;]*;(.*)"),
 ];
 
-/// All rules, in the order in which they are applied. Afterwards labels of [`PACKED`] names go.
+/// Each packed tag, and the labels that are spread from it.
+pub fn packed() -> [(&'static str, Vec<String>); 3] {
+    let of = |side: &str| {
+        let mut labels: Vec<String> =
+            OF_WORKLOAD.iter().map(|(label, ..)| format!("{side}_{label}")).collect();
+        labels.dedup();
+        labels
+    };
+    let service = OF_SERVICE.iter().map(|(label, _)| (*label).to_owned()).collect();
+    [
+        (crate::tag::SOURCE, of("source")),
+        (crate::tag::DESTINATION, of("destination")),
+        (crate::tag::SERVICE, service),
+    ]
+}
+
+/// All rules, in the order in which they are applied. Afterwards those of [`COPIED`] are copied, and labels of [`PACKED`] names go.
 pub fn rules() -> Vec<Rule> {
     let rule = |source_labels: &[&'static str], regex: &str, target: &str, replacement| Rule {
         source_labels: source_labels.to_vec(),
@@ -93,11 +115,17 @@ pub fn rules() -> Vec<Rule> {
         "source_workload_namespace",
         "$1",
     ));
-    rules.push(rule(&[NAME], "istio_tcp_.+", "request_protocol", "tcp"));
-    rules.push(rule(&[NAME], http, "request_protocol", "http"));
+    rules.push(rule(&[NAME], "istio_tcp_.+", PROTOCOL, "tcp"));
+    rules.push(rule(&[NAME], http, PROTOCOL, "http"));
     // Envoy says a gRPC status of gRPC requests only.
-    rules.push(rule(&[NAME, crate::tag::GRPC_STATUS], &format!("{http};.+"), "request_protocol", "grpc"));
+    rules.push(rule(&[NAME, crate::tag::GRPC_STATUS], &format!("{http};.+"), PROTOCOL, "grpc"));
     rules.extend(LABELS.iter().map(|&label| rule(&[NAME, label], &format!("{any};"), label, "unknown")));
+    rules.extend(
+        LABELS
+            .iter()
+            .chain([&PROTOCOL])
+            .map(|&label| rule(&[crate::tag::REMOVED], &format!("(?:.+;)?{label}(?:;.+)?"), label, "")),
+    );
     rules
 }
 
@@ -115,7 +143,9 @@ pub fn as_yaml() -> String {
             "- {{source_labels: [{labels}], regex: '{regex}', target_label: {target_label}, replacement: '{replacement}'}}\n"
         ));
     }
-    yaml.push_str(&format!("- {{action: labeldrop, regex: '{PACKED}'}}\n"));
+    yaml.push_str(&format!(
+        "- {{action: labelmap, regex: '{COPIED}'}}\n- {{action: labeldrop, regex: '{PACKED}'}}\n"
+    ));
     yaml
 }
 

@@ -22,6 +22,11 @@ pub const RESPONSE_FLAGS: &str = "response_flags";
 /// `mutual_tls` or `none`; only the destination knows.
 pub const SECURITY: &str = "connection_security_policy";
 
+/// Labels that a Telemetry takes away, with `;` between them: what is not there would else be spread, or be `unknown`.
+pub const REMOVED: &str = "istio_removed";
+/// What comes before the name of a label that a Telemetry sets: it counts before all that is spread.
+pub const SET: &str = "istio_set_";
+
 /// The values of [`REPORTER`].
 pub mod reporter {
     /// The caller's proxy.

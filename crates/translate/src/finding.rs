@@ -6,16 +6,19 @@
 
 mod destination_rule;
 mod envoy_filter;
+mod gateway;
 mod nearest;
 mod peer_authentication;
 mod service;
+mod service_entry;
 mod sidecar;
+mod telemetry;
 mod virtual_service;
 mod workload_entry;
 
 use std::sync::Arc;
 
-use meltemi_api::{FieldPath, Finding, Spec};
+use meltemi_api::{FieldPath, Finding, MeshConfig, Spec};
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::entry::IndexKey;
@@ -40,13 +43,20 @@ impl Question for FindingsOf {
             Spec::VirtualService(written) => virtual_service::findings(read, &object.meta, written),
             Spec::DestinationRule(rule) => destination_rule::findings(read, key, rule),
             Spec::WorkloadEntry(entry) => workload_entry::findings(read, &object.meta, entry),
+            Spec::Gateway(gateway) => gateway::findings(read, key, gateway),
             Spec::Sidecar(sidecar) => sidecar::findings(read, key, sidecar),
             Spec::EnvoyFilter(filter) => envoy_filter::findings(read, key, filter),
             Spec::PeerAuthentication(policy) => peer_authentication::findings(read, key, policy),
-            Spec::ConfigMap(_) => settings(read, key),
-            Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::Namespace | Spec::ProxyConfig(_) => {
-                Vec::new()
-            }
+            Spec::ServiceEntry(entry) => service_entry::findings(read, key, entry),
+            Spec::Telemetry(written) => telemetry::findings(read, key, written),
+            Spec::ConfigMap(config) => settings(read, key, &config.mesh),
+            Spec::EndpointSlice(_)
+            | Spec::Pod(_)
+            | Spec::Node
+            | Spec::Namespace
+            | Spec::Secret(_)
+            | Spec::WorkloadGroup(_)
+            | Spec::ProxyConfig(_) => Vec::new(),
         };
         findings.sort();
         findings.into_iter().map(|finding| finding.about(key)).collect()
@@ -54,8 +64,9 @@ impl Question for FindingsOf {
 }
 
 /// Of several ConfigMaps with settings of the mesh, only the first counts.
-fn settings(read: &Read<'_>, key: &ObjectKey) -> Vec<Finding> {
+fn settings(read: &Read<'_>, key: &ObjectKey, mesh: &MeshConfig) -> Vec<Finding> {
     let first = filed(read, IndexKey::Settings).next();
+    let in_force = if first == Some(key) { telemetry::of_settings(read, mesh) } else { Vec::new() };
     let other = first.filter(|first| *first != key);
     let finding = other.map(|first| {
         Finding::warning("settings-not-in-force", format!("{first} holds the mesh's settings too"))
@@ -63,7 +74,7 @@ fn settings(read: &Read<'_>, key: &ObjectKey) -> Vec<Finding> {
             .in_force(format!("the settings of {first}"))
             .hint("keep one of them")
     });
-    finding.into_iter().collect()
+    finding.into_iter().chain(in_force).collect()
 }
 
 /// A host that a resource refers to, as its namespace sees it.
@@ -84,7 +95,10 @@ fn target(read: &Read<'_>, viewer: &Namespace, written: &Host, host: &Host) -> T
     if let Some(hidden) = filed(read, IndexKey::ServicesByHost(host.clone())).next() {
         return Target::Missing {
             message: format!("{hidden} is not exported to namespace {viewer}"),
-            hint: Some(format!("add {viewer} to its annotation networking.istio.io/exportTo")),
+            hint: Some(match hidden.kind {
+                Kind::Service => format!("add {viewer} to its annotation networking.istio.io/exportTo"),
+                _ => format!("add {viewer} to its exportTo"),
+            }),
         };
     }
     let parts: Vec<&str> = host.as_str().splitn(4, '.').collect();

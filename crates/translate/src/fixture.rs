@@ -114,6 +114,7 @@ pub(crate) fn part(viewer: &str, name: &str) -> ServicePartKey {
         ports: None,
         selectors: Arc::default(),
         locality: None,
+        failover_labels: Arc::default(),
         node: None,
         family: IpFamily::V4,
         redirected: true,

@@ -6,7 +6,10 @@
 
 mod access_log;
 mod bind;
+mod block;
 mod chain;
+mod collector;
+pub mod gateway;
 mod http_manager;
 pub mod inbound;
 mod listener_filter;
@@ -18,6 +21,7 @@ mod policy;
 mod ruled;
 mod settings;
 mod tcp;
+mod tracing;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -36,14 +40,19 @@ use meltemi_model::workload::InboundPort;
 use meltemi_names::{Namespace, ObjectKey, Port, Selector};
 
 pub use self::bind::{Bind, Treatment, has_own_route};
+pub use self::block::Block;
 pub use self::plan::{Backend, HttpChain, OutboundListener, ShadowedBy};
 pub use self::policy::ConnectionPolicy;
 pub use self::ruled::RuledChain;
 
+pub(crate) use self::collector::{CollectorOf, Missing};
+pub use self::gateway::GatewayListener;
 pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
 use self::ruled::RulesOfConnections;
+pub(crate) use self::settings::NamesService;
 use self::settings::SettingsOfListeners;
+pub use self::settings::TelemetryKey;
 use crate::key::{Made, Members, ResourceKey};
 use crate::patch::Patches;
 use crate::resource_names::{BLACK_HOLE, PASSTHROUGH, outbound_cluster};
@@ -63,10 +72,14 @@ pub struct ListenersKey {
     pub selectors: Arc<[Selector]>,
     /// HTTP/1.0 is accepted.
     pub http10: bool,
+    /// Services are called at addresses that they were given, too: the caller's proxy tells those to its workload.
+    pub allocated: bool,
     /// As in [`crate::key::OutboundKey`].
     pub access_log: bool,
     /// As in [`crate::key::OutboundKey`].
     pub metrics: bool,
+    /// As in [`crate::key::OutboundKey`].
+    pub telemetry: TelemetryKey,
     /// As in [`crate::key::OutboundKey`].
     pub has_certificates: bool,
 }
@@ -125,6 +138,7 @@ impl Question for ListenersKey {
             bound,
             family: self.family,
             http10: self.http10,
+            allocated: self.allocated,
         });
         let mut listeners: Vec<OutboundListener> = plan.listeners.clone();
         let mut taken: BTreeSet<(Bind, Port)> =
@@ -139,12 +153,14 @@ impl Question for ListenersKey {
             }
         }
         let fallback = self.fallback(read);
+        let telemetry = self.telemetry.seen_by(read, &self.namespace);
         let rules = RulesOfConnections::of(read, self);
         let outbound = listeners
             .into_iter()
             .map(|listener| OutboundListener {
                 access_log: self.access_log,
                 metrics: self.metrics,
+                telemetry: telemetry.clone(),
                 ..listener
             })
             .map(|listener| match &rules {
@@ -163,6 +179,7 @@ impl Question for ListenersKey {
             access_log: self.access_log,
             metrics: self.metrics,
             fallback: fallback.clone(),
+            telemetry: telemetry.clone(),
         };
         let all = outbound.map(ListenerKey::Outbound).chain((!bound).then_some(redirected));
         all.map(ResourceKey::Listener).collect()
@@ -186,9 +203,13 @@ pub enum ListenerKey {
         metrics: bool,
         /// As in [`OutboundListener`].
         fallback: Option<ResourceName>,
+        /// What it tells of its traffic.
+        telemetry: TelemetryKey,
     },
     /// Takes what iptables redirects to the workload, `virtualInbound`.
     VirtualInbound(InboundListener),
+    /// Of a gateway.
+    Gateway(GatewayListener),
     /// A socket for what is sent to the workload at a port.
     BoundInbound(InboundListener, Bind),
 }
@@ -200,9 +221,14 @@ impl Question for ListenerKey {
 
     fn answer(&self, read: &Read<'_>) -> Made {
         Some(match self {
+            Self::Gateway(listener) => return listener.make(read),
             Self::Outbound(listener) => listener.make(read),
-            Self::VirtualOutbound { family, interception, access_log, metrics, fallback } => {
-                let settings = SettingsOfListeners { access_log: *access_log, metrics: *metrics };
+            Self::VirtualOutbound { family, interception, access_log, metrics, telemetry, fallback } => {
+                let settings = SettingsOfListeners {
+                    access_log: *access_log,
+                    metrics: *metrics,
+                    telemetry: telemetry.clone(),
+                };
                 outbound::virtual_outbound(read, *family, *interception, settings, fallback.as_ref())
             }
             Self::VirtualInbound(key) => inbound::virtual_inbound(read, key),
@@ -226,6 +252,8 @@ pub struct InboundKey {
     pub access_log: bool,
     /// As in [`crate::key::OutboundKey`].
     pub metrics: bool,
+    /// As in [`crate::key::OutboundKey`].
+    pub telemetry: TelemetryKey,
     /// The workload as metrics know it, packed; empty where nothing is counted.
     pub workload: Arc<str>,
     /// The PeerAuthentication that selects the workload.

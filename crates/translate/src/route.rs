@@ -11,11 +11,12 @@ mod body;
 mod cors;
 mod domains;
 mod fault;
+pub mod gateway;
 mod hash;
 mod headers;
 mod http_route;
 mod matching;
-mod retry;
+pub(crate) mod retry;
 mod set;
 mod view;
 mod virtual_host;
@@ -60,6 +61,8 @@ pub struct RoutesKey {
     pub domain: Option<Arc<str>>,
     /// Which addresses are of use as domains.
     pub family: IpFamily,
+    /// As in [`crate::listener::ListenersKey`].
+    pub allocated: bool,
     /// As in [`crate::key::OutboundKey`].
     pub selectors: Arc<[Selector]>,
     /// Routes go out as virtual hosts.
@@ -83,6 +86,13 @@ pub enum ConfigName {
     Port(Port),
     /// `<host>:<port>`: a service's port whose protocol is found out on a listener of its own.
     Sniffed(Host, Port),
+    /// `http.<port>`, `https.<port>.<name>.<gateway>.<namespace>`: servers of Gateways.
+    Gateway {
+        /// The whole of it.
+        name: Arc<str>,
+        /// The port that clients know.
+        port: Port,
+    },
     /// Of a listener that a Sidecar has for all ports of its services: requests say by their host which port they are for.
     AllPorts(AllPorts),
 }
@@ -100,7 +110,7 @@ impl ConfigName {
     /// The port that requests come to; none: each request says for which it is.
     pub fn port(&self) -> Option<Port> {
         match self {
-            Self::Port(port) | Self::Sniffed(_, port) => Some(*port),
+            Self::Port(port) | Self::Sniffed(_, port) | Self::Gateway { port, .. } => Some(*port),
             Self::AllPorts(_) => None,
         }
     }
@@ -111,6 +121,7 @@ impl ConfigName {
             Self::Port(port) | Self::AllPorts(AllPorts::Port(port)) => port_route(*port),
             Self::AllPorts(AllPorts::Unix(path)) => unix_route(path),
             Self::Sniffed(host, port) => service_route(host, *port),
+            Self::Gateway { name, .. } => (&**name).into(),
         }
     }
 }

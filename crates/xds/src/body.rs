@@ -24,7 +24,7 @@ use crate::limits::Limits;
 use crate::machine::{Close, CloseCode, Next};
 use crate::metrics::{Ended, Metrics};
 use crate::peer::{Connection, Directory, Peer, StreamHandle, Watcher};
-use crate::request::{Request, Subject};
+use crate::request::{Names, Request, Subject};
 use crate::response::Response;
 
 /// The requests of a stream, decoded and bounded.
@@ -222,9 +222,24 @@ impl Live {
             let message = format!("{type_url} is only for clients that are authenticated");
             return Err((Ended::Refused, Status::permission_denied(message)));
         }
+        let page = match (&request.subject, &request.names) {
+            (Subject::Unknown(type_url), names) if request.nonce.is_empty() => {
+                let names = match names {
+                    Names::Sotw(names) => names,
+                    Names::Delta { subscribe, .. } => subscribe,
+                };
+                let page = self.watcher.page(type_url, names).transpose();
+                let page = page.map_err(|status| (Ended::Refused, status))?;
+                page.map(|page| (type_url.clone(), page))
+            }
+            _ => None,
+        };
         let view = self.views.borrow().clone();
         let (result, refusals) = handle.with(|machine| {
             let result = machine.receive(request, &view, now());
+            if let Some((type_url, page)) = page {
+                machine.give(&type_url, page);
+            }
             (result, machine.take_refusals())
         });
         for refusal in &refusals {

@@ -29,7 +29,7 @@ pub use limits::Limits;
 pub use machine::standing::{Lack, Lacking};
 pub use machine::{Close, CloseCode, Machine, Next};
 pub use metrics::{Ended, Metrics};
-pub use peer::{Connection, Directory, Peer, StreamHandle, Watcher};
+pub use peer::{Connection, Directory, Page, Peer, StreamHandle, Watcher};
 pub use request::Request;
 pub use response::Response;
 pub use server::{DiscoveryServer, Settings};

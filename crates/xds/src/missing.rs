@@ -25,9 +25,14 @@ pub(crate) fn missing(type_url: TypeUrl, name: &ResourceName) -> Option<Arc<Reso
 
 /// A length-delimited field.
 pub(crate) fn text_field(field: u64, text: &str, out: &mut Vec<u8>) {
+    bytes_field(field, text.as_bytes(), out);
+}
+
+/// A length-delimited field.
+pub(crate) fn bytes_field(field: u64, bytes: &[u8], out: &mut Vec<u8>) {
     varint(field << 3 | 2, out);
-    varint(text.len() as u64, out);
-    out.extend_from_slice(text.as_bytes());
+    varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use meltemi_catalog::{Generation, ResourceName, View};
 use meltemi_names::{TypeUrl, Version};
 use meltemi_proto::envoy::config::core::v3::Node;
+use meltemi_proto::google::protobuf::Any;
 use tokio::sync::watch;
 
 use crate::form::Form;
@@ -47,6 +48,15 @@ impl std::fmt::Debug for Connection {
     }
 }
 
+/// What a directory answers of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// Name and content of each resource.
+    pub resources: Vec<(String, Any)>,
+    /// Who answers (`control_plane.identifier`); empty: nothing is said.
+    pub control_plane: String,
+}
+
 /// Hears of one stream. Called from the stream's own task: must not block.
 pub trait Watcher: Send + 'static {
     /// The client refused a response. Reported when it comes, and once more when the resource stands alone.
@@ -58,6 +68,12 @@ pub trait Watcher: Send + 'static {
     /// Whether the client may ask for that type. If not, its stream ends with `PermissionDenied`.
     fn may_ask(&mut self, _type_url: &str) -> bool {
         true
+    }
+
+    /// The answer to a first request for a type that is none of Envoy's: pages of the directory's own. None for a type that it does not
+    /// know either: then the answer is empty. An error ends the stream.
+    fn page(&mut self, _type_url: &str, _names: &[String]) -> Option<Result<Page, tonic::Status>> {
+        None
     }
 
     /// Note was taken of what the client said (an acknowledgement, a refusal, a subscription), of a newer view, or of time: what

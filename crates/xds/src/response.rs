@@ -8,9 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use meltemi_catalog::{Resource, ResourceName};
 use meltemi_names::TypeUrl;
+use meltemi_proto::google::protobuf::Any;
+use prost::Message;
 
 use crate::form::Form;
-use crate::missing::text_field;
+use crate::missing::{bytes_field, text_field};
 
 /// One response, encoded.
 #[derive(Debug)]
@@ -79,6 +81,40 @@ impl Assembly {
         self.resources += 1;
         self.segments.push(head.clone());
         self.segments.extend(resource.body().segments().iter().cloned());
+    }
+
+    /// Appends what is no resource of a view.
+    pub(crate) fn put_page(&mut self, name: &str, content: &Any) {
+        let content = content.encode_to_vec();
+        let mut out = Vec::with_capacity(content.len() + name.len() + 16);
+        match self.form {
+            Form::Sotw => bytes_field(2, &content, &mut out),
+            Form::Delta => {
+                let mut resource = Vec::with_capacity(content.len() + name.len() + 8);
+                bytes_field(2, &content, &mut resource);
+                text_field(3, name, &mut resource);
+                bytes_field(2, &resource, &mut out);
+            }
+        }
+        self.resources += 1;
+        self.len += out.len();
+        self.segments.push(out.into());
+    }
+
+    /// Says who answers; nothing for an empty name.
+    pub(crate) fn say_who(&mut self, identifier: &str) {
+        if identifier.is_empty() {
+            return;
+        }
+        let (mut who, mut out) = (Vec::new(), Vec::new());
+        text_field(1, identifier, &mut who);
+        let field = match self.form {
+            Form::Sotw => 6,
+            Form::Delta => 7,
+        };
+        bytes_field(field, &who, &mut out);
+        self.len += out.len();
+        self.segments.push(out.into());
     }
 
     /// Tells a name as removed; state of the world has no words for that.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use hyper_util::rt::TokioIo;
-use meltemi_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use meltemi_proto::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+};
 use meltemi_proto::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
 use meltemi_testkit::xds::Node;
 use rcgen::{CertificateParams, KeyPair};
@@ -180,6 +182,39 @@ impl Client {
             Some(_) => Ok(answers),
             None => Err(Status::ok("the stream ended without an answer")),
         }
+    }
+}
+
+impl Client {
+    /// Asks for one of Istio's pages in state of the world, as `istioctl` does; the first answer.
+    ///
+    /// # Errors
+    /// The status with which it is refused.
+    pub async fn page(
+        &self,
+        peer: Peer<'_>,
+        node: &Node,
+        type_url: &str,
+        names: &[&str],
+    ) -> Result<DiscoveryResponse, Status> {
+        let node = node.message().map_err(|error| Status::internal(format!("{error:#}")))?;
+        let first = DiscoveryRequest {
+            node: Some(node),
+            type_url: type_url.to_owned(),
+            resource_names: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..Default::default()
+        };
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        sender.send(first).await.map_err(|_| Status::internal("the request cannot be sent"))?;
+        let mut grpc = Grpc::new(self.channel.clone());
+        grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
+        let codec = ProstCodec::<DiscoveryRequest, DiscoveryResponse>::default();
+        let path = PathAndQuery::from_static(
+            "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources",
+        );
+        let mut answers =
+            grpc.streaming(with(ReceiverStream::new(receiver), peer)?, path, codec).await?.into_inner();
+        answers.message().await?.ok_or_else(|| Status::ok("the stream ended without an answer"))
     }
 }
 

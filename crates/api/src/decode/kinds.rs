@@ -13,7 +13,7 @@ pub(crate) enum Reading {
     NotYet(Kind, &'static str),
     /// As before, of kinds that have no name here.
     Foreign(&'static str),
-    /// Another matter: Deployments, Secrets and whatever else people keep in the same file.
+    /// Another matter: Deployments and whatever else people keep in the same file.
     Skip,
     /// A kind that is read, at a version that is not.
     Version(Kind, &'static str),
@@ -27,6 +27,9 @@ const NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 /// Istio serves these two with one schema.
 const SECURITY: &[&str] = &["v1", "v1beta1"];
 
+/// Istio serves these two with one schema.
+const TELEMETRY: &[&str] = &["v1", "v1alpha1"];
+
 /// Decides by group, version and kind.
 pub(crate) fn reading(api_version: &str, kind: &str) -> Reading {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
@@ -36,17 +39,23 @@ pub(crate) fn reading(api_version: &str, kind: &str) -> Reading {
         ("", "Node") => core(Kind::Node, version),
         ("", "Namespace") => core(Kind::Namespace, version),
         ("", "ConfigMap") => core(Kind::ConfigMap, version),
+        ("", "Secret") if version == "v1" => Reading::Read(Kind::Secret),
         ("discovery.k8s.io", "EndpointSlice") if version == "v1" => Reading::Read(Kind::EndpointSlice),
         ("networking.istio.io", _) => networking(kind, version),
         ("security.istio.io", _) => security(kind, version),
+        ("telemetry.istio.io", "Telemetry") if TELEMETRY.contains(&version) => Reading::Read(Kind::Telemetry),
         ("telemetry.istio.io", "Telemetry") => {
-            Reading::NotYet(Kind::Telemetry, "access logs follow the mesh configuration alone")
+            Reading::Version(Kind::Telemetry, "telemetry.istio.io/v1 (or v1alpha1)")
         }
         ("telemetry.istio.io", _) => Reading::Unknown(nearest(kind, &["Telemetry"])),
         ("extensions.istio.io", _) => Reading::Foreign("requests pass without the extension"),
         ("gateway.networking.k8s.io", _) => Reading::Foreign("requests are routed as if it were absent"),
         // These names are the mesh's alone, so the group is a mistake: never silence.
-        (_, "VirtualService" | "DestinationRule" | "WorkloadEntry" | "EnvoyFilter") => networking(kind, ""),
+        (
+            _,
+            "VirtualService" | "DestinationRule" | "WorkloadEntry" | "ServiceEntry" | "EnvoyFilter"
+            | "WorkloadGroup",
+        ) => networking(kind, ""),
         (_, "PeerAuthentication") => security(kind, ""),
         (_, "EndpointSlice") => Reading::Version(Kind::EndpointSlice, "discovery.k8s.io/v1"),
         _ => Reading::Skip,
@@ -62,13 +71,13 @@ fn networking(kind: &str, version: &str) -> Reading {
         "VirtualService" => Kind::VirtualService,
         "DestinationRule" => Kind::DestinationRule,
         "WorkloadEntry" => Kind::WorkloadEntry,
+        "ServiceEntry" => Kind::ServiceEntry,
+        "Gateway" => Kind::Gateway,
         "Sidecar" => Kind::Sidecar,
+        "WorkloadGroup" => Kind::WorkloadGroup,
         "ProxyConfig" => Kind::ProxyConfig,
         "EnvoyFilter" if version == "v1alpha3" => Kind::EnvoyFilter,
         "EnvoyFilter" => return Reading::Version(Kind::EnvoyFilter, "networking.istio.io/v1alpha3"),
-        "ServiceEntry" => return Reading::NotYet(Kind::ServiceEntry, "its hosts are unknown to the mesh"),
-        "Gateway" => return Reading::NotYet(Kind::Gateway, "no gateway is configured by it"),
-        "WorkloadGroup" => return Reading::NotYet(Kind::WorkloadGroup, "no workload entry is made from it"),
         _ => {
             let known = [
                 "VirtualService",

@@ -7,7 +7,8 @@ pub mod matches;
 
 use std::sync::Arc;
 
-use meltemi_catalog::{Need, Resource};
+use meltemi_api::virtual_service::Retries;
+use meltemi_catalog::{Need, Resource, ResourceName};
 use meltemi_model::peer::{Mode, Modes, ModesOf, PortModes};
 use meltemi_model::proxy::{Interception, IpFamily};
 use meltemi_model::read::Read;
@@ -17,8 +18,8 @@ use meltemi_names::{ObjectKey, Port, Protocol, TypeUrl};
 use meltemi_proto::envoy::config::core::v3::{TrafficDirection, TransportSocket};
 use meltemi_proto::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch, Listener};
 use meltemi_proto::envoy::config::route::v3::{
-    Decorator, RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route,
-    route_action, route_match,
+    Decorator, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route, route_action,
+    route_match,
 };
 use meltemi_proto::google::protobuf::BoolValue;
 
@@ -29,7 +30,7 @@ use super::http_manager::HttpManager;
 use super::listener_filter::{except, http_inspector, original_dst, tls_inspector};
 use super::metrics::Side;
 use super::outbound::transparent;
-use super::settings::{ListenerSettings, Logs, SettingsOfListeners};
+use super::settings::{ListenerSettings, Logs, SettingsOfListeners, TelemetryKey};
 use super::tcp::to_cluster;
 use super::{InboundKey, ListenerKey};
 use crate::cluster::ClusterKey;
@@ -37,8 +38,8 @@ use crate::encode::whole;
 use crate::key::{Members, ResourceKey};
 use crate::metadata;
 use crate::resource_names::{BLACK_HOLE, INBOUND_PASSTHROUGH, inbound_cluster};
+use crate::route::retry;
 use crate::tls::{MeshTls, downstream};
-use crate::wrap::u32_value;
 
 /// `virtualInbound` of a class of workloads: all that it is made by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +51,8 @@ pub struct InboundListener {
     access_log: bool,
     /// As in [`crate::key::OutboundKey`].
     metrics: bool,
+    /// What it tells of its traffic.
+    telemetry: TelemetryKey,
     /// As in [`InboundKey`].
     workload: Arc<str>,
     /// What the workload takes from its callers.
@@ -77,6 +80,7 @@ impl InboundListener {
             family: key.family,
             access_log: key.access_log,
             metrics: key.metrics,
+            telemetry: key.telemetry.seen_by(read, &key.namespace),
             workload: Arc::clone(&key.workload),
             modes,
             policies: decided_by.iter().chain(key.scope.iter().filter(|_| ingress)).cloned().collect(),
@@ -114,7 +118,9 @@ pub(super) fn members(read: &Read<'_>, key: &InboundKey) -> Members {
 
 /// A socket for what is sent to a workload at one port (Istio: core/listener_inbound.go, `inboundCustomListener`).
 pub(super) fn bound(read: &Read<'_>, key: &InboundListener, at: &Bind) -> Option<Arc<Resource>> {
-    let settings = read.ask(SettingsOfListeners { access_log: key.access_log, metrics: key.metrics });
+    let telemetry = key.telemetry.clone();
+    let settings =
+        read.ask(SettingsOfListeners { access_log: key.access_log, metrics: key.metrics, telemetry });
     let port = key.ports.first()?;
     let target = Target::of(read, port, key.modes.of(port.target));
     let mutual = target.rows().iter().any(|row| row.mutual_tls) && key.has_certificates;
@@ -132,17 +138,21 @@ pub(super) fn bound(read: &Read<'_>, key: &InboundListener, at: &Bind) -> Option
         listener_filters_timeout: Some(settings.detection_timeout),
         continue_on_listener_filters_timeout: true,
         filter_chains: target.chains(key, &settings, tls.as_ref()).collect(),
-        access_log: settings.listener_log.clone(),
+        access_log: settings.inbound_log.clone(),
         ..listener(&name, at.addresses(), port.target)
     };
     bind(&mut message, true);
-    let needs = vec![Need { type_url: TypeUrl::Cluster, name: target.cluster.into() }];
+    let clusters = std::iter::once(target.cluster.into()).chain(settings.inbound_needs().iter().cloned());
+    let needs = clusters.map(|name| Need { type_url: TypeUrl::Cluster, name }).collect();
     let origin = std::iter::once(port.service.object.clone()).chain(key.policies.iter().cloned());
+    let origin = origin.chain(key.telemetry.objects.iter().cloned());
     Some(whole(TypeUrl::Listener, name.into(), &message, needs, origin.collect()))
 }
 
 pub(super) fn virtual_inbound(read: &Read<'_>, key: &InboundListener) -> Arc<Resource> {
-    let settings = read.ask(SettingsOfListeners { access_log: key.access_log, metrics: key.metrics });
+    let telemetry = key.telemetry.clone();
+    let settings =
+        read.ask(SettingsOfListeners { access_log: key.access_log, metrics: key.metrics, telemetry });
     let name = "virtualInbound";
     let passthrough = Target::passthrough(None, key.modes.rest);
     let to_itself = to_cluster(BLACK_HOLE, &passthrough.logs(key, &settings, false));
@@ -175,15 +185,17 @@ pub(super) fn virtual_inbound(read: &Read<'_>, key: &InboundListener) -> Arc<Res
         listener_filters_timeout: Some(settings.detection_timeout),
         continue_on_listener_filters_timeout: true,
         filter_chains: chains,
-        access_log: settings.listener_log.clone(),
+        access_log: settings.inbound_log.clone(),
         transparent: transparent(key.interception),
         ..listener(name, Bind::Any(key.family).addresses(), settings.inbound_port)
     };
     bind(&mut message, true);
     let clusters = targets.into_iter().map(|target| target.cluster);
     let clusters = clusters.chain([INBOUND_PASSTHROUGH.to_owned(), BLACK_HOLE.to_owned()]);
-    let needs = clusters.map(|name| Need { type_url: TypeUrl::Cluster, name: name.into() });
+    let clusters = clusters.map(ResourceName::from).chain(settings.inbound_needs().iter().cloned());
+    let needs = clusters.map(|name| Need { type_url: TypeUrl::Cluster, name });
     let origin = key.ports.iter().map(|port| port.service.object.clone()).chain(key.policies.iter().cloned());
+    let origin = origin.chain(key.telemetry.objects.iter().cloned());
     whole(TypeUrl::Listener, name.into(), &message, needs.collect(), origin.collect())
 }
 
@@ -265,7 +277,7 @@ impl Target {
         });
         let chains = served().map(|row| {
             let logs = self.logs(key, settings, row.mutual_tls);
-            let filter = if row.http { self.http(&logs) } else { to_cluster(&self.cluster, &logs) };
+            let filter = if row.http { self.http(&logs, settings) } else { to_cluster(&self.cluster, &logs) };
             let matching = FilterChainMatch {
                 application_protocols: row
                     .application_protocols
@@ -295,25 +307,24 @@ impl Target {
         }
     }
 
-    fn http(&self, logs: &Logs) -> Filter {
+    fn http(&self, logs: &Logs, settings: &ListenerSettings) -> Filter {
         let stat_prefix = match self.port {
             Some(port) if !self.is_passthrough() => format!("inbound_0.0.0.0_{port}"),
             _ => self.cluster.clone(),
         };
-        let manager =
-            HttpManager { stat_prefix: &stat_prefix, grpc_web: self.protocol == Protocol::GrpcWeb, logs };
-        manager.inbound(self.routes(), self.protocol.is_http2())
+        let manager = HttpManager {
+            stat_prefix: &stat_prefix,
+            grpc_web: self.protocol == Protocol::GrpcWeb,
+            paths: settings.paths,
+            logs,
+        };
+        manager.inbound(self.routes(settings.inbound_retries.as_ref()), self.protocol.is_http2())
     }
 
     /// Every request to the one cluster (Istio: pilot/pkg/networking/core/route/route.go).
-    fn routes(&self) -> RouteConfiguration {
+    fn routes(&self, retries: Option<&Retries>) -> RouteConfiguration {
         // gRPC calls are the client's to retry.
         let is_grpc = matches!(self.protocol, Protocol::Grpc | Protocol::GrpcWeb);
-        let retry = RetryPolicy {
-            retry_on: "reset-before-request".to_owned(),
-            num_retries: u32_value(2),
-            ..RetryPolicy::default()
-        };
         let no_limit = Some(prost_types::Duration::default());
         let action = RouteAction {
             cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(self.cluster.clone())),
@@ -323,7 +334,7 @@ impl Target {
                 grpc_timeout_header_max: no_limit,
                 ..route_action::MaxStreamDuration::default()
             }),
-            retry_policy: (!is_grpc).then_some(retry),
+            retry_policy: if is_grpc { None } else { retry::inbound(retries) },
             ..RouteAction::default()
         };
         let route = Route {

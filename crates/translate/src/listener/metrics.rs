@@ -4,7 +4,9 @@
 //! `meltemi_telemetry`'s), nor what a listener is for.   Start at [`Side`].
 //! Invariant: nothing that a stranger sends is a tag's value: no path, no Host header. What is not known is left empty.
 
+use meltemi_api::telemetry::IstioMetric;
 use meltemi_model::proxy::STATS_LOGGER;
+use meltemi_model::telemetry::{Metrics, Tags};
 use meltemi_proto::any::pack;
 use meltemi_proto::envoy::config::accesslog::v3::{
     AccessLog, AccessLogFilter, AndFilter, LogTypeFilter, ResponseFlagFilter, access_log,
@@ -18,6 +20,7 @@ use meltemi_proto::envoy::extensions::access_loggers::stats::v3::{
 use meltemi_proto::envoy::r#type::v3::Scope;
 use meltemi_telemetry::{metric, tag};
 
+use super::access_log::only;
 use crate::wrap::{u32_value, u64_value};
 
 /// How many series one logger keeps at most. Labels are of workloads, services and status codes: a listener that gets here sees hundreds
@@ -45,60 +48,84 @@ pub(crate) enum Side<'a> {
 }
 
 impl Side<'_> {
-    /// Counts requests.
-    pub(crate) fn requests(self) -> AccessLog {
-        let tags = || {
+    /// Counts requests, but for what is not to be counted.
+    pub(crate) fn requests(self, asked: &Metrics) -> Option<AccessLog> {
+        let is_asked = |metric: &IstioMetric| !asked.disabled && !asked.dropped.contains(metric);
+        let stat = |name: &str, metric| {
             let http = [(tag::RESPONSE_CODE, "%RESPONSE_CODE%"), (tag::GRPC_STATUS, "%GRPC_STATUS_NUMBER%")];
-            self.tags(&http)
+            Some(Stat { name: name.to_owned(), tags: self.tags(&http, asked.tags.get(&metric)) })
         };
-        let histogram = |name: &str, unit: Unit, value: &str| Histogram {
-            stat: Some(Stat { name: name.to_owned(), tags: tags() }),
-            unit: unit.into(),
-            value_format: value.to_owned(),
-        };
+        // With headers, as in Istio.
+        let histograms = [
+            (metric::DURATION, IstioMetric::RequestDuration, Unit::Milliseconds, "%DURATION%"),
+            (
+                metric::REQUEST_BYTES,
+                IstioMetric::RequestSize,
+                Unit::Bytes,
+                "%DOWNSTREAM_WIRE_BYTES_RECEIVED%",
+            ),
+            (metric::RESPONSE_BYTES, IstioMetric::ResponseSize, Unit::Bytes, "%DOWNSTREAM_WIRE_BYTES_SENT%"),
+        ];
+        let histograms = histograms.into_iter().filter(|(_, metric, ..)| is_asked(metric));
+        let requests = Some(IstioMetric::RequestCount).filter(is_asked);
         let config = Config {
-            counters: vec![one(metric::REQUESTS, tags())],
-            histograms: vec![
-                histogram(metric::DURATION, Unit::Milliseconds, "%DURATION%"),
-                // With headers, as in Istio.
-                histogram(metric::REQUEST_BYTES, Unit::Bytes, "%DOWNSTREAM_WIRE_BYTES_RECEIVED%"),
-                histogram(metric::RESPONSE_BYTES, Unit::Bytes, "%DOWNSTREAM_WIRE_BYTES_SENT%"),
-            ],
+            counters: requests.map(|metric| one(stat(metric::REQUESTS, metric))).into_iter().collect(),
+            histograms: histograms
+                .map(|(name, metric, unit, value)| Histogram {
+                    stat: stat(name, metric),
+                    unit: unit.into(),
+                    value_format: value.to_owned(),
+                })
+                .collect(),
             ..Config::default()
         };
         logger(None, config)
     }
 
-    /// Counts connections: those that reached someone, those that ended, and those that ended without having reached anyone.
-    pub(crate) fn connections(self) -> [AccessLog; 3] {
-        let opened =
-            || Config { counters: vec![one(metric::TCP_OPENED, self.tags(&[]))], ..Config::default() };
-        let bytes = |name: &str, value: &str| Counter {
-            stat: Some(Stat { name: name.to_owned(), tags: self.tags(&[]) }),
-            value_format: value.to_owned(),
-            value_fixed: None,
+    /// Counts connections: those that reached someone, those that ended, and those that ended without having reached anyone; but for
+    /// what is not to be counted.
+    pub(crate) fn connections(self, asked: &Metrics) -> Vec<AccessLog> {
+        let is_asked = |metric: &IstioMetric| !asked.disabled && !asked.dropped.contains(metric);
+        let stat = |name: &str, metric| {
+            Some(Stat { name: name.to_owned(), tags: self.tags(&[], asked.tags.get(&metric)) })
         };
+        let opened = || {
+            let opened = Some(IstioMetric::TcpOpenedConnections).filter(is_asked);
+            let opened = opened.map(|metric| one(stat(metric::TCP_OPENED, metric)));
+            Config { counters: opened.into_iter().collect(), ..Config::default() }
+        };
+        let bytes = [
+            (metric::TCP_SENT, IstioMetric::TcpSentBytes, "%BYTES_SENT%"),
+            (metric::TCP_RECEIVED, IstioMetric::TcpReceivedBytes, "%BYTES_RECEIVED%"),
+        ];
+        let bytes = bytes.into_iter().filter(|(_, metric, _)| is_asked(metric));
+        let closed = Some(IstioMetric::TcpClosedConnections).filter(is_asked);
+        let closed = closed.map(|metric| one(stat(metric::TCP_CLOSED, metric)));
         let ended = Config {
-            counters: vec![
-                one(metric::TCP_CLOSED, self.tags(&[])),
-                bytes(metric::TCP_SENT, "%BYTES_SENT%"),
-                bytes(metric::TCP_RECEIVED, "%BYTES_RECEIVED%"),
-            ],
+            counters: closed
+                .into_iter()
+                .chain(bytes.map(|(name, metric, value)| Counter {
+                    stat: stat(name, metric),
+                    value_format: value.to_owned(),
+                    value_fixed: None,
+                }))
+                .collect(),
             ..Config::default()
         };
         let never = FilterSpecifier::ResponseFlagFilter(ResponseFlagFilter {
             flags: NEVER_CONNECTED.map(str::to_owned).to_vec(),
         });
         let filters = [of_type(AccessLogType::TcpConnectionEnd, false), filter(never)].to_vec();
-        [
+        let loggers = [
             logger(Some(of_type(AccessLogType::TcpUpstreamConnected, false)), opened()),
             logger(Some(filter(FilterSpecifier::AndFilter(AndFilter { filters }))), opened()),
             logger(Some(of_type(AccessLogType::TcpConnectionEnd, false)), ended),
-        ]
+        ];
+        loggers.into_iter().flatten().collect()
     }
 
-    /// In the order of Istio's labels.
-    fn tags(self, more: &[(&str, &str)]) -> Vec<Tag> {
+    /// In the order of Istio's labels; then those that differ.
+    fn tags(self, more: &[(&str, &str)], changes: Option<&Tags>) -> Vec<Tag> {
         let node = format!("%CEL(xds.node.metadata.{})%", tag::NODE_METADATA);
         let (workload, service) = match self {
             Self::Source => Default::default(),
@@ -131,13 +158,33 @@ impl Side<'_> {
         let flags = [(tag::RESPONSE_FLAGS, "%RESPONSE_FLAGS%")];
         // Envoy takes no empty format; a tag without a value is none.
         let tags = own.iter().chain(more).chain(&flags).filter(|(_, value)| !value.is_empty());
-        tags.map(|(name, value)| Tag {
-            name: (*name).to_owned(),
-            value_format: (*value).to_owned(),
-            ..Tag::default()
-        })
-        .collect()
+        let tags = tags.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let tags = match changes {
+            Some(changes) => changed(tags.collect(), changes),
+            None => tags.collect(),
+        };
+        tags.into_iter().map(|(name, value_format)| Tag { name, value_format, ..Tag::default() }).collect()
     }
+}
+
+/// Labels that are set or taken away. One that is set has a name of its own until a scrape, so that it counts before what is spread.
+fn changed(mut tags: Vec<(String, String)>, changes: &Tags) -> Vec<(String, String)> {
+    tags.retain(|(name, _)| !changes.contains_key(name));
+    let removed: Vec<&str> =
+        changes.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name.as_str()).collect();
+    // Of a packed text no part can be taken away here, but all of it can.
+    for (packed, labels) in meltemi_telemetry::rule::packed() {
+        if labels.iter().all(|label| changes.contains_key(label.as_str())) {
+            tags.retain(|(name, _)| name != packed);
+        }
+    }
+    if !removed.is_empty() {
+        tags.push((tag::REMOVED.to_owned(), removed.join(";")));
+    }
+    let set =
+        changes.iter().filter_map(|(name, value)| Some((format!("{}{name}", tag::SET), value.clone()?)));
+    tags.extend(set);
+    tags
 }
 
 /// A text as a format that holds no operator.
@@ -147,18 +194,18 @@ fn literal(text: &str) -> String {
 
 /// The same logger, not at the moment when a connection has reached its endpoint: that moment is for counting.
 pub(crate) fn at_the_end(log: AccessLog) -> AccessLog {
-    AccessLog { filter: Some(of_type(AccessLogType::TcpUpstreamConnected, true)), ..log }
+    only(log, of_type(AccessLogType::TcpUpstreamConnected, true))
 }
 
-fn one(name: &str, tags: Vec<Tag>) -> Counter {
-    Counter {
-        stat: Some(Stat { name: name.to_owned(), tags }),
-        value_format: String::new(),
-        value_fixed: u64_value(1),
+fn one(stat: Option<Stat>) -> Counter {
+    Counter { stat, value_format: String::new(), value_fixed: u64_value(1) }
+}
+
+/// None where nothing is counted.
+fn logger(filter: Option<AccessLogFilter>, config: Config) -> Option<AccessLog> {
+    if config.counters.is_empty() && config.histograms.is_empty() {
+        return None;
     }
-}
-
-fn logger(filter: Option<AccessLogFilter>, config: Config) -> AccessLog {
     // Not one scope for all (`sharing_name`): Envoy 1.40 then dies at the end of `--mode validate`. Series are one by their names even so,
     // and a listener that is replaced drains long enough for its successor to count on where it stood.
     let scope = Scope {
@@ -166,14 +213,14 @@ fn logger(filter: Option<AccessLogFilter>, config: Config) -> AccessLog {
         max_histograms: u32_value(MAX_HISTOGRAMS),
         ..Scope::default()
     };
-    AccessLog {
+    Some(AccessLog {
         name: STATS_LOGGER.to_owned(),
         filter,
         config_type: Some(access_log::ConfigType::TypedConfig(pack(&Config {
             stats_scope: Some(scope),
             ..config
         }))),
-    }
+    })
 }
 
 fn of_type(kind: AccessLogType, exclude: bool) -> AccessLogFilter {

@@ -14,6 +14,7 @@ use meltemi_proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch, 
 use meltemi_proto::google::protobuf::BoolValue;
 
 use super::bind::Bind;
+use super::block::Block;
 use super::chain::{PASSTHROUGH_CHAIN, RAW_BUFFER, bind, chain, listener, plaintext_http, to_port};
 use super::http_manager::HttpManager;
 use super::listener_filter::{http_inspector, tls_inspector};
@@ -28,17 +29,20 @@ use crate::resource_names::{BLACK_HOLE, outbound_cluster};
 use crate::wrap::seconds;
 
 /// How long a connection may take to finish its handshake (Istio: PILOT_GATEWAY_TRANSPORT_SOCKET_CONNECT_TIMEOUT).
-const HANDSHAKE_TIMEOUT_SECONDS: i64 = 15;
+pub(super) const HANDSHAKE_TIMEOUT_SECONDS: i64 = 15;
 
 impl OutboundListener {
     pub(super) fn make(&self, read: &Read<'_>) -> Arc<Resource> {
-        let settings = read.ask(SettingsOfListeners { access_log: self.access_log, metrics: self.metrics });
+        let telemetry = self.telemetry.clone();
+        let settings =
+            read.ask(SettingsOfListeners { access_log: self.access_log, metrics: self.metrics, telemetry });
         let name = self.bind.listener_name(self.port);
         let mut needs = Needs::default();
         let tcp = self.tcp.as_ref().map(|backend| needs.chain_to(backend, None, &settings));
         let mut chains: Vec<FilterChain> = Vec::new();
         chains.extend(self.http.iter().map(|http| {
-            let alone = self.bind.is_bound() && tcp.is_none() && self.tls.is_empty() && self.ruled.is_empty();
+            let others = self.tls.is_empty() && self.blocks.is_empty() && self.ruled.is_empty();
+            let alone = self.bind.is_bound() && tcp.is_none() && others;
             needs.http_chain(&name, http, !alone, &settings)
         }));
         chains.extend(self.tls.iter().map(|backend| {
@@ -49,6 +53,9 @@ impl OutboundListener {
                 &settings,
             )
         }));
+        chains.extend(
+            self.blocks.iter().map(|block| needs.chain_to(&block.backend, Some(block.matching()), &settings)),
+        );
         let mut default = tcp;
         for ruled in self.ruled.iter() {
             let chain = needs.ruled_chain(ruled, read, &settings);
@@ -94,15 +101,20 @@ impl OutboundListener {
             chain.transport_socket_connect_timeout = Some(seconds(HANDSHAKE_TIMEOUT_SECONDS));
         }
         // The listener of a port's HTTP services is the same whichever they are, and so made from none of them.
-        let services = self.tcp.iter().chain(self.tls.iter()).map(|backend| backend.service.object.clone());
+        let blocks = self.blocks.iter().map(|block| &block.backend);
+        let services = self.tcp.iter().chain(self.tls.iter()).chain(blocks);
+        let services = services.map(|backend| backend.service.object.clone());
         let ruled = self.ruled.iter();
         let rules = ruled.flat_map(|ruled| [ruled.service.object.clone(), ruled.virtual_service.clone()]);
-        whole(TypeUrl::Listener, name.into(), &message, needs.0, services.chain(rules).collect())
+        let origin = services.chain(rules).chain(self.telemetry.objects.iter().cloned());
+        needs.clusters(&settings.outbound.needs);
+        whole(TypeUrl::Listener, name.into(), &message, needs.0, origin.collect())
     }
 
     /// Whether chains are told apart by the name in TLS.
     fn reads_names(&self) -> bool {
-        !self.tls.is_empty() || self.ruled.iter().any(|ruled| !ruled.names.is_empty())
+        let by_rule = || self.ruled.iter().any(|ruled| !ruled.names.is_empty());
+        !self.tls.is_empty() || self.blocks.iter().any(Block::reads_name) || by_rule()
     }
 }
 
@@ -113,6 +125,12 @@ struct Needs(Vec<Need>);
 impl Needs {
     fn cluster(&mut self, name: impl Into<ResourceName>) {
         self.0.push(Need { type_url: TypeUrl::Cluster, name: name.into() });
+    }
+
+    fn clusters(&mut self, names: &[ResourceName]) {
+        for name in names {
+            self.cluster(name.clone());
+        }
     }
 
     fn chain_to(
@@ -187,6 +205,7 @@ impl Needs {
         let manager = HttpManager {
             stat_prefix: &format!("outbound_{listener}"),
             grpc_web: http.grpc_web,
+            paths: settings.paths,
             logs: &settings.outbound,
         };
         let matching = FilterChainMatch {
@@ -207,6 +226,7 @@ pub(super) fn virtual_outbound(
     settings: SettingsOfListeners,
     fallback: Option<&ResourceName>,
 ) -> Arc<Resource> {
+    let origin = settings.telemetry.objects.to_vec();
     let settings = read.ask(settings);
     let fallback = fallback.map_or(settings.fallback, ResourceName::as_str);
     let name = "virtualOutbound";
@@ -223,7 +243,7 @@ pub(super) fn virtual_outbound(
             ),
             chain("virtualOutbound-catchall-tcp", None, to_cluster(fallback, logs)),
         ],
-        access_log: settings.listener_log.clone(),
+        access_log: settings.outbound_log.clone(),
         transparent: transparent(interception),
         ..listener(name, Bind::Any(family).addresses(), settings.outbound_port)
     };
@@ -231,7 +251,8 @@ pub(super) fn virtual_outbound(
     let mut needs = Needs::default();
     needs.cluster(BLACK_HOLE);
     needs.cluster(fallback);
-    whole(TypeUrl::Listener, name.into(), &message, needs.0, Vec::new())
+    needs.clusters(&settings.outbound.needs);
+    whole(TypeUrl::Listener, name.into(), &message, needs.0, origin)
 }
 
 /// Whether the listener takes connections to addresses that are not the machine's own, which TPROXY hands it.

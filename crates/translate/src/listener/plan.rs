@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use meltemi_api::sidecar::EgressBind;
+use meltemi_api::value::Subnet;
 use meltemi_catalog::ResourceName;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
@@ -16,15 +17,16 @@ use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::scope::{EgressOf, Imported};
 use meltemi_model::service::{
-    PublicServices, Resolution, ServiceId, ServiceOf, ServicePort, ServiceShape, VisibleServices,
+    PublicServices, ServiceId, ServiceOf, ServicePort, ServiceShape, VisibleServices,
 };
 use meltemi_names::{Namespace, ObjectKey, Port, Protocol};
 
 use super::bind::{Bind, Treatment};
+use super::block::Block;
 use super::place::Place;
 use super::policy::ConnectionPolicy;
 use super::ruled::RuledChain;
-use super::settings::SettingsOfListeners;
+use super::settings::{SettingsOfListeners, TelemetryKey};
 use crate::resource_names::{port_route, service_route, unix_route};
 
 /// An outbound listener, as small as says all: callers of any namespace for which it comes out equal share it.
@@ -38,6 +40,8 @@ pub struct OutboundListener {
     pub http: Option<HttpChain>,
     /// Services told apart by the name in TLS.
     pub tls: Arc<[Backend]>,
+    /// Services told apart by where a connection was going.
+    pub blocks: Arc<[Block]>,
     /// The service that gets everything else.
     pub tcp: Option<Backend>,
     /// Where what no service takes goes, if a Sidecar says so; none: where the mesh's settings say.
@@ -48,6 +52,8 @@ pub struct OutboundListener {
     pub access_log: bool,
     /// As in [`crate::key::OutboundKey`].
     pub metrics: bool,
+    /// What callers tell of their traffic.
+    pub telemetry: TelemetryKey,
 }
 
 /// What happens to HTTP at a listener.
@@ -105,11 +111,13 @@ impl HeadlessPort {
             port: self.backend.port,
             http: self.http.clone(),
             tls: Arc::default(),
+            blocks: Arc::default(),
             tcp: Some(self.backend.clone()),
             fallback: None,
             ruled: Arc::default(),
             access_log: false,
             metrics: false,
+            telemetry: TelemetryKey::default(),
         }
     }
 }
@@ -136,7 +144,7 @@ impl Question for AddressesOf {
         let addresses: BTreeSet<IpAddr> = serving
             .filter_map(|endpoint| match endpoint.address {
                 EndpointAddress::Ip(address) if self.family.takes(address) => Some(address),
-                EndpointAddress::Ip(_) | EndpointAddress::Unix(_) => None,
+                EndpointAddress::Ip(_) | EndpointAddress::Name(_) | EndpointAddress::Unix(_) => None,
             })
             .collect();
         addresses.into_iter().collect()
@@ -156,6 +164,8 @@ pub(crate) struct OutboundPlan {
     pub(crate) family: IpFamily,
     /// HTTP/1.0 is accepted.
     pub(crate) http10: bool,
+    /// As in [`super::ListenersKey`].
+    pub(crate) allocated: bool,
 }
 
 impl Question for OutboundPlan {
@@ -205,13 +215,14 @@ impl OutboundPlan {
             for port in &*place.ports(service) {
                 if self.is_called_by_endpoint(service, port, place) {
                     let mut draft = Draft::new(service, port);
-                    draft.add(self.http10, service_route(&service.id.host, port.port), true, service, port);
+                    let route = service_route(&service.id.host, port.port);
+                    draft.add(self.http10, route, true, &[], service, port);
                     let Draft { http, tcp, .. } = draft;
                     plan.headless.extend(tcp.map(|backend| HeadlessPort { http, backend }));
                     continue;
                 }
                 for bind in self.binds(service, port, place) {
-                    let own = bind.is_own();
+                    let (own, is_somewhere) = (bind.is_own(), bind.is_own() || bind.is_bound());
                     // A Unix socket has no port: one that nobody else has stands for it.
                     let (at, route) = match &bind {
                         Bind::Unix(path) => (virtual_ports[0], unix_route(path)),
@@ -224,7 +235,9 @@ impl OutboundPlan {
                         continue;
                     }
                     let draft = drafts.entry((bind, at)).or_insert_with(|| Draft::new(service, port));
-                    if let Some(older) = draft.add(self.http10, route, own, service, port) {
+                    // At a socket nothing is known of where a connection was going.
+                    let blocks = if is_somewhere { &[] } else { &*service.blocks };
+                    if let Some(older) = draft.add(self.http10, route, own, blocks, service, port) {
                         plan.shadowed.insert((key.clone(), port.port), older);
                     }
                 }
@@ -237,7 +250,7 @@ impl OutboundPlan {
         !place.bound
             && place.bind.is_none()
             && place.port.is_none()
-            && service.resolution == Resolution::Passthrough
+            && service.is_headless()
             && Treatment::of(port.protocol) != Treatment::Http
     }
 
@@ -256,16 +269,11 @@ impl OutboundPlan {
         if Treatment::of(port.protocol) == Treatment::Http {
             return vec![Bind::Any(self.family)];
         }
-        if service.addresses.is_empty() {
-            return vec![Bind::Any(self.family)];
-        }
-        service
-            .addresses
-            .iter()
-            .filter(|address| self.family.takes(**address))
-            .copied()
-            .map(Bind::Address)
-            .collect()
+        let addresses = service.addresses(self.allocated);
+        let own = addresses.iter().filter(|address| self.family.takes(**address)).copied();
+        // Blocks are laid on the wildcard listener, where the destination of a connection tells whose it is.
+        let shared = addresses.is_empty() || !service.blocks.is_empty();
+        own.map(Bind::Address).chain(shared.then_some(Bind::Any(self.family))).collect()
     }
 }
 
@@ -277,22 +285,31 @@ struct Draft {
     first: Protocol,
     http: Option<HttpChain>,
     tls: Vec<Backend>,
+    blocks: Vec<Block>,
     tcp: Option<Backend>,
 }
 
 impl Draft {
     fn new(service: &ServiceShape, port: &ServicePort) -> Self {
-        Self { oldest: service.id.clone(), first: port.protocol, http: None, tls: Vec::new(), tcp: None }
+        Self {
+            oldest: service.id.clone(),
+            first: port.protocol,
+            http: None,
+            tls: Vec::new(),
+            blocks: Vec::new(),
+            tcp: None,
+        }
     }
 
     /// Lays a younger service on it (Istio: the conflicts of pilot/pkg/networking/core/listener.go). HTTP and other protocols are told
     /// apart by their first bytes, TLS by the name in it; of services that nothing tells apart the oldest stays. `own`: the address is
-    /// one service's. Answers who has the place, if nothing of the service is reached here.
+    /// one service's; `blocks`: those that tell its connections from others. Answers who has the place, if nothing of the service is reached here.
     fn add(
         &mut self,
         http10: bool,
         route: ResourceName,
         own: bool,
+        blocks: &[Subnet],
         service: &ServiceShape,
         port: &ServicePort,
     ) -> Option<ServiceId> {
@@ -312,7 +329,13 @@ impl Draft {
             let http = self.http.get_or_insert_with(|| HttpChain { route, grpc_web: false, http10 });
             http.grpc_web |= port.protocol == Protocol::GrpcWeb;
         }
-        if port.protocol.is_tls() && !own {
+        if treatment != Treatment::Http && !blocks.is_empty() {
+            let block = Block { subnets: blocks.into(), backend: backend() };
+            if let Some(other) = self.blocks.iter().find(|other| other.equals(&block)) {
+                return Some(other.backend.service.clone());
+            }
+            self.blocks.push(block);
+        } else if port.protocol.is_tls() && !own {
             if self.tls.iter().all(|other| other.service.host != service.id.host) {
                 self.tls.push(backend());
             }
@@ -335,11 +358,13 @@ impl Draft {
             port,
             http: self.http,
             tls: self.tls.into(),
+            blocks: self.blocks.into(),
             tcp: self.tcp,
             fallback: None,
             ruled: Arc::default(),
             access_log: false,
             metrics: false,
+            telemetry: TelemetryKey::default(),
         }
     }
 }
@@ -366,6 +391,7 @@ impl Question for ShadowedBy {
             bound: false,
             family: IpFamily::Dual,
             http10: false,
+            allocated: false,
         });
         plan.shadowed.get(&(self.service.clone(), self.port)).cloned()
     }
@@ -381,8 +407,10 @@ impl Question for ViewerOf {
     const NAME: &'static str = "viewer of a namespace";
 
     fn answer(&self, read: &Read<'_>) -> Option<Namespace> {
-        // What everyone sees, each namespace sees.
-        let sees_more = read.ask(VisibleServices(self.0.clone())).len() != read.ask(PublicServices).len();
+        // What everyone sees, each namespace sees, unless it has another service of the same host.
+        let visible = read.ask(VisibleServices(self.0.clone()));
+        let public = read.ask(PublicServices);
+        let sees_more = !Arc::ptr_eq(&visible, &public) && *visible != *public;
         sees_more.then(|| self.0.clone())
     }
 }

@@ -1,49 +1,81 @@
-//! What listeners read of the mesh's settings, by itself: other settings may change at no cost here.
+//! What listeners read of the mesh's settings and of Telemetries, by itself: other settings may change at no cost here.
 
-use meltemi_api::mesh_config::OutboundMode;
+use std::sync::Arc;
+
+use meltemi_api::MeshConfig;
+use meltemi_api::mesh_config::{Normalization, OutboundMode, ServiceRef};
+use meltemi_api::virtual_service::Retries;
+use meltemi_catalog::ResourceName;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::read::Read;
 use meltemi_model::settings::settings;
-use meltemi_names::Port;
+use meltemi_model::telemetry::{self, InForce, Metrics, Said};
+use meltemi_names::{Namespace, ObjectKey, Port};
 use meltemi_proto::envoy::config::accesslog::v3::AccessLog;
+use meltemi_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::Tracing;
 
-use super::access_log;
+use super::collector::{Collector, CollectorOf, CollectorsSeenBy};
 use super::metrics::{Side, at_the_end};
+use super::{access_log, tracing};
 use crate::resource_names::{BLACK_HOLE, PASSTHROUGH};
 use crate::wrap::duration;
+
+/// What decides, beside the mesh's settings, what a proxy tells of its traffic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TelemetryKey {
+    /// The Telemetries that are for it, the most general first.
+    pub objects: Arc<[ObjectKey]>,
+    /// What its service is called in spans; empty where no tracer is told.
+    pub service: Arc<str>,
+    /// Whose services may take what it tells; none: those that everyone sees.
+    pub viewer: Option<Namespace>,
+}
+
+impl TelemetryKey {
+    /// The same for the proxies of a namespace.
+    pub(crate) fn seen_by(&self, read: &Read<'_>, namespace: &Namespace) -> Self {
+        Self { viewer: (*read.ask(CollectorsSeenBy(namespace.clone()))).clone(), ..self.clone() }
+    }
+}
 
 /// Asks for the [`ListenerSettings`] in force.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SettingsOfListeners {
-    /// Logs go to standard output where the mesh's settings ask for none.
+    /// Logs go to standard output where nothing asks for any.
     pub(crate) access_log: bool,
     /// The proxy has what counts traffic.
     pub(crate) metrics: bool,
+    /// What else decides.
+    pub(crate) telemetry: TelemetryKey,
 }
 
 impl SettingsOfListeners {
     /// As the mesh's settings are.
     pub(crate) fn of_mesh() -> Self {
-        Self { access_log: false, metrics: false }
+        Self { access_log: false, metrics: false, telemetry: TelemetryKey::default() }
     }
 }
 
 /// The settings that listeners read.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ListenerSettings {
-    /// Traffic is counted.
-    metrics: bool,
     /// Of every request and connection of the workload.
     pub(crate) outbound: Logs,
-    /// The file that the mesh's settings, or the proxy, ask for.
-    access_log: Option<AccessLog>,
-    /// Of connections that a virtual listener has no chain for.
-    pub(crate) listener_log: Vec<AccessLog>,
+    /// Of every request and connection to the workload, without what counts them.
+    server: Told,
+    /// Of connections that a virtual listener has no chain for: those of the workload, and those to it.
+    pub(crate) outbound_log: Vec<AccessLog>,
+    /// As before.
+    pub(crate) inbound_log: Vec<AccessLog>,
     /// Where connections to unknown destinations go.
     pub(crate) fallback: &'static str,
     /// How long listener filters wait for the first bytes; zero: for ever.
     pub(crate) detection_timeout: prost_types::Duration,
+    /// What of a request's path is made regular.
+    pub(crate) paths: Normalization,
+    /// How inbound requests are tried again; none: the built-in way.
+    pub(crate) inbound_retries: Option<Retries>,
     /// Where outbound connections are redirected to.
     pub(crate) outbound_port: Port,
     /// Where inbound connections are redirected to.
@@ -53,11 +85,28 @@ pub(crate) struct ListenerSettings {
 impl ListenerSettings {
     /// Of every request and connection to the workload.
     pub(crate) fn inbound(&self, side: Side<'_>) -> Logs {
-        Logs::new(self.access_log.as_ref(), self.metrics.then_some(side))
+        Logs::new(&self.server, side)
+    }
+
+    /// The clusters that tell of what comes to the workload.
+    pub(crate) fn inbound_needs(&self) -> &[ResourceName] {
+        &self.server.needs
     }
 }
 
-/// Where requests and connections are written and counted.
+/// What one side tells.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Told {
+    /// Of requests; those of connections where that is another one.
+    logs: Vec<(AccessLog, Option<AccessLog>)>,
+    tracing: Option<Tracing>,
+    by_request_id: bool,
+    /// None: nothing is counted.
+    metrics: Option<Metrics>,
+    needs: Vec<ResourceName>,
+}
+
+/// Where requests and connections are written, traced and counted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Logs {
     /// Of requests.
@@ -66,19 +115,32 @@ pub(crate) struct Logs {
     pub(crate) tcp: Vec<AccessLog>,
     /// Connections are counted, also at the moment when they have reached their endpoint.
     pub(crate) connected: bool,
+    /// Which requests are traced.
+    pub(crate) tracing: Option<Tracing>,
+    /// A request's ID says whether it is traced.
+    pub(crate) by_request_id: bool,
+    /// The clusters that all this goes to.
+    pub(crate) needs: Vec<ResourceName>,
 }
 
 impl Logs {
-    fn new(file: Option<&AccessLog>, counted: Option<Side<'_>>) -> Self {
-        let Some(side) = counted else {
-            let file: Vec<AccessLog> = file.cloned().into_iter().collect();
-            return Self { http: file.clone(), tcp: file, connected: false };
+    fn new(told: &Told, side: Side<'_>) -> Self {
+        let counters = told.metrics.as_ref();
+        let connections = counters.map(|metrics| side.connections(metrics)).unwrap_or_default();
+        let requests = counters.and_then(|metrics| side.requests(metrics));
+        // Only what counts asks for the moment at which a connection has reached someone.
+        let connected = !connections.is_empty();
+        let of_connections = |(http, tcp): &(AccessLog, Option<AccessLog>)| {
+            let log = tcp.as_ref().unwrap_or(http).clone();
+            if connected { at_the_end(log) } else { log }
         };
-        let file = || file.cloned().into_iter();
         Self {
-            http: file().chain([side.requests()]).collect(),
-            tcp: file().map(at_the_end).chain(side.connections()).collect(),
-            connected: true,
+            http: told.logs.iter().map(|(http, _)| http.clone()).chain(requests).collect(),
+            tcp: told.logs.iter().map(of_connections).chain(connections).collect(),
+            connected,
+            tracing: told.tracing.clone(),
+            by_request_id: told.by_request_id,
+            needs: told.needs.clone(),
         }
     }
 }
@@ -90,21 +152,100 @@ impl Question for SettingsOfListeners {
 
     fn answer(&self, read: &Read<'_>) -> ListenerSettings {
         let mesh = settings(read);
-        let metrics = self.metrics && mesh.counts_traffic();
-        let access_log = access_log::of(&mesh, self.access_log);
-        let listener_log = access_log.as_ref().filter(|_| !mesh.disable_envoy_listener_log);
+        let (client, server) = (
+            self.told(read, &mesh, telemetry::Side::Client),
+            self.told(read, &mesh, telemetry::Side::Server),
+        );
+        let listener_log = |told: &Told| {
+            let logs = told.logs.iter().filter(|_| !mesh.disable_envoy_listener_log);
+            logs.map(|(http, tcp)| access_log::without_chain(tcp.as_ref().unwrap_or(http))).collect()
+        };
         ListenerSettings {
-            listener_log: listener_log.map(access_log::without_chain).into_iter().collect(),
-            outbound: Logs::new(access_log.as_ref(), metrics.then_some(Side::Source)),
-            access_log,
-            metrics,
+            outbound_log: listener_log(&client),
+            inbound_log: listener_log(&server),
+            outbound: Logs::new(&client, Side::Source),
+            server,
             fallback: match mesh.outbound_traffic_policy.mode {
                 OutboundMode::AllowAny | OutboundMode::AllowAnyDynamicDns => PASSTHROUGH,
                 OutboundMode::RegistryOnly => BLACK_HOLE,
             },
             detection_timeout: duration(mesh.protocol_detection_timeout),
+            paths: mesh.path_normalization.normalization,
+            inbound_retries: mesh.default_inbound_http_retry_policy.clone(),
             outbound_port: mesh.proxy_listen_port,
             inbound_port: mesh.proxy_inbound_listen_port,
         }
+    }
+}
+
+impl SettingsOfListeners {
+    fn told(&self, read: &Read<'_>, mesh: &MeshConfig, side: telemetry::Side) -> Told {
+        let said = read.ask(InForce { objects: Arc::clone(&self.telemetry.objects), side });
+        let Said { logging, tracing, metrics } = &*said;
+        let mut told = Told { by_request_id: true, ..Told::default() };
+        if self.metrics && !metrics.disabled {
+            told.metrics = Some(metrics.clone());
+        }
+        let find = |service: ServiceRef<'_>| -> Option<Collector> {
+            let ServiceRef { service, port } = service;
+            let viewer = self.telemetry.viewer.clone();
+            (*read.ask(CollectorOf { service: service.to_owned(), port: port?, viewer })).clone().ok()
+        };
+        let mut is_said = false;
+        for (name, log) in logging.iter().flatten() {
+            let Some(provider) = mesh.provider(name) else { continue };
+            let Some((logger, need)) = access_log::of_provider(&provider, mesh, find) else { continue };
+            is_said = true;
+            // What is true of nothing that can be known is logged of nothing; a finding says so.
+            if log.disabled || log.filter.as_ref().is_some_and(|filter| filter.fault().is_some()) {
+                continue;
+            }
+            let logger = match &log.filter {
+                Some(filter) => access_log::filtered(logger, filter),
+                None => logger,
+            };
+            told.logs.push((logger, None));
+            told.needs.extend(need);
+        }
+        // Where nothing is said to this side that can be done, the settings' own fields count (Istio: core/accesslog.go).
+        if !is_said {
+            told.logs.extend(access_log::of_mesh(mesh, self.access_log).map(|log| (log, None)));
+            if mesh.enable_envoy_access_log_service {
+                let [http, tcp] = access_log::of_service();
+                told.logs.push((http, Some(tcp)));
+            }
+        }
+        match tracing {
+            Some(said) => {
+                if let Some((manager, need)) = tracing::of_provider(said, mesh, &self.telemetry.service, find)
+                {
+                    told.tracing = Some(manager);
+                    told.by_request_id = said.by_request_id;
+                    told.needs.push(need);
+                }
+            }
+            None => told.tracing = tracing::of_bootstrap(mesh),
+        }
+        told
+    }
+}
+
+/// Whether a tracer of either side is told what the proxy's service is called.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct NamesService(pub(crate) Arc<[ObjectKey]>);
+
+impl Question for NamesService {
+    type World = Mesh;
+    type Answer = bool;
+    const NAME: &'static str = "tracer is told the service";
+
+    fn answer(&self, read: &Read<'_>) -> bool {
+        let mesh = settings(read);
+        [telemetry::Side::Client, telemetry::Side::Server].into_iter().any(|side| {
+            let said = read.ask(InForce { objects: Arc::clone(&self.0), side });
+            let said = said.tracing.as_ref().filter(|said| !said.disabled);
+            let provider = said.and_then(|said| mesh.provider(said.provider.as_deref()?));
+            provider.is_some_and(|provider| tracing::names_service(&provider))
+        })
     }
 }

@@ -5,6 +5,7 @@ mod inbound;
 mod metrics;
 mod needs;
 mod outbound;
+mod ruled;
 mod settings;
 mod sharing;
 
@@ -18,7 +19,7 @@ use meltemi_model::workload::Workload;
 use meltemi_names::{Labels, Locality, TypeUrl};
 use serde_json::Value;
 
-use super::{InboundKey, InboundPartKey, ListenersKey};
+use super::{InboundKey, InboundPartKey, ListenersKey, TelemetryKey};
 use crate::fixture::Fixture;
 use crate::key::{PartKey, ResourceKey};
 
@@ -76,8 +77,12 @@ impl Bench {
             node_name: None,
             locality: Locality::default(),
             http10: false,
+            dns_capture: false,
             access_log: false,
             metrics: false,
+            unprivileged: false,
+            reads_secrets: false,
+            cluster: "client.default".into(),
             build: "envoy/1.40.0".into(),
             texts: Default::default(),
             takes_virtual_hosts: true,
@@ -92,6 +97,7 @@ impl Bench {
             family: IpFamily::V4,
             access_log: false,
             metrics: counted.is_some(),
+            telemetry: TelemetryKey { objects: Arc::clone(&workload.telemetry), ..TelemetryKey::default() },
             workload: counted.unwrap_or_default().into(),
             policy: workload.policy.clone(),
             has_certificates: false,
@@ -111,8 +117,10 @@ fn redirected() -> ListenersKey {
         family: IpFamily::V4,
         selectors: Arc::default(),
         http10: false,
+        allocated: false,
         access_log: false,
         metrics: false,
+        telemetry: TelemetryKey::default(),
         has_certificates: false,
     }
 }

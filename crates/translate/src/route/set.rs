@@ -240,7 +240,8 @@ impl Page<'_> {
         let alone = services.iter().filter(|(shape, _)| {
             shape.port(self.port).is_some_and(|port| {
                 let protocol = self.view.protocol.unwrap_or(port.protocol);
-                has_own_route(shape, &ServicePort { protocol, ..port.clone() }, self.key.family)
+                let port = ServicePort { protocol, ..port.clone() };
+                has_own_route(shape, &port, self.key.family, self.key.allocated)
             })
         });
         for (shape, _) in alone {
@@ -289,6 +290,7 @@ impl Page<'_> {
             near: homes().any(is_home).then(|| self.key.namespace.clone()),
             domain: self.key.domain.clone(),
             family: self.key.family,
+            allocated: self.key.allocated && !shape.allocated.is_empty(),
             suffix,
         };
         if let Some(dropped) = domains.claim(self.read.ask(names.clone()).iter()) {
@@ -314,12 +316,18 @@ impl Page<'_> {
             port: self.port,
             selectors: self.key.selectors.iter().filter(|selector| asked(selector)).cloned().collect(),
             source_namespace: named.then(|| self.key.namespace.clone()),
-            rules: hash::rules_that_hash(self.read, self.key, &outline.destinations),
+            rules: hash::rules_that_hash(
+                self.read,
+                &self.key.namespace,
+                &self.key.selectors,
+                &outline.destinations,
+            ),
         }
     }
 
     fn unruled(&self, shape: &ServiceShape) -> BodyKey {
-        let rules = hash::rules_that_hash(self.read, self.key, [&shape.id.host]);
+        let rules =
+            hash::rules_that_hash(self.read, &self.key.namespace, &self.key.selectors, [&shape.id.host]);
         BodyKey::Default { service: shape.id.clone(), port: self.port, rules }
     }
 }

@@ -1,14 +1,17 @@
-//! Types that are not served: an empty answer, not an error, since a newer client asks for more than we know.
+//! Types that are not served: what the directory answers of its own, else an empty answer, not an error, since a newer client asks for more
+//! than we know.
 
 use meltemi_catalog::View;
 
 use super::{Close, CloseCode, Machine};
+use crate::peer::Page;
 use crate::response::{Assembly, Response};
 
 /// A type that is not served.
 #[derive(Debug, Default)]
 pub(super) struct Unknown {
     answer: bool,
+    page: Option<Page>,
 }
 
 impl Machine {
@@ -28,14 +31,27 @@ impl Machine {
         Ok(())
     }
 
+    /// What the next answer for such a type holds.
+    pub(crate) fn give(&mut self, type_url: &str, page: Page) {
+        if let Some(unknown) = self.unknown.get_mut(type_url) {
+            unknown.page = Some(page);
+        }
+    }
+
     /// The answer that one of them still has to get.
     pub(super) fn answer_unknown(&mut self, view: &View) -> Option<Response> {
         let type_url =
             self.unknown.iter().find(|(_, unknown)| unknown.answer).map(|(text, _)| text.clone())?;
-        self.unknown.get_mut(&type_url)?.answer = false;
+        let unknown = self.unknown.get_mut(&type_url)?;
+        unknown.answer = false;
+        let page = unknown.page.take().unwrap_or_default();
         self.nonce += 1;
         let nonce = self.nonce_text(self.nonce);
-        let assembly = Assembly::new(self.form, 0);
+        let mut assembly = Assembly::new(self.form, page.resources.len());
+        for (name, content) in &page.resources {
+            assembly.put_page(name, content);
+        }
+        assembly.say_who(&page.control_plane);
         Some(assembly.finish(None, &type_url, &view.generation().0.to_string(), nonce, false))
     }
 }

@@ -1,0 +1,160 @@
+//! Istiod's debug pages, as far as they are asked for: what `istioctl` reads, over xDS and by HTTP.
+//!
+//! Knows: Istio's names and shapes of them (Istio: pilot/pkg/xds/debug.go, statusgen.go, debuggen.go), the live streams, the mesh. Must not
+//! know: how a stream is served.   Start at [`Debug::page`] and [`Debug::over_xds`]; `access` says who may see what.
+//! Invariant: nobody sees proxies of another namespace but who is of the root namespace, or on this machine; and no private key is ever shown.
+
+pub(crate) mod access;
+mod dump;
+mod lists;
+mod syncz;
+
+use std::sync::Arc;
+
+use meltemi_model::Mesh;
+use meltemi_proto::google::protobuf::Any;
+use meltemi_xds::Page;
+use serde_json::Value;
+use tokio::sync::watch;
+use tonic::Status;
+
+use self::access::Caller;
+use crate::streams::{Stream, Streams};
+
+/// The type of all pages over xDS, with the page's name and query as the one resource name.
+const PAGES: &str = "istio.io/debug";
+/// How far each proxy is, for `istioctl proxy-status`.
+const SYNCZ: &str = "istio.io/debug/syncz";
+/// What one proxy is served, for `istioctl proxy-status POD`.
+const CONFIG_DUMP: &str = "istio.io/debug/config_dump";
+
+/// The pages, in the order of their list.
+const NAMES: [&str; 7] = ["adsz", "config_dump", "configz", "edsz", "list", "registryz", "syncz"];
+
+/// What the pages are made of.
+#[derive(Debug)]
+pub(crate) struct Debug {
+    pub(crate) streams: Arc<Streams>,
+    pub(crate) mesh: watch::Receiver<Arc<Mesh>>,
+    /// What this replica calls itself: its pod.
+    pub(crate) replica: String,
+    /// Its revision.
+    pub(crate) revision: String,
+}
+
+/// Why there is no page.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("You must provide a proxyID in the query string")]
+    NoProxy,
+    #[error("Proxy not connected to this Pilot instance. It may be connected to another instance.")]
+    NotHere,
+    #[error("there is no page `{0}`; /debug/list has those that there are")]
+    NoPage(String),
+    #[error("the page cannot be written: {0}")]
+    Broken(String),
+    #[error("{0}")]
+    Forbidden(String),
+}
+
+impl Debug {
+    /// The page of that name, as JSON. `query` is what stands behind `?`.
+    pub(crate) fn page(&self, name: &str, query: &str, caller: &Caller) -> Result<Value, Refused> {
+        let wanted = |key: &str| {
+            let mut pairs = form_urlencoded::parse(query.as_bytes());
+            pairs.find(|(name, _)| name == key).map(|(_, value)| value.into_owned()).unwrap_or_default()
+        };
+        caller.may_read(name, self.root_namespace())?;
+        let seen = self.seen_by(caller);
+        match name {
+            "list" => Ok(NAMES.map(|name| format!("/debug/{name}")).to_vec().into()),
+            "syncz" => Ok(syncz::page(&seen, &wanted("namespace"))),
+            "adsz" => Ok(lists::adsz(&seen)),
+            "configz" => Ok(lists::configz(&self.mesh.borrow())),
+            "registryz" => Ok(lists::registryz(&self.mesh.borrow())),
+            "config_dump" => dump::page(self.proxy(&wanted("proxyID"), &seen)?),
+            "edsz" => dump::endpoints(self.proxy(&wanted("proxyID"), &seen)?),
+            other => Err(Refused::NoPage(other.to_owned())),
+        }
+    }
+
+    /// The answer over xDS; none for a type that is no page.
+    pub(crate) fn over_xds(
+        &self,
+        type_url: &str,
+        names: &[String],
+        caller: &Caller,
+    ) -> Option<Result<Page, Status>> {
+        let seen = || self.seen_by(caller);
+        Some(match type_url {
+            SYNCZ => Ok(Page { resources: syncz::resources(&seen()), control_plane: self.who() }),
+            CONFIG_DUMP => Ok(match names {
+                [name] => {
+                    // As in Istio: a proxy of another replica is none here, and no error.
+                    let resources = self.proxy(name, &seen()).map(dump::resources).unwrap_or_default();
+                    Page { resources, control_plane: String::new() }
+                }
+                _ => Page::default(),
+            }),
+            PAGES => match names {
+                [name] => {
+                    let (page, query) = name.split_once('?').unwrap_or((name, ""));
+                    self.page(page, query, caller).map_err(Status::from).map(|page| {
+                        let value = format!("{page:#}").into_bytes();
+                        let content = Any { type_url: PAGES.to_owned(), value: value.into() };
+                        Page { resources: vec![(name.clone(), content)], control_plane: String::new() }
+                    })
+                }
+                _ => Err(Status::invalid_argument(format!(
+                    "exactly one resource name is wanted, {} came",
+                    names.len()
+                ))),
+            },
+            _ => return None,
+        })
+    }
+
+    fn root_namespace(&self) -> String {
+        self.mesh.borrow().settings().root_namespace.clone()
+    }
+
+    /// The proxies that a caller may know of, by name.
+    fn seen_by(&self, caller: &Caller) -> Vec<Stream> {
+        let root = self.root_namespace();
+        let all = self.streams.all().into_iter();
+        all.filter(|stream| caller.may_see(stream.proxy.namespace.as_str(), &root)).collect()
+    }
+
+    /// The first proxy whose name has that in it, as in Istio.
+    fn proxy<'a>(&self, id: &str, seen: &'a [Stream]) -> Result<&'a Stream, Refused> {
+        if id.is_empty() {
+            return Err(Refused::NoProxy);
+        }
+        let exact = seen.iter().find(|stream| *stream.proxy.id == *id);
+        exact.or_else(|| seen.iter().find(|stream| stream.proxy.id.contains(id))).ok_or(Refused::NotHere)
+    }
+
+    /// Who answers, in the JSON that `istioctl` shows its column ISTIOD from.
+    fn who(&self) -> String {
+        let info = serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "revision": self.revision,
+            "golang_version": "",
+            "status": "Clean",
+            "tag": env!("CARGO_PKG_VERSION"),
+        });
+        serde_json::json!({"Component": "istiod", "ID": self.replica, "Info": info}).to_string()
+    }
+}
+
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Self {
+        let text = refused.to_string();
+        match refused {
+            Refused::NoProxy => Self::invalid_argument(text),
+            Refused::NotHere | Refused::NoPage(_) => Self::not_found(text),
+            Refused::Broken(_) => Self::internal(text),
+            Refused::Forbidden(_) => Self::permission_denied(text),
+        }
+    }
+}
