@@ -6,8 +6,8 @@ use meltemi_names::{Kind, Labels, ObjectKey};
 
 use crate::value::Timestamp;
 use crate::{
-    ConfigMap, DestinationRule, EndpointSlice, EnvoyFilter, PeerAuthentication, Pod, Service, Telemetry,
-    VirtualService, WorkloadEntry,
+    ConfigMap, Credential, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, PeerAuthentication, Pod,
+    ProxyConfig, Service, ServiceEntry, Sidecar, Telemetry, VirtualService, WorkloadEntry, WorkloadGroup,
 };
 
 /// What every object has. Slim: what no reader asks for is not kept, so that a change of it is no change.
@@ -98,10 +98,17 @@ pub enum Spec {
     /// All that is read of a namespace is its labels and annotations.
     Namespace,
     ConfigMap(ConfigMap),
+    /// All that is read of a Secret is whether it is a certificate, and which.
+    Secret(Credential),
     VirtualService(VirtualService),
     DestinationRule(DestinationRule),
     WorkloadEntry(WorkloadEntry),
+    ServiceEntry(ServiceEntry),
+    Gateway(Gateway),
+    Sidecar(Sidecar),
+    ProxyConfig(ProxyConfig),
     EnvoyFilter(EnvoyFilter),
+    WorkloadGroup(WorkloadGroup),
     PeerAuthentication(PeerAuthentication),
     Telemetry(Telemetry),
 }
@@ -116,10 +123,16 @@ impl Spec {
             Self::Node => Kind::Node,
             Self::Namespace => Kind::Namespace,
             Self::ConfigMap(_) => Kind::ConfigMap,
+            Self::Secret(_) => Kind::Secret,
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,
+            Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::Gateway(_) => Kind::Gateway,
+            Self::Sidecar(_) => Kind::Sidecar,
+            Self::ProxyConfig(_) => Kind::ProxyConfig,
             Self::EnvoyFilter(_) => Kind::EnvoyFilter,
+            Self::WorkloadGroup(_) => Kind::WorkloadGroup,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::Telemetry(_) => Kind::Telemetry,
         }

@@ -12,27 +12,37 @@ mod destination;
 mod destination_rule;
 mod envoy_filter;
 mod fault;
+mod gateway;
 mod headers;
 mod hosts;
 mod http_match;
 mod http_route;
 mod labels;
-mod mesh_tls;
+mod locality;
+mod mesh_settings;
+pub(crate) mod mesh_tls;
 mod peer_authentication;
 mod provider;
+mod proxy_config;
 mod reach;
 mod retry;
+mod server_tls;
 mod service;
+mod service_entry;
+mod sidecar;
 mod telemetry;
 mod traffic_policy;
 mod virtual_service;
 mod workload_entry;
+mod workload_group;
+mod wrapping;
 
 #[cfg(test)]
 mod tests;
 
 use crate::field::FieldPath;
 use crate::finding::Finding;
+use crate::mesh_config::OutboundMode;
 use crate::value::Duration;
 use crate::{MeshConfig, Object, Spec};
 
@@ -44,12 +54,17 @@ pub(crate) fn object(object: &Object) -> Vec<Finding> {
         Spec::VirtualService(service) => virtual_service::check(service, &object.meta, &spec, &mut report),
         Spec::DestinationRule(rule) => destination_rule::check(rule, &object.meta, &spec, &mut report),
         Spec::WorkloadEntry(entry) => workload_entry::check(entry, &spec, &mut report),
+        Spec::Gateway(gateway) => gateway::check(gateway, &object.meta, &spec, &mut report),
+        Spec::ServiceEntry(entry) => service_entry::check(entry, &object.meta, &spec, &mut report),
+        Spec::WorkloadGroup(group) => workload_group::check(group, &spec, &mut report),
+        Spec::Sidecar(sidecar) => sidecar::check(sidecar, &spec, &mut report),
+        Spec::ProxyConfig(config) => proxy_config::check(config, &spec, &mut report),
         Spec::EnvoyFilter(filter) => envoy_filter::check(filter, &spec, &mut report),
         Spec::PeerAuthentication(policy) => peer_authentication::check(policy, &spec, &mut report),
         Spec::Telemetry(telemetry) => telemetry::check(telemetry, &spec, &mut report),
         Spec::Service(service) => service::check(service, &object.meta, &spec, &mut report),
         Spec::Namespace => annotations::of_distribution(&object.meta, &mut report),
-        Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::ConfigMap(_) => {}
+        Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::ConfigMap(_) | Spec::Secret(_) => {}
     }
     report.0
 }
@@ -62,6 +77,14 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
     }
     report.duration(&path.key("connectTimeout"), Some(mesh.connect_timeout));
     provider::check(mesh, path, &mut report);
+    report.duration(&path.key("dnsRefreshRate"), Some(mesh.dns_refresh_rate));
+    if mesh.outbound_traffic_policy.mode == OutboundMode::AllowAnyDynamicDns {
+        report.add(
+            Finding::warning("not-supported-yet", "names are not resolved by the proxy yet")
+                .at(&path.key("outboundTrafficPolicy").key("mode"))
+                .in_force("unknown destinations are reached directly, as with ALLOW_ANY"),
+        );
+    }
     report.trust_domain(&path.key("trustDomain"), &mesh.trust_domain);
     for (index, alias) in mesh.trust_domain_aliases.iter().enumerate() {
         report.trust_domain(&path.key("trustDomainAliases").index(index), alias);
@@ -74,6 +97,7 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
         );
     }
     mesh_tls::check(mesh, path, &mut report);
+    mesh_settings::check(mesh, path, &mut report);
     report.0
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use futures::future::BoxFuture;
 use meltemi_catalog::{Generation, View};
-use meltemi_model::proxy::Proxy;
+use meltemi_model::proxy::{Proxy, ProxyKind};
 use meltemi_names::SpiffeId;
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_proto::google::protobuf::value::Kind;
@@ -163,9 +163,18 @@ impl Directory for Registry {
     ) -> BoxFuture<'static, Result<Connection, Status>> {
         let (streams, gate, debug) = (Arc::clone(&self.streams), self.gate.clone(), Arc::clone(&self.debug));
         Box::pin(async move {
-            let proxy = Proxy::parse(&node, peer.form == Form::Delta)
+            let mut proxy = Proxy::parse(&node, peer.form == Form::Delta)
                 .map_err(|error| Status::invalid_argument(error.to_string()))?;
             let identity = gate.admit(&node, &proxy, &peer).await?;
+            // Of an identity that was verified, and so of that namespace.
+            proxy.reads_secrets = identity.is_some();
+            if proxy.kind == ProxyKind::Router && identity.is_none() {
+                tracing::warn!(
+                    proxy = %proxy.id,
+                    "a gateway without an identity gets no secrets, and none of the servers that name one by credentialName: let it \
+                     connect to the port with TLS, by `meltemi agent`"
+                );
+            }
             let said = Said::by(&node, &proxy);
             let pages = Pages { identity: identity.clone(), gate, debug };
             if said.is_tool {

@@ -111,8 +111,10 @@ pub(crate) fn part(viewer: &str, name: &str) -> ServicePartKey {
     ServicePartKey {
         viewer: viewer.into(),
         service: ServiceId::of(&service(name)),
+        ports: None,
         selectors: Arc::default(),
         locality: None,
+        failover_labels: Arc::default(),
         node: None,
         family: IpFamily::V4,
         redirected: true,

@@ -25,6 +25,11 @@ pub fn port_route(port: Port) -> ResourceName {
     port.to_string().into()
 }
 
+/// The route configuration of a listener on a Unix socket.
+pub fn unix_route(path: &str) -> ResourceName {
+    format!("unix://{path}").into()
+}
+
 /// The route configuration of a service whose protocol is found out, on listeners at its own addresses: `<host>:<port>`. Which
 /// services have one: [`crate::listener::has_own_route`].
 pub fn service_route(host: &Host, port: Port) -> ResourceName {

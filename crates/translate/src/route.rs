@@ -11,12 +11,14 @@ mod body;
 mod cors;
 mod domains;
 mod fault;
+pub mod gateway;
 mod hash;
 mod headers;
 mod http_route;
 mod matching;
-mod retry;
+pub(crate) mod retry;
 mod set;
+mod view;
 mod virtual_host;
 mod wire;
 mod written;
@@ -31,21 +33,21 @@ use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
-use meltemi_names::{Host, Namespace, Port, Selector, TypeUrl};
+use meltemi_names::{Host, Namespace, ObjectKey, Port, Selector, TypeUrl};
 use meltemi_proto::envoy::config::core::v3::{
     AggregatedConfigSource, ApiVersion, ConfigSource, config_source::ConfigSourceSpecifier,
 };
 use meltemi_proto::envoy::config::route::v3::{RouteConfiguration, Vhds};
 
 pub use body::{BodyKey, VirtualHostBody};
-pub use domains::ServiceDomains;
+pub use domains::{PortSuffix, ServiceDomains};
 pub use hash::HashRules;
 pub use virtual_host::{Subject, VirtualHostKey};
 pub use written::{PassedOver, Written, passed_over, written};
 
 use crate::encode;
 use crate::key::{Made, Members};
-use crate::resource_names::{port_route, service_route};
+use crate::resource_names::{port_route, service_route, unix_route};
 use crate::wrap::u32_value;
 
 /// The outbound routes of one kind of caller.
@@ -53,10 +55,14 @@ use crate::wrap::u32_value;
 pub struct RoutesKey {
     /// Whose services, rules and short names count.
     pub namespace: Namespace,
+    /// As in [`crate::key::OutboundKey`].
+    pub scope: Option<ObjectKey>,
     /// The domain in which short names resolve; none if they do not.
     pub domain: Option<Arc<str>>,
     /// Which addresses are of use as domains.
     pub family: IpFamily,
+    /// As in [`crate::listener::ListenersKey`].
+    pub allocated: bool,
     /// As in [`crate::key::OutboundKey`].
     pub selectors: Arc<[Selector]>,
     /// Routes go out as virtual hosts.
@@ -80,21 +86,42 @@ pub enum ConfigName {
     Port(Port),
     /// `<host>:<port>`: a service's port whose protocol is found out on a listener of its own.
     Sniffed(Host, Port),
+    /// `http.<port>`, `https.<port>.<name>.<gateway>.<namespace>`: servers of Gateways.
+    Gateway {
+        /// The whole of it.
+        name: Arc<str>,
+        /// The port that clients know.
+        port: Port,
+    },
+    /// Of a listener that a Sidecar has for all ports of its services: requests say by their host which port they are for.
+    AllPorts(AllPorts),
+}
+
+/// Where a listener for all ports of its services is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AllPorts {
+    /// At a port of protocol `HTTP_PROXY`.
+    Port(Port),
+    /// At a Unix socket of that path.
+    Unix(Arc<str>),
 }
 
 impl ConfigName {
-    /// The port that requests come to.
-    pub fn port(&self) -> Port {
+    /// The port that requests come to; none: each request says for which it is.
+    pub fn port(&self) -> Option<Port> {
         match self {
-            Self::Port(port) | Self::Sniffed(_, port) => *port,
+            Self::Port(port) | Self::Sniffed(_, port) | Self::Gateway { port, .. } => Some(*port),
+            Self::AllPorts(_) => None,
         }
     }
 
     /// The name, as listeners ask for it.
     pub fn resource_name(&self) -> ResourceName {
         match self {
-            Self::Port(port) => port_route(*port),
+            Self::Port(port) | Self::AllPorts(AllPorts::Port(port)) => port_route(*port),
+            Self::AllPorts(AllPorts::Unix(path)) => unix_route(path),
             Self::Sniffed(host, port) => service_route(host, *port),
+            Self::Gateway { name, .. } => (&**name).into(),
         }
     }
 }
@@ -133,7 +160,7 @@ impl Question for RouteKey {
             // A route to a cluster that does not exist is a 503 for it alone, not a refusal of all.
             validate_clusters: Some(wire::boolean(false)),
             max_direct_response_body_size_bytes: u32_value(MAX_DIRECT_RESPONSE),
-            ignore_port_in_host_matching: true,
+            ignore_port_in_host_matching: self.config.port().is_some(),
             ..RouteConfiguration::default()
         };
         Some(encode::whole(TypeUrl::Route, name, &head, Vec::new(), Vec::new()))

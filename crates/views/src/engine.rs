@@ -461,6 +461,9 @@ fn has_findings(kind: Kind) -> bool {
         Kind::Service
             | Kind::VirtualService
             | Kind::DestinationRule
+            | Kind::Gateway
+            | Kind::ServiceEntry
+            | Kind::Sidecar
             | Kind::EnvoyFilter
             | Kind::PeerAuthentication
             | Kind::Telemetry

@@ -107,7 +107,11 @@ impl Group {
     ) -> Self {
         let (parts_node, parts) = key.observe(step.memo, step.mesh);
         step.subscriptions.add(parts_node, Role::Parts);
-        let inline = matches!(key, LayerKey::Outbound(key) if !key.virtual_hosts);
+        let inline = match key {
+            LayerKey::Outbound(key) => !key.virtual_hosts,
+            LayerKey::Gateway(key) => !key.virtual_hosts,
+            LayerKey::Inbound(_) => false,
+        };
         let mut group = Self {
             parts_node,
             parts: BTreeMap::new(),
@@ -384,6 +388,8 @@ impl Group {
             });
             // What a new layer leaves out was replaced before it began.
             let since = match last_good {
+                // Without the patches it lacks all that they ever said.
+                _ if instead.is_some() => Generation(0),
                 Some((_, replaced)) if stays.is_none() => *replaced,
                 _ => generation,
             };

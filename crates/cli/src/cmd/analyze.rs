@@ -1,7 +1,7 @@
 //! `meltemi analyze`: what is wrong, or worth a look, by Istio's codes where Istio has one.
 //!
 //! Must not know how anything is found: what reading and translation find themselves comes from there, and each further analyzer has a
-//! file of its own. Analyzers of Gateway, ServiceEntry, Sidecar, EnvoyFilter and Telemetry come with these kinds: a file here, a line in
+//! file of its own. Analyzers of Gateway, ServiceEntry, EnvoyFilter and Telemetry come with these kinds: a file here, a line in
 //! [`all`], and their codes in [`code`].
 
 mod code;

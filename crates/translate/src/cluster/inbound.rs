@@ -8,19 +8,21 @@ use meltemi_catalog::Resource;
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::rule::RuleFor;
-use meltemi_model::service::ServiceId;
-use meltemi_names::{Port, Protocol, TypeUrl};
+use meltemi_model::scope::InboundPoolOf;
+use meltemi_model::service::{ServiceId, ServiceOf};
+use meltemi_names::{Kind, ObjectKey, Port, Protocol, TypeUrl};
 use meltemi_proto::envoy::config::cluster::v3::Cluster;
 use meltemi_proto::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
-use meltemi_proto::envoy::config::core::v3::{BindConfig, ExtraSourceAddress};
+use meltemi_proto::envoy::config::core::v3::{Address, BindConfig, ExtraSourceAddress};
 use meltemi_proto::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use meltemi_proto::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
 };
 
-use super::fixed::stat_name;
-use super::{ClusterSettingsAnswer, policy, pool, protocol};
-use crate::address::{socket_address, tcp};
+use super::{
+    ApplicationEndpoint, ClusterSettingsAnswer, fixed, policy, pool, protocol, stat_name, with_defaults,
+};
+use crate::address::{pipe, socket_address, tcp};
 use crate::resource_names::inbound_cluster;
 use crate::wrap::seconds;
 use crate::{encode, metadata};
@@ -41,6 +43,8 @@ pub(super) struct Application<'a> {
     pub(super) target: Port,
     pub(super) protocol: Protocol,
     pub(super) family: IpFamily,
+    pub(super) sidecar: Option<&'a ObjectKey>,
+    pub(super) endpoint: Option<&'a ApplicationEndpoint>,
 }
 
 pub(super) fn cluster(
@@ -48,36 +52,57 @@ pub(super) fn cluster(
     settings: &ClusterSettingsAnswer,
     application: &Application<'_>,
 ) -> Arc<Resource> {
-    let Application { service, port, target, protocol, family } = *application;
+    let Application { service, port, target, protocol, family, sidecar, endpoint } = *application;
     // Only the connection pool of the service's own rule counts, as its own namespace sees it.
-    let rule = read.ask(RuleFor {
-        viewer: service.namespace().clone(),
-        service: service.clone(),
-        selectors: Arc::default(),
+    // What a Sidecar alone leads to is no service.
+    let rule = (service.object.kind != Kind::Sidecar).then(|| {
+        read.ask(RuleFor {
+            viewer: service.namespace().clone(),
+            service: service.clone(),
+            selectors: Arc::default(),
+        })
     });
-    let policy = policy(read, rule.as_ref().as_ref(), port, None).unwrap_or_default();
+    let rule = rule.as_ref().and_then(|rule| rule.as_ref().as_ref());
+    let policy = policy(read, rule, port, None).unwrap_or_default();
+    let policy = with_defaults(policy, &settings.balance.policy);
+    let pool = match sidecar {
+        Some(sidecar) => {
+            let own = read.ask(InboundPoolOf { sidecar: sidecar.clone(), port: target });
+            own.as_ref().clone().or_else(|| policy.connection_pool.clone())
+        }
+        None => policy.connection_pool.clone(),
+    };
     let name = inbound_cluster(target);
     let mut cluster = Cluster {
         name: name.as_str().to_owned(),
-        alt_stat_name: stat_name(name.as_str()),
+        alt_stat_name: counted_as(read, settings, application, name.as_str()),
         ..Cluster::default()
     };
-    match settings.inbound {
-        InboundMode::Passthrough => {
+    match (endpoint, settings.inbound) {
+        (Some(ApplicationEndpoint::Ip(ip, port)), _) => {
+            cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into()));
+            cluster.load_assignment = Some(at(name.as_str(), tcp(*ip, *port)));
+            cluster.upstream_bind_config = (!ip.is_loopback()).then(|| source(family));
+        }
+        (Some(ApplicationEndpoint::Unix(path)), _) => {
+            cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into()));
+            cluster.load_assignment = Some(at(name.as_str(), pipe(path)));
+        }
+        (Some(ApplicationEndpoint::Called), _) | (None, InboundMode::Passthrough) => {
             cluster.cluster_discovery_type =
                 Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst.into()));
             cluster.lb_policy = LbPolicy::ClusterProvided.into();
             cluster.upstream_bind_config = Some(source(family));
             cluster.cleanup_interval = Some(seconds(NEVER));
         }
-        InboundMode::Localhost => {
+        (None, InboundMode::Localhost) => {
             cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into()));
             cluster.load_assignment = Some(on_loopback(name.as_str(), target, family));
         }
     }
-    pool::apply(&mut cluster, policy.connection_pool.as_ref(), settings);
+    pool::apply(&mut cluster, pool.as_ref(), policy.retry_budget.as_ref(), settings);
     // Whether to upgrade is for those who call; the application is spoken to as the port says.
-    let pool = policy.connection_pool.clone().map(|mut pool| {
+    let pool = pool.map(|mut pool| {
         if let Some(http) = &mut pool.http {
             http.h2_upgrade_policy = meltemi_api::destination_rule::H2UpgradePolicy::DoNotUpgrade;
         }
@@ -85,13 +110,32 @@ pub(super) fn cluster(
     });
     let none = meltemi_api::destination_rule::H2UpgradePolicy::DoNotUpgrade;
     let spoken = protocol::spoken(protocol, pool.as_ref(), none);
-    cluster.typed_extension_protocol_options = protocol::options(spoken, pool.as_ref(), None);
-    let first = rule.as_ref().as_ref().and_then(|rule| rule.first());
+    cluster.typed_extension_protocol_options = protocol::options(spoken, pool.as_ref(), None, None);
+    let first = rule.and_then(|rule| rule.first());
     cluster.metadata =
         metadata::istio(first.map(metadata::config).into_iter().chain([metadata::services(service)]));
-    let rules = rule.as_ref().as_ref().into_iter().flat_map(|rule| rule.iter()).cloned();
+    let rules = rule.into_iter().flat_map(|rule| rule.iter()).cloned().chain(sidecar.cloned());
     let origin = rules.chain([service.object.clone()]).collect();
     encode::whole(TypeUrl::Cluster, name, &cluster, Vec::new(), origin)
+}
+
+/// What statistics call it. The service is read for that alone, and so only where its name is asked for.
+fn counted_as(
+    read: &Read<'_>,
+    settings: &ClusterSettingsAnswer,
+    application: &Application<'_>,
+    own: &str,
+) -> String {
+    let Application { service, port, target, .. } = *application;
+    let pattern = &settings.inbound_stat_name;
+    let shape = (!pattern.is_empty()).then(|| (*read.ask(ServiceOf(service.clone()))).clone()).flatten();
+    match shape {
+        Some(shape) => {
+            let parts = stat_name::Parts { shape: &shape, port, subset: None, target: target.number() };
+            stat_name::of(pattern, own, &parts)
+        }
+        None => fixed::stat_name(own),
+    }
 }
 
 /// The source address of connections to the application.
@@ -116,7 +160,11 @@ fn on_loopback(name: &str, target: Port, family: IpFamily) -> ClusterLoadAssignm
         IpFamily::V4 | IpFamily::Dual => Ipv4Addr::LOCALHOST.into(),
         IpFamily::V6 => Ipv6Addr::LOCALHOST.into(),
     };
-    let endpoint = Endpoint { address: Some(tcp(loopback, target)), ..Endpoint::default() };
+    at(name, tcp(loopback, target))
+}
+
+fn at(name: &str, address: Address) -> ClusterLoadAssignment {
+    let endpoint = Endpoint { address: Some(address), ..Endpoint::default() };
     ClusterLoadAssignment {
         cluster_name: name.to_owned(),
         endpoints: vec![LocalityLbEndpoints {

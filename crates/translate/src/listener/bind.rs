@@ -1,13 +1,14 @@
 //! Where outbound listeners listen, and which ports take them there. Knows addresses and protocols; must not know chains and filters.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use meltemi_model::proxy::IpFamily;
-use meltemi_model::service::{Resolution, ServicePort, ServiceShape};
+use meltemi_model::service::{ServicePort, ServiceShape};
 use meltemi_names::{Port, Protocol};
 
 /// Where an outbound listener listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Bind {
     /// On no socket: at any destination address that `virtualOutbound` hands over and no other listener has.
     Any(IpFamily),
@@ -15,13 +16,24 @@ pub enum Bind {
     Address(IpAddr),
     /// On a socket of the loopback address: nothing is redirected, so the application calls it there.
     Loopback(IpFamily),
+    /// Where a Sidecar says, for all of its services.
+    Given {
+        /// The address.
+        address: IpAddr,
+        /// It is a socket; else what `virtualOutbound` hands over.
+        bound: bool,
+    },
+    /// On a Unix socket of that path.
+    Unix(Arc<str>),
 }
 
 impl Bind {
     /// The addresses: the first names the listener, the second is there for proxies of both families.
-    pub(crate) fn addresses(self) -> (IpAddr, Option<IpAddr>) {
+    /// A Unix socket has none; where one must be written it is the loopback address.
+    pub(crate) fn addresses(&self) -> (IpAddr, Option<IpAddr>) {
         let (family, v4, v6) = match self {
-            Self::Address(address) => return (address, None),
+            Self::Address(address) | Self::Given { address, .. } => return (*address, None),
+            Self::Unix(_) => return (Ipv4Addr::LOCALHOST.into(), None),
             Self::Any(family) => (family, Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED),
             Self::Loopback(family) => (family, Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
         };
@@ -33,17 +45,29 @@ impl Bind {
     }
 
     /// `<address>_<port>`; IPv6 without brackets (Istio: pilot/pkg/networking/core/listener.go).
-    pub(crate) fn listener_name(self, port: Port) -> String {
+    pub(crate) fn listener_name(&self, port: Port) -> String {
+        if let Self::Unix(path) = self {
+            return format!("unix://{path}");
+        }
         format!("{}_{port}", self.addresses().0)
     }
 
     /// Whether it is a socket.
-    pub(crate) fn is_bound(self) -> bool {
-        matches!(self, Self::Loopback(_))
+    pub(crate) fn is_bound(&self) -> bool {
+        matches!(self, Self::Loopback(_) | Self::Given { bound: true, .. } | Self::Unix(_))
+    }
+
+    /// Whether it is every address, as the virtual listeners and the agent's own have.
+    pub(crate) fn is_everywhere(&self) -> bool {
+        match self {
+            Self::Any(_) | Self::Loopback(_) => true,
+            Self::Given { address, .. } => address.is_unspecified(),
+            Self::Address(_) | Self::Unix(_) => false,
+        }
     }
 
     /// Whether it is the address of one service: what arrives needs no name to tell whom it is for.
-    pub(crate) fn is_own(self) -> bool {
+    pub(crate) fn is_own(&self) -> bool {
         matches!(self, Self::Address(_))
     }
 }
@@ -77,12 +101,12 @@ impl Treatment {
     }
 }
 
-/// Whether redirected callers of that family reach a port of a service through listeners at its own addresses with a route
+/// Whether redirected callers of that family (`allocated`: who know the addresses that services were given, too) reach a port of a service through listeners at its own addresses with a route
 /// configuration of its own, [`crate::resource_names::service_route`], whose one virtual host takes every domain. Other ports that
 /// may carry HTTP are served from [`crate::resource_names::port_route`]; so are these where nothing is redirected (interception
 /// NONE), since there every listener is at the loopback address.
-pub fn has_own_route(service: &ServiceShape, port: &ServicePort, family: IpFamily) -> bool {
-    let own_address = service.resolution == Resolution::Passthrough
-        || service.addresses.iter().any(|address| family.takes(*address));
+pub fn has_own_route(service: &ServiceShape, port: &ServicePort, family: IpFamily, allocated: bool) -> bool {
+    let own_address =
+        service.is_headless() || service.addresses(allocated).iter().any(|address| family.takes(*address));
     Treatment::of(port.protocol) == Treatment::Sniffed && own_address
 }

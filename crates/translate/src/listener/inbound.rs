@@ -2,10 +2,12 @@
 //!
 //! Knows inbound chains and routes, per class of workloads. Must not know which workload it is, nor its address.
 
+mod ingress;
 pub mod matches;
 
 use std::sync::Arc;
 
+use meltemi_api::virtual_service::Retries;
 use meltemi_catalog::{Need, Resource, ResourceName};
 use meltemi_model::peer::{Mode, Modes, ModesOf, PortModes};
 use meltemi_model::proxy::{Interception, IpFamily};
@@ -16,13 +18,12 @@ use meltemi_names::{ObjectKey, Port, Protocol, TypeUrl};
 use meltemi_proto::envoy::config::core::v3::{TrafficDirection, TransportSocket};
 use meltemi_proto::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch, Listener};
 use meltemi_proto::envoy::config::route::v3::{
-    Decorator, RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route,
-    route_action, route_match,
+    Decorator, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route, route_action,
+    route_match,
 };
 use meltemi_proto::google::protobuf::BoolValue;
 
 use self::matches::{ChainRow, rows};
-use super::InboundKey;
 use super::bind::{Bind, Treatment};
 use super::chain::{bind, chain, listener, to_port};
 use super::http_manager::HttpManager;
@@ -31,11 +32,14 @@ use super::metrics::Side;
 use super::outbound::transparent;
 use super::settings::{ListenerSettings, Logs, SettingsOfListeners, TelemetryKey};
 use super::tcp::to_cluster;
+use super::{InboundKey, ListenerKey};
+use crate::cluster::ClusterKey;
 use crate::encode::whole;
+use crate::key::{Members, ResourceKey};
 use crate::metadata;
 use crate::resource_names::{BLACK_HOLE, INBOUND_PASSTHROUGH, inbound_cluster};
+use crate::route::retry;
 use crate::tls::{MeshTls, downstream};
-use crate::wrap::u32_value;
 
 /// `virtualInbound` of a class of workloads: all that it is made by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,7 +65,7 @@ pub struct InboundListener {
 
 impl InboundListener {
     /// The listener of a class of workloads, by the policies in force.
-    pub(super) fn of(read: &Read<'_>, key: &InboundKey) -> Self {
+    fn of(read: &Read<'_>, key: &InboundKey, ports: Arc<[InboundPort]>, ingress: bool) -> Self {
         let policies = ModesOf { namespace: key.namespace.clone(), policy: key.policy.clone() };
         let Modes { modes, decided_by } = &*read.ask(policies);
         let modes = if key.has_certificates {
@@ -71,7 +75,7 @@ impl InboundListener {
             modes.map(|mode| if mode == Mode::Strict { mode } else { Mode::Disable })
         };
         Self {
-            ports: Arc::clone(&key.ports),
+            ports,
             interception: key.interception,
             family: key.family,
             access_log: key.access_log,
@@ -79,10 +83,70 @@ impl InboundListener {
             telemetry: key.telemetry.seen_by(read, &key.namespace),
             workload: Arc::clone(&key.workload),
             modes,
-            policies: decided_by.iter().cloned().collect(),
+            policies: decided_by.iter().chain(key.scope.iter().filter(|_| ingress)).cloned().collect(),
             has_certificates: key.has_certificates,
         }
     }
+}
+
+/// What a class of workloads has: a cluster for each port, the listener of what is redirected, and those of sockets.
+pub(super) fn members(read: &Read<'_>, key: &InboundKey) -> Members {
+    let redirected = key.interception != Interception::None;
+    let led = ingress::led(read, key);
+    let ingress = led.ingress;
+    let cluster = |led: &ingress::Led| ClusterKey::Inbound {
+        service: led.port.service.clone(),
+        port: led.port.port,
+        target: led.port.target,
+        protocol: led.port.protocol,
+        family: key.family,
+        sidecar: key.scope.clone(),
+        endpoint: led.endpoint.clone(),
+    };
+    let clusters = led.ports.iter().map(cluster);
+    let passthrough = redirected.then_some(ClusterKey::InboundPassthrough { family: key.family });
+    let clusters = clusters.chain(passthrough).map(ResourceKey::Cluster);
+    let ports = led.ports.iter().filter(|led| led.bind.is_none()).map(|led| led.port.clone()).collect();
+    let captured =
+        redirected.then(|| ListenerKey::VirtualInbound(InboundListener::of(read, key, ports, ingress)));
+    let sockets = led.ports.iter().filter_map(|led| {
+        let listener = InboundListener::of(read, key, [led.port.clone()].into(), ingress);
+        Some(ListenerKey::BoundInbound(listener, led.bind.clone()?))
+    });
+    clusters.chain(captured.into_iter().chain(sockets).map(ResourceKey::Listener)).collect()
+}
+
+/// A socket for what is sent to a workload at one port (Istio: core/listener_inbound.go, `inboundCustomListener`).
+pub(super) fn bound(read: &Read<'_>, key: &InboundListener, at: &Bind) -> Option<Arc<Resource>> {
+    let telemetry = key.telemetry.clone();
+    let settings =
+        read.ask(SettingsOfListeners { access_log: key.access_log, metrics: key.metrics, telemetry });
+    let port = key.ports.first()?;
+    let target = Target::of(read, port, key.modes.of(port.target));
+    let mutual = target.rows().iter().any(|row| row.mutual_tls) && key.has_certificates;
+    let tls = mutual.then(|| downstream::mutual(&read.ask(MeshTls)));
+    let tells_tls = target.rows().iter().any(ChainRow::tells_tls);
+    let tells_http = target.rows().iter().any(ChainRow::tells_http);
+    let name = at.listener_name(port.target);
+    let mut message = Listener {
+        traffic_direction: TrafficDirection::Inbound.into(),
+        listener_filters: tells_tls
+            .then(tls_inspector)
+            .into_iter()
+            .chain(tells_http.then(http_inspector))
+            .collect(),
+        listener_filters_timeout: Some(settings.detection_timeout),
+        continue_on_listener_filters_timeout: true,
+        filter_chains: target.chains(key, &settings, tls.as_ref()).collect(),
+        access_log: settings.inbound_log.clone(),
+        ..listener(&name, at.addresses(), port.target)
+    };
+    bind(&mut message, true);
+    let clusters = std::iter::once(ResourceName::from(target.cluster)).chain(settings.inbound_needs().iter().cloned());
+    let needs = clusters.map(|name| Need { type_url: TypeUrl::Cluster, name }).collect();
+    let origin = std::iter::once(port.service.object.clone()).chain(key.policies.iter().cloned());
+    let origin = origin.chain(key.telemetry.objects.iter().cloned());
+    Some(whole(TypeUrl::Listener, name.into(), &message, needs, origin.collect()))
 }
 
 pub(super) fn virtual_inbound(read: &Read<'_>, key: &InboundListener) -> Arc<Resource> {
@@ -213,7 +277,7 @@ impl Target {
         });
         let chains = served().map(|row| {
             let logs = self.logs(key, settings, row.mutual_tls);
-            let filter = if row.http { self.http(&logs) } else { to_cluster(&self.cluster, &logs) };
+            let filter = if row.http { self.http(&logs, settings) } else { to_cluster(&self.cluster, &logs) };
             let matching = FilterChainMatch {
                 application_protocols: row
                     .application_protocols
@@ -243,25 +307,24 @@ impl Target {
         }
     }
 
-    fn http(&self, logs: &Logs) -> Filter {
+    fn http(&self, logs: &Logs, settings: &ListenerSettings) -> Filter {
         let stat_prefix = match self.port {
             Some(port) if !self.is_passthrough() => format!("inbound_0.0.0.0_{port}"),
             _ => self.cluster.clone(),
         };
-        let manager =
-            HttpManager { stat_prefix: &stat_prefix, grpc_web: self.protocol == Protocol::GrpcWeb, logs };
-        manager.inbound(self.routes(), self.protocol.is_http2())
+        let manager = HttpManager {
+            stat_prefix: &stat_prefix,
+            grpc_web: self.protocol == Protocol::GrpcWeb,
+            paths: settings.paths,
+            logs,
+        };
+        manager.inbound(self.routes(settings.inbound_retries.as_ref()), self.protocol.is_http2())
     }
 
     /// Every request to the one cluster (Istio: pilot/pkg/networking/core/route/route.go).
-    fn routes(&self) -> RouteConfiguration {
+    fn routes(&self, retries: Option<&Retries>) -> RouteConfiguration {
         // gRPC calls are the client's to retry.
         let is_grpc = matches!(self.protocol, Protocol::Grpc | Protocol::GrpcWeb);
-        let retry = RetryPolicy {
-            retry_on: "reset-before-request".to_owned(),
-            num_retries: u32_value(2),
-            ..RetryPolicy::default()
-        };
         let no_limit = Some(prost_types::Duration::default());
         let action = RouteAction {
             cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(self.cluster.clone())),
@@ -271,7 +334,7 @@ impl Target {
                 grpc_timeout_header_max: no_limit,
                 ..route_action::MaxStreamDuration::default()
             }),
-            retry_policy: (!is_grpc).then_some(retry),
+            retry_policy: if is_grpc { None } else { retry::inbound(retries) },
             ..RouteAction::default()
         };
         let route = Route {

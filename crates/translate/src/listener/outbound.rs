@@ -14,6 +14,7 @@ use meltemi_proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch, 
 use meltemi_proto::google::protobuf::BoolValue;
 
 use super::bind::Bind;
+use super::block::Block;
 use super::chain::{PASSTHROUGH_CHAIN, RAW_BUFFER, bind, chain, listener, plaintext_http, to_port};
 use super::http_manager::HttpManager;
 use super::listener_filter::{http_inspector, tls_inspector};
@@ -21,14 +22,14 @@ use super::plan::{Backend, HttpChain, OutboundListener};
 use super::ruled::RuledChain;
 use super::settings::{ListenerSettings, SettingsOfListeners};
 use super::tcp::{as_bytes, by_weight, to_backend, to_cluster};
-use crate::address::block;
+use crate::address::{block, pipe};
 use crate::encode::whole;
 use crate::metadata;
 use crate::resource_names::{BLACK_HOLE, outbound_cluster};
 use crate::wrap::seconds;
 
 /// How long a connection may take to finish its handshake (Istio: PILOT_GATEWAY_TRANSPORT_SOCKET_CONNECT_TIMEOUT).
-const HANDSHAKE_TIMEOUT_SECONDS: i64 = 15;
+pub(super) const HANDSHAKE_TIMEOUT_SECONDS: i64 = 15;
 
 impl OutboundListener {
     pub(super) fn make(&self, read: &Read<'_>) -> Arc<Resource> {
@@ -40,7 +41,8 @@ impl OutboundListener {
         let tcp = self.tcp.as_ref().map(|backend| needs.chain_to(backend, None, &settings));
         let mut chains: Vec<FilterChain> = Vec::new();
         chains.extend(self.http.iter().map(|http| {
-            let alone = self.bind.is_bound() && tcp.is_none() && self.tls.is_empty() && self.ruled.is_empty();
+            let others = self.tls.is_empty() && self.blocks.is_empty() && self.ruled.is_empty();
+            let alone = self.bind.is_bound() && tcp.is_none() && others;
             needs.http_chain(&name, http, !alone, &settings)
         }));
         chains.extend(self.tls.iter().map(|backend| {
@@ -51,6 +53,9 @@ impl OutboundListener {
                 &settings,
             )
         }));
+        chains.extend(
+            self.blocks.iter().map(|block| needs.chain_to(&block.backend, Some(block.matching()), &settings)),
+        );
         let mut default = tcp;
         for ruled in self.ruled.iter() {
             let chain = needs.ruled_chain(ruled, read, &settings);
@@ -63,8 +68,9 @@ impl OutboundListener {
         if chains.is_empty() {
             chains.extend(default.take());
         } else if default.is_none() && !self.bind.is_bound() {
-            needs.cluster(settings.fallback);
-            let filter = to_cluster(settings.fallback, &settings.outbound);
+            let fallback = self.fallback.as_ref().map_or(settings.fallback, ResourceName::as_str);
+            needs.cluster(fallback);
+            let filter = to_cluster(fallback, &settings.outbound);
             default = Some(chain(PASSTHROUGH_CHAIN, None, filter));
         }
         let sniffs = self.http.is_some() && chains.iter().any(|chain| chain.filter_chain_match.is_some());
@@ -87,12 +93,17 @@ impl OutboundListener {
             default_filter_chain: default,
             ..listener(&name, self.bind.addresses(), self.port)
         };
+        if let Bind::Unix(path) = &self.bind {
+            message.address = Some(pipe(path));
+        }
         bind(&mut message, self.bind.is_bound());
         for chain in message.filter_chains.iter_mut().chain(&mut message.default_filter_chain) {
             chain.transport_socket_connect_timeout = Some(seconds(HANDSHAKE_TIMEOUT_SECONDS));
         }
         // The listener of a port's HTTP services is the same whichever they are, and so made from none of them.
-        let services = self.tcp.iter().chain(self.tls.iter()).map(|backend| backend.service.object.clone());
+        let blocks = self.blocks.iter().map(|block| &block.backend);
+        let services = self.tcp.iter().chain(self.tls.iter()).chain(blocks);
+        let services = services.map(|backend| backend.service.object.clone());
         let ruled = self.ruled.iter();
         let rules = ruled.flat_map(|ruled| [ruled.service.object.clone(), ruled.virtual_service.clone()]);
         let origin = services.chain(rules).chain(self.telemetry.objects.iter().cloned());
@@ -102,7 +113,8 @@ impl OutboundListener {
 
     /// Whether chains are told apart by the name in TLS.
     fn reads_names(&self) -> bool {
-        !self.tls.is_empty() || self.ruled.iter().any(|ruled| !ruled.names.is_empty())
+        let by_rule = || self.ruled.iter().any(|ruled| !ruled.names.is_empty());
+        !self.tls.is_empty() || self.blocks.iter().any(Block::reads_name) || by_rule()
     }
 }
 
@@ -193,6 +205,7 @@ impl Needs {
         let manager = HttpManager {
             stat_prefix: &format!("outbound_{listener}"),
             grpc_web: http.grpc_web,
+            paths: settings.paths,
             logs: &settings.outbound,
         };
         let matching = FilterChainMatch {
@@ -211,9 +224,11 @@ pub(super) fn virtual_outbound(
     family: IpFamily,
     interception: Interception,
     settings: SettingsOfListeners,
+    fallback: Option<&ResourceName>,
 ) -> Arc<Resource> {
     let origin = settings.telemetry.objects.to_vec();
     let settings = read.ask(settings);
+    let fallback = fallback.map_or(settings.fallback, ResourceName::as_str);
     let name = "virtualOutbound";
     let logs = &settings.outbound;
     let mut message = Listener {
@@ -226,7 +241,7 @@ pub(super) fn virtual_outbound(
                 Some(to_port(settings.outbound_port)),
                 to_cluster(BLACK_HOLE, logs),
             ),
-            chain("virtualOutbound-catchall-tcp", None, to_cluster(settings.fallback, logs)),
+            chain("virtualOutbound-catchall-tcp", None, to_cluster(fallback, logs)),
         ],
         access_log: settings.outbound_log.clone(),
         transparent: transparent(interception),
@@ -235,7 +250,7 @@ pub(super) fn virtual_outbound(
     bind(&mut message, true);
     let mut needs = Needs::default();
     needs.cluster(BLACK_HOLE);
-    needs.cluster(settings.fallback);
+    needs.cluster(fallback);
     needs.clusters(&settings.outbound.needs);
     whole(TypeUrl::Listener, name.into(), &message, needs.0, origin)
 }

@@ -7,22 +7,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use meltemi_api::sidecar::EgressBind;
+use meltemi_api::value::Subnet;
 use meltemi_catalog::ResourceName;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::endpoints::{EndpointAddress, EndpointsOf};
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
+use meltemi_model::scope::{EgressOf, Imported};
 use meltemi_model::service::{
-    PublicServices, Resolution, ServiceId, ServiceOf, ServicePort, ServiceShape, VisibleServices,
+    PublicServices, ServiceId, ServiceOf, ServicePort, ServiceShape, VisibleServices,
 };
-use meltemi_names::{Namespace, Port, Protocol};
+use meltemi_names::{Namespace, ObjectKey, Port, Protocol};
 
 use super::bind::{Bind, Treatment};
+use super::block::Block;
+use super::place::Place;
 use super::policy::ConnectionPolicy;
 use super::ruled::RuledChain;
 use super::settings::{SettingsOfListeners, TelemetryKey};
-use crate::resource_names::{port_route, service_route};
+use crate::resource_names::{port_route, service_route, unix_route};
 
 /// An outbound listener, as small as says all: callers of any namespace for which it comes out equal share it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,8 +40,12 @@ pub struct OutboundListener {
     pub http: Option<HttpChain>,
     /// Services told apart by the name in TLS.
     pub tls: Arc<[Backend]>,
+    /// Services told apart by where a connection was going.
+    pub blocks: Arc<[Block]>,
     /// The service that gets everything else.
     pub tcp: Option<Backend>,
+    /// Where what no service takes goes, if a Sidecar says so; none: where the mesh's settings say.
+    pub fallback: Option<ResourceName>,
     /// Connections that VirtualServices send elsewhere; one with neither names nor blocks of addresses is in the place of `tcp`.
     pub ruled: Arc<[RuledChain]>,
     /// As in [`crate::key::OutboundKey`].
@@ -102,7 +111,9 @@ impl HeadlessPort {
             port: self.backend.port,
             http: self.http.clone(),
             tls: Arc::default(),
+            blocks: Arc::default(),
             tcp: Some(self.backend.clone()),
+            fallback: None,
             ruled: Arc::default(),
             access_log: false,
             metrics: false,
@@ -133,7 +144,7 @@ impl Question for AddressesOf {
         let addresses: BTreeSet<IpAddr> = serving
             .filter_map(|endpoint| match endpoint.address {
                 EndpointAddress::Ip(address) if self.family.takes(address) => Some(address),
-                EndpointAddress::Ip(_) | EndpointAddress::Unix(_) => None,
+                EndpointAddress::Ip(_) | EndpointAddress::Name(_) | EndpointAddress::Unix(_) => None,
             })
             .collect();
         addresses.into_iter().collect()
@@ -145,12 +156,16 @@ impl Question for AddressesOf {
 pub(crate) struct OutboundPlan {
     /// Whose services; none: those that everyone sees.
     pub(crate) viewer: Option<Namespace>,
+    /// The Sidecar through which the viewer sees them.
+    pub(crate) scope: Option<ObjectKey>,
     /// Nothing is redirected: listeners are sockets.
     pub(crate) bound: bool,
     /// Which addresses are of use.
     pub(crate) family: IpFamily,
     /// HTTP/1.0 is accepted.
     pub(crate) http10: bool,
+    /// As in [`super::ListenersKey`].
+    pub(crate) allocated: bool,
 }
 
 impl Question for OutboundPlan {
@@ -159,70 +174,106 @@ impl Question for OutboundPlan {
     const NAME: &'static str = "outbound listeners";
 
     fn answer(&self, read: &Read<'_>) -> Plan {
-        let services = match &self.viewer {
-            Some(viewer) => read.ask(VisibleServices(viewer.clone())),
-            None => read.ask(PublicServices),
-        };
         let settings = read.ask(SettingsOfListeners::of_mesh());
-        let mut drafts: BTreeMap<(Bind, Port), Draft> = BTreeMap::new();
-        let mut plan = Plan::default();
-        for key in services.iter() {
-            let service = read.ask(ServiceOf(key.clone()));
-            let Some(service) = &*service else { continue };
-            for port in &service.ports {
-                if self.is_called_by_endpoint(service, port) {
-                    let mut draft = Draft::new(service, port);
-                    draft.add(self.http10, true, service, port);
-                    let Draft { http, tcp, .. } = draft;
-                    plan.headless.extend(tcp.map(|backend| HeadlessPort { http, backend }));
-                    continue;
-                }
-                for bind in self.binds(service, port) {
-                    // The virtual listeners, the agent's health port and its metrics port are taken (Istio: pilot/pkg/model/context.go).
-                    let virtual_ports = [settings.outbound_port, settings.inbound_port];
-                    let reserved =
-                        virtual_ports.contains(&port.port) || matches!(port.port.number(), 15021 | 15090);
-                    if reserved && !bind.is_own() {
-                        continue;
-                    }
-                    let draft = drafts.entry((bind, port.port)).or_insert_with(|| Draft::new(service, port));
-                    if let Some(older) = draft.add(self.http10, bind.is_own(), service, port) {
-                        plan.shadowed.insert((key.clone(), port.port), older);
-                    }
+        let virtual_ports = [settings.outbound_port, settings.inbound_port];
+        let mut layout = Layout { plan: Plan::default(), drafts: BTreeMap::new(), virtual_ports };
+        match (&self.viewer, &self.scope) {
+            (None, _) => self.lay(read, &read.ask(PublicServices), &Place::of_mesh(self.bound), &mut layout),
+            (Some(viewer), None) => {
+                let services = read.ask(VisibleServices(viewer.clone()));
+                self.lay(read, &services, &Place::of_mesh(self.bound), &mut layout);
+            }
+            (Some(viewer), Some(sidecar)) => {
+                let listeners = read.ask(EgressOf(sidecar.clone()));
+                let named = || listeners.iter().filter_map(|egress| egress.port.as_ref()?.number);
+                for (listener, egress) in listeners.iter().enumerate() {
+                    let (viewer, sidecar) = (viewer.clone(), sidecar.clone());
+                    let services = read.ask(Imported { viewer, sidecar, listener });
+                    self.lay(read, &services, &Place::of(egress, named(), self.bound), &mut layout);
                 }
             }
         }
+        let Layout { mut plan, drafts, .. } = layout;
         plan.listeners = drafts.into_iter().map(|((bind, port), draft)| draft.finish(bind, port)).collect();
         plan
     }
 }
 
+/// Listeners while services are laid.
+struct Layout {
+    plan: Plan,
+    drafts: BTreeMap<(Bind, Port), Draft>,
+    virtual_ports: [Port; 2],
+}
+
 impl OutboundPlan {
+    fn lay(&self, read: &Read<'_>, services: &[ServiceId], place: &Place, layout: &mut Layout) {
+        let Layout { plan, drafts, virtual_ports } = layout;
+        for key in services {
+            let service = read.ask(ServiceOf(key.clone()));
+            let Some(service) = &*service else { continue };
+            for port in &*place.ports(service) {
+                if self.is_called_by_endpoint(service, port, place) {
+                    let mut draft = Draft::new(service, port);
+                    let route = service_route(&service.id.host, port.port);
+                    draft.add(self.http10, route, true, &[], service, port);
+                    let Draft { http, tcp, .. } = draft;
+                    plan.headless.extend(tcp.map(|backend| HeadlessPort { http, backend }));
+                    continue;
+                }
+                for bind in self.binds(service, port, place) {
+                    let (own, is_somewhere) = (bind.is_own(), bind.is_own() || bind.is_bound());
+                    // A Unix socket has no port: one that nobody else has stands for it.
+                    let (at, route) = match &bind {
+                        Bind::Unix(path) => (virtual_ports[0], unix_route(path)),
+                        _ if own => (port.port, service_route(&service.id.host, port.port)),
+                        _ => (port.port, port_route(port.port)),
+                    };
+                    // The virtual listeners, the agent's health port and its metrics port are taken (Istio: pilot/pkg/model/context.go).
+                    let reserved = virtual_ports.contains(&at) || matches!(at.number(), 15021 | 15090);
+                    if (reserved && bind.is_everywhere()) || (!own && place.taken.contains(&at)) {
+                        continue;
+                    }
+                    let draft = drafts.entry((bind, at)).or_insert_with(|| Draft::new(service, port));
+                    // At a socket nothing is known of where a connection was going.
+                    let blocks = if is_somewhere { &[] } else { &*service.blocks };
+                    if let Some(older) = draft.add(self.http10, route, own, blocks, service, port) {
+                        plan.shadowed.insert((key.clone(), port.port), older);
+                    }
+                }
+            }
+        }
+    }
+
     /// Whether callers ask for an endpoint's address, and nothing but that tells whom they mean.
-    fn is_called_by_endpoint(&self, service: &ServiceShape, port: &ServicePort) -> bool {
-        !self.bound
-            && service.resolution == Resolution::Passthrough
+    fn is_called_by_endpoint(&self, service: &ServiceShape, port: &ServicePort, place: &Place) -> bool {
+        !place.bound
+            && place.bind.is_none()
+            && place.port.is_none()
+            && service.is_headless()
             && Treatment::of(port.protocol) != Treatment::Http
     }
 
     /// Where a service's port is listened for.
-    fn binds(&self, service: &ServiceShape, port: &ServicePort) -> Vec<Bind> {
-        if self.bound {
+    fn binds(&self, service: &ServiceShape, port: &ServicePort, place: &Place) -> Vec<Bind> {
+        match &place.bind {
+            Some(EgressBind::Unix(path)) => return vec![Bind::Unix(path.as_str().into())],
+            Some(EgressBind::Ip(address)) => {
+                return vec![Bind::Given { address: *address, bound: place.bound }];
+            }
+            None => {}
+        }
+        if place.bound {
             return vec![Bind::Loopback(self.family)];
         }
         if Treatment::of(port.protocol) == Treatment::Http {
             return vec![Bind::Any(self.family)];
         }
-        if service.addresses.is_empty() {
-            return vec![Bind::Any(self.family)];
-        }
-        service
-            .addresses
-            .iter()
-            .filter(|address| self.family.takes(**address))
-            .copied()
-            .map(Bind::Address)
-            .collect()
+        let addresses = service.addresses(self.allocated);
+        let own = addresses.iter().filter(|address| self.family.takes(**address)).copied();
+        // Blocks are laid on the wildcard listener, where the destination of a connection tells whose it is.
+        let shared = addresses.is_empty() || !service.blocks.is_empty();
+        own.map(Bind::Address).chain(shared.then_some(Bind::Any(self.family))).collect()
     }
 }
 
@@ -234,21 +285,31 @@ struct Draft {
     first: Protocol,
     http: Option<HttpChain>,
     tls: Vec<Backend>,
+    blocks: Vec<Block>,
     tcp: Option<Backend>,
 }
 
 impl Draft {
     fn new(service: &ServiceShape, port: &ServicePort) -> Self {
-        Self { oldest: service.id.clone(), first: port.protocol, http: None, tls: Vec::new(), tcp: None }
+        Self {
+            oldest: service.id.clone(),
+            first: port.protocol,
+            http: None,
+            tls: Vec::new(),
+            blocks: Vec::new(),
+            tcp: None,
+        }
     }
 
     /// Lays a younger service on it (Istio: the conflicts of pilot/pkg/networking/core/listener.go). HTTP and other protocols are told
     /// apart by their first bytes, TLS by the name in it; of services that nothing tells apart the oldest stays. `own`: the address is
-    /// one service's. Answers who has the place, if nothing of the service is reached here.
+    /// one service's; `blocks`: those that tell its connections from others. Answers who has the place, if nothing of the service is reached here.
     fn add(
         &mut self,
         http10: bool,
+        route: ResourceName,
         own: bool,
+        blocks: &[Subnet],
         service: &ServiceShape,
         port: &ServicePort,
     ) -> Option<ServiceId> {
@@ -265,14 +326,16 @@ impl Draft {
             policy: ConnectionPolicy::default(),
         };
         if treatment != Treatment::Tcp {
-            let http = self.http.get_or_insert_with(|| HttpChain {
-                route: if own { service_route(&service.id.host, port.port) } else { port_route(port.port) },
-                grpc_web: false,
-                http10,
-            });
+            let http = self.http.get_or_insert_with(|| HttpChain { route, grpc_web: false, http10 });
             http.grpc_web |= port.protocol == Protocol::GrpcWeb;
         }
-        if port.protocol.is_tls() && !own {
+        if treatment != Treatment::Http && !blocks.is_empty() {
+            let block = Block { subnets: blocks.into(), backend: backend() };
+            if let Some(other) = self.blocks.iter().find(|other| other.equals(&block)) {
+                return Some(other.backend.service.clone());
+            }
+            self.blocks.push(block);
+        } else if port.protocol.is_tls() && !own {
             if self.tls.iter().all(|other| other.service.host != service.id.host) {
                 self.tls.push(backend());
             }
@@ -295,7 +358,9 @@ impl Draft {
             port,
             http: self.http,
             tls: self.tls.into(),
+            blocks: self.blocks.into(),
             tcp: self.tcp,
+            fallback: None,
             ruled: Arc::default(),
             access_log: false,
             metrics: false,
@@ -322,9 +387,11 @@ impl Question for ShadowedBy {
     fn answer(&self, read: &Read<'_>) -> Option<ServiceId> {
         let plan = read.ask(OutboundPlan {
             viewer: (*read.ask(ViewerOf(self.service.namespace().clone()))).clone(),
+            scope: None,
             bound: false,
             family: IpFamily::Dual,
             http10: false,
+            allocated: false,
         });
         plan.shadowed.get(&(self.service.clone(), self.port)).cloned()
     }
@@ -340,8 +407,10 @@ impl Question for ViewerOf {
     const NAME: &'static str = "viewer of a namespace";
 
     fn answer(&self, read: &Read<'_>) -> Option<Namespace> {
-        // What everyone sees, each namespace sees.
-        let sees_more = read.ask(VisibleServices(self.0.clone())).len() != read.ask(PublicServices).len();
+        // What everyone sees, each namespace sees, unless it has another service of the same host.
+        let visible = read.ask(VisibleServices(self.0.clone()));
+        let public = read.ask(PublicServices);
+        let sees_more = !Arc::ptr_eq(&visible, &public) && *visible != *public;
         sees_more.then(|| self.0.clone())
     }
 }

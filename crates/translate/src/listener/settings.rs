@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use meltemi_api::MeshConfig;
-use meltemi_api::mesh_config::{OutboundMode, ServiceRef};
+use meltemi_api::mesh_config::{Normalization, OutboundMode, ServiceRef};
+use meltemi_api::virtual_service::Retries;
 use meltemi_catalog::ResourceName;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
@@ -29,12 +30,18 @@ pub struct TelemetryKey {
     pub service: Arc<str>,
     /// Whose services may take what it tells; none: those that everyone sees.
     pub viewer: Option<Namespace>,
+    /// The Sidecar that says which services the proxy calls; none where none does, or nothing is told to any service.
+    pub scope: Option<ObjectKey>,
 }
 
 impl TelemetryKey {
     /// The same for the proxies of a namespace.
     pub(crate) fn seen_by(&self, read: &Read<'_>, namespace: &Namespace) -> Self {
-        Self { viewer: (*read.ask(CollectorsSeenBy(namespace.clone()))).clone(), ..self.clone() }
+        let viewer = match &self.scope {
+            Some(_) => Some(namespace.clone()),
+            None => (*read.ask(CollectorsSeenBy(namespace.clone()))).clone(),
+        };
+        Self { viewer, ..self.clone() }
     }
 }
 
@@ -71,6 +78,10 @@ pub(crate) struct ListenerSettings {
     pub(crate) fallback: &'static str,
     /// How long listener filters wait for the first bytes; zero: for ever.
     pub(crate) detection_timeout: prost_types::Duration,
+    /// What of a request's path is made regular.
+    pub(crate) paths: Normalization,
+    /// How inbound requests are tried again; none: the built-in way.
+    pub(crate) inbound_retries: Option<Retries>,
     /// Where outbound connections are redirected to.
     pub(crate) outbound_port: Port,
     /// Where inbound connections are redirected to.
@@ -161,10 +172,12 @@ impl Question for SettingsOfListeners {
             outbound: Logs::new(&client, Side::Source),
             server,
             fallback: match mesh.outbound_traffic_policy.mode {
-                OutboundMode::AllowAny => PASSTHROUGH,
+                OutboundMode::AllowAny | OutboundMode::AllowAnyDynamicDns => PASSTHROUGH,
                 OutboundMode::RegistryOnly => BLACK_HOLE,
             },
             detection_timeout: duration(mesh.protocol_detection_timeout),
+            paths: mesh.path_normalization.normalization,
+            inbound_retries: mesh.default_inbound_http_retry_policy.clone(),
             outbound_port: mesh.proxy_listen_port,
             inbound_port: mesh.proxy_inbound_listen_port,
         }
@@ -181,8 +194,8 @@ impl SettingsOfListeners {
         }
         let find = |service: ServiceRef<'_>| -> Option<Collector> {
             let ServiceRef { service, port } = service;
-            let viewer = self.telemetry.viewer.clone();
-            (*read.ask(CollectorOf { service: service.to_owned(), port: port?, viewer })).clone().ok()
+            let TelemetryKey { viewer, scope, .. } = self.telemetry.clone();
+            (*read.ask(CollectorOf { service: service.to_owned(), port: port?, viewer, scope })).clone().ok()
         };
         let mut is_said = false;
         for (name, log) in logging.iter().flatten() {

@@ -5,6 +5,7 @@ mod inbound;
 mod metrics;
 mod needs;
 mod outbound;
+mod ruled;
 mod settings;
 mod sharing;
 
@@ -76,15 +77,20 @@ impl Bench {
             node_name: None,
             locality: Locality::default(),
             http10: false,
+            dns_capture: false,
             access_log: false,
             metrics: false,
             cluster: "client.default".into(),
+            unprivileged: false,
+            reads_secrets: false,
             build: "envoy/1.40.0".into(),
             texts: Default::default(),
             takes_virtual_hosts: true,
         };
         let (_, workload) = self.0.memo.observe(Workload(Arc::new(proxy)), self.0.mesh());
         let key = InboundKey {
+            scope: None,
+            addresses: Arc::default(),
             namespace: "default".into(),
             ports: Arc::clone(&workload.ports),
             interception: Interception::Redirect,
@@ -105,11 +111,13 @@ impl Bench {
 
 fn redirected() -> ListenersKey {
     ListenersKey {
+        scope: None,
         namespace: "default".into(),
         interception: Interception::Redirect,
         family: IpFamily::V4,
         selectors: Arc::default(),
         http10: false,
+        allocated: false,
         access_log: false,
         metrics: false,
         telemetry: TelemetryKey::default(),

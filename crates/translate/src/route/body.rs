@@ -14,10 +14,12 @@ use meltemi_names::{Namespace, ObjectKey, Port, Selector, TypeUrl};
 use meltemi_proto::envoy::config::route::v3::route::Action;
 use meltemi_proto::envoy::config::route::v3::route_action::ClusterSpecifier;
 use meltemi_proto::envoy::config::route::v3::route_match::PathSpecifier;
+use meltemi_proto::envoy::config::route::v3::virtual_host::TlsRequirementType;
 use meltemi_proto::envoy::config::route::v3::{
     Decorator, DirectResponseAction, Route, RouteAction, RouteMatch, VirtualHost,
 };
 
+use super::gateway::{self, GatewayRules};
 use super::hash::{self, HashRules};
 use super::http_route::Rule;
 use super::{retry, wire};
@@ -29,8 +31,19 @@ use crate::resource_names::{PASSTHROUGH, outbound_cluster};
 pub enum BodyKey {
     /// Requests to unknown hosts go where the client wanted.
     AllowAny,
+    /// Requests to unknown hosts go to that cluster.
+    EgressProxy(ResourceName),
     /// Requests to unknown hosts are refused.
     BlockAll,
+    /// Nobody is served: all requests are answered 404.
+    Nothing,
+    /// The VirtualServices decide that are bound to Gateways of one listener.
+    Gateway {
+        /// Whose rules, in their order.
+        rules: Arc<[GatewayRules]>,
+        /// Clients in the clear are sent to HTTPS.
+        redirects: bool,
+    },
     /// No VirtualService applies: all requests go to the service.
     Default {
         /// The service.
@@ -74,8 +87,11 @@ impl Question for BodyKey {
     fn answer(&self, read: &Read<'_>) -> VirtualHostBody {
         let mut clusters = Clusters::default();
         let (routes, origin) = match self {
-            Self::AllowAny => (vec![allow_any(&mut clusters)], Vec::new()),
+            Self::AllowAny => (vec![allow_any(PASSTHROUGH.into(), &mut clusters)], Vec::new()),
+            Self::EgressProxy(proxy) => (vec![allow_any(proxy.clone(), &mut clusters)], Vec::new()),
             Self::BlockAll => (vec![block_all()], Vec::new()),
+            Self::Nothing => (Vec::new(), Vec::new()),
+            Self::Gateway { rules, .. } => gateway::routes(read, rules, &mut clusters),
             Self::Default { service, port, rules } => {
                 let route = default_route(read, service, *port, rules, &mut clusters);
                 (vec![route], origin_of(&service.object, rules))
@@ -97,6 +113,7 @@ impl Question for BodyKey {
                     source_namespace: source_namespace.as_ref(),
                     hash_rules: rules,
                     default_retries: default_retries.as_ref().as_ref(),
+                    at: None,
                 };
                 let http = http_rules(read, meta, spec);
                 let mut origin = origin_of(virtual_service, rules);
@@ -104,7 +121,16 @@ impl Question for BodyKey {
                 (rule.routes(&http.rules, &mut clusters), origin)
             }
         };
-        let message = VirtualHost { routes, include_request_attempt_count: true, ..VirtualHost::default() };
+        let require_tls = match self {
+            Self::Gateway { redirects: true, .. } => TlsRequirementType::All,
+            _ => TlsRequirementType::None,
+        };
+        let message = VirtualHost {
+            routes,
+            include_request_attempt_count: true,
+            require_tls: require_tls.into(),
+            ..VirtualHost::default()
+        };
         VirtualHostBody { routes: Piece::of(&message), needs: clusters.needs, origin }
     }
 }
@@ -130,7 +156,7 @@ impl Clusters {
 
 /// `defaultHttpRetryPolicy` of the mesh.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct DefaultRetries;
+pub(super) struct DefaultRetries;
 
 impl Question for DefaultRetries {
     type World = Mesh;
@@ -175,9 +201,9 @@ fn default_route(
     }
 }
 
-fn allow_any(clusters: &mut Clusters) -> Route {
+fn allow_any(cluster: ResourceName, clusters: &mut Clusters) -> Route {
     let action = RouteAction {
-        cluster_specifier: Some(ClusterSpecifier::Cluster(clusters.name(PASSTHROUGH.into()))),
+        cluster_specifier: Some(ClusterSpecifier::Cluster(clusters.name(cluster))),
         timeout: Some(wire::NO_TIME),
         ..RouteAction::default()
     };

@@ -4,62 +4,117 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meltemi_api::mesh_config::OutboundMode;
-use meltemi_memo::Question;
-use meltemi_model::Mesh;
 use meltemi_model::read::Read;
-use meltemi_model::service::{PortTable, ServiceOf, ServiceShape};
-use meltemi_model::settings::settings;
-use meltemi_model::virtual_service::{MeshVirtualServices, Outline, followed};
+use meltemi_model::scope::{OutboundPolicy, OutboundPolicyOf};
+use meltemi_model::service::{ServiceOf, ServicePort, ServiceShape};
+use meltemi_model::virtual_service::Outline;
 use meltemi_names::{Host, Port, Protocol, Selector};
 
 use super::body::BodyKey;
-use super::domains::{Domain, ServiceDomains};
+use super::domains::{Domain, PortSuffix, ServiceDomains};
+use super::view::{At, View, views};
 use super::virtual_host::{Subject, VirtualHostKey, literal_domain};
 use super::{ConfigName, RouteKey, RoutesKey, hash};
 use crate::key::{Members, ResourceKey};
-use crate::listener::has_own_route;
+use crate::listener::{fallback, has_own_route};
 
 /// Hosts that only a VirtualService knows are served here (Istio: core/httproute.go).
 const HTTP: u32 = 80;
 
-/// What requests to unknown hosts meet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct OutboundModeInForce;
-
-impl Question for OutboundModeInForce {
-    type World = Mesh;
-    type Answer = OutboundMode;
-    const NAME: &'static str = "outbound mode";
-
-    fn answer(&self, read: &Read<'_>) -> OutboundMode {
-        settings(read).outbound_traffic_policy.mode
-    }
-}
-
 /// The members of a caller's routes, in a fixed order.
 pub(super) fn members(key: &RoutesKey, read: &Read<'_>) -> Members {
-    let table = read.ask(PortTable(key.namespace.clone()));
-    let all = read.ask(MeshVirtualServices);
-    let rules = Rules::new(key, followed(&all, &key.namespace));
-    let mode = *read.ask(OutboundModeInForce);
-    let known: BTreeSet<Host> = table.values().flatten().map(|(service, _)| service.host.clone()).collect();
+    let policy = read.ask(OutboundPolicyOf(key.scope.clone()));
     let mut members = Members::new();
-    for (&port, services) in table.iter() {
-        let services: Vec<(Arc<ServiceShape>, Protocol)> = services
+    let mut made = BTreeSet::new();
+    for view in views(key, read) {
+        let rules = Rules::new(key, view.rules.iter().collect());
+        let services = view.table.values().flatten();
+        let known: BTreeSet<Host> = services.map(|(service, _)| service.host.clone()).collect();
+        let pages: Vec<(Page<'_>, Vec<(Arc<ServiceShape>, Protocol)>)> = view
+            .table
             .iter()
-            .filter(|(_, protocol)| protocol.is_http() || *protocol == Protocol::Auto)
-            .filter_map(|(service, protocol)| {
-                Some(((*read.ask(ServiceOf(service.clone()))).clone()?, *protocol))
+            .map(|(&port, services)| {
+                let services = services
+                    .iter()
+                    .filter(|(_, protocol)| protocol.is_http() || *protocol == Protocol::Auto)
+                    .filter_map(|(service, protocol)| {
+                        Some(((*read.ask(ServiceOf(service.clone()))).clone()?, *protocol))
+                    })
+                    .collect();
+                (Page { key, read, view: &view, rules: &rules, known: &known, port }, services)
             })
+            .filter(|(_, services): &(_, Vec<_>)| !services.is_empty())
             .collect();
-        if services.is_empty() {
-            continue;
+        match &view.at {
+            At::Ports => {
+                for (page, services) in pages {
+                    page.port(&services, &policy, &mut made, &mut members);
+                    page.sniffed(&services, &mut made, &mut members);
+                }
+            }
+            At::All(place) => {
+                let config = ConfigName::AllPorts(place.clone());
+                if made.insert(config.clone()) {
+                    all_ports(&config, (key, read), &pages, &policy, &mut members);
+                }
+            }
         }
-        let page = Page { key, read, rules: &rules, known: &known, port };
-        page.shared(&services, mode, &mut members);
-        page.sniffed(&services, &mut members);
     }
     members
+}
+
+/// The configuration of a listener for all ports of its services.
+fn all_ports(
+    config: &ConfigName,
+    (key, read): (&RoutesKey, &Read<'_>),
+    pages: &[(Page<'_>, Vec<(Arc<ServiceShape>, Protocol)>)],
+    policy: &OutboundPolicy,
+    members: &mut Members,
+) {
+    members.push(head(key, config));
+    let mut claimed = BTreeSet::new();
+    // Without a port a request is for port 80, or for the service's only one.
+    let ports = |host: &Host| {
+        pages.iter().filter(|(_, services)| services.iter().any(|(shape, _)| shape.id.host == *host)).count()
+    };
+    for (page, services) in pages {
+        let full_names = services.iter().map(|(shape, _)| shape.id.host.as_str()).collect();
+        let mut domains = Taken { full_names, taken: std::mem::take(&mut claimed) };
+        let suffix = |shape: &ServiceShape| {
+            let may = u32::from(page.port.number()) == HTTP || ports(&shape.id.host) == 1;
+            if may { PortSuffix::May(page.port) } else { PortSuffix::Must(page.port) }
+        };
+        page.shared(config, services, &suffix, &mut domains, members);
+        claimed = domains.taken;
+    }
+    let mut domains = Taken { full_names: BTreeSet::new(), taken: claimed };
+    rest(config, (key, read), policy, &mut domains, members);
+}
+
+fn head(key: &RoutesKey, config: &ConfigName) -> ResourceKey {
+    ResourceKey::Route(RouteKey { config: config.clone(), virtual_hosts: key.virtual_hosts })
+}
+
+/// What requests to unknown hosts meet.
+fn rest(
+    config: &ConfigName,
+    (key, read): (&RoutesKey, &Read<'_>),
+    policy: &OutboundPolicy,
+    domains: &mut Taken<'_>,
+    members: &mut Members,
+) {
+    let (name, body) = match (policy.mode, &policy.proxy) {
+        (OutboundMode::RegistryOnly, _) => ("block_all", BodyKey::BlockAll),
+        (OutboundMode::AllowAny | OutboundMode::AllowAnyDynamicDns, None) => ("allow_any", BodyKey::AllowAny),
+        (OutboundMode::AllowAny | OutboundMode::AllowAnyDynamicDns, Some(_)) => {
+            ("allow_any", BodyKey::EgressProxy(fallback(read, &key.namespace, &key.selectors, policy)))
+        }
+    };
+    if let Some(dropped) = domains.claim([Domain { text: "*".into(), is_short: false }].iter()) {
+        let (config, virtual_hosts, subject) = (config.clone(), key.virtual_hosts, Subject::Rest(name));
+        let host = VirtualHostKey { config, subject, dropped, body, virtual_hosts };
+        members.push(ResourceKey::VirtualHost(host));
+    }
 }
 
 /// The VirtualServices that the caller follows, first wins, and by host.
@@ -103,6 +158,7 @@ impl<'a> Rules<'a> {
 struct Page<'a> {
     key: &'a RoutesKey,
     read: &'a Read<'a>,
+    view: &'a View,
     rules: &'a Rules<'a>,
     /// The hosts of all services that the caller sees.
     known: &'a BTreeSet<Host>,
@@ -111,9 +167,33 @@ struct Page<'a> {
 
 impl Page<'_> {
     /// The configuration that all services of the port share.
-    fn shared(&self, services: &[(Arc<ServiceShape>, Protocol)], mode: OutboundMode, members: &mut Members) {
+    fn port(
+        &self,
+        services: &[(Arc<ServiceShape>, Protocol)],
+        policy: &OutboundPolicy,
+        made: &mut BTreeSet<ConfigName>,
+        members: &mut Members,
+    ) {
         let config = ConfigName::Port(self.port);
-        members.push(self.head(&config));
+        if self.view.is_taken(self.port) || !made.insert(config.clone()) {
+            return;
+        }
+        members.push(head(self.key, &config));
+        let full_names = services.iter().map(|(shape, _)| shape.id.host.as_str()).collect();
+        let mut domains = Taken { full_names, taken: BTreeSet::new() };
+        self.shared(&config, services, &|_| PortSuffix::None, &mut domains, members);
+        rest(&config, (self.key, self.read), policy, &mut domains, members);
+    }
+
+    /// The virtual hosts of all services of the port.
+    fn shared(
+        &self,
+        config: &ConfigName,
+        services: &[(Arc<ServiceShape>, Protocol)],
+        suffix: &dyn Fn(&ServiceShape) -> PortSuffix,
+        domains: &mut Taken<'_>,
+        members: &mut Members,
+    ) {
         let mut by_rule: BTreeMap<usize, Vec<&ServiceShape>> = BTreeMap::new();
         let mut plain = Vec::new();
         for (shape, _) in services {
@@ -122,8 +202,6 @@ impl Page<'_> {
                 None => plain.push(&**shape),
             }
         }
-        let full_names = services.iter().map(|(shape, _)| shape.id.host.as_str()).collect();
-        let mut domains = Taken { full_names, taken: BTreeSet::new() };
         for (at, outline) in self.rules.ordered.iter().enumerate() {
             let ruled = by_rule.remove(&at).unwrap_or_default();
             if !ruled.is_empty()
@@ -135,7 +213,7 @@ impl Page<'_> {
                         domains.claim([Domain { text: literal_domain(host).into(), is_short: false }].iter())
                     {
                         members.push(self.virtual_host(
-                            &config,
+                            config,
                             Subject::Host(host.clone()),
                             dropped,
                             self.ruled(outline),
@@ -144,33 +222,38 @@ impl Page<'_> {
                 }
             }
             for shape in ruled {
-                self.service(&config, shape, self.ruled(outline), &mut domains, members);
+                self.service(config, shape, self.ruled(outline), suffix(shape), domains, members);
             }
         }
         for shape in plain {
-            self.service(&config, shape, self.unruled(shape), &mut domains, members);
-        }
-        let (name, body) = match mode {
-            OutboundMode::AllowAny => ("allow_any", BodyKey::AllowAny),
-            OutboundMode::RegistryOnly => ("block_all", BodyKey::BlockAll),
-        };
-        if let Some(dropped) = domains.claim([Domain { text: "*".into(), is_short: false }].iter()) {
-            members.push(self.virtual_host(&config, Subject::Rest(name), dropped, body));
+            self.service(config, shape, self.unruled(shape), suffix(shape), domains, members);
         }
     }
 
     /// The configurations of services whose protocol is found out on listeners of their own.
-    fn sniffed(&self, services: &[(Arc<ServiceShape>, Protocol)], members: &mut Members) {
+    fn sniffed(
+        &self,
+        services: &[(Arc<ServiceShape>, Protocol)],
+        made: &mut BTreeSet<ConfigName>,
+        members: &mut Members,
+    ) {
         let alone = services.iter().filter(|(shape, _)| {
-            shape.port(self.port).is_some_and(|port| has_own_route(shape, port, self.key.family))
+            shape.port(self.port).is_some_and(|port| {
+                let protocol = self.view.protocol.unwrap_or(port.protocol);
+                let port = ServicePort { protocol, ..port.clone() };
+                has_own_route(shape, &port, self.key.family, self.key.allocated)
+            })
         });
         for (shape, _) in alone {
             let config = ConfigName::Sniffed(shape.id.host.clone(), self.port);
+            if !made.insert(config.clone()) {
+                continue;
+            }
             let body = match self.rules.in_force(&shape.id.host, self.port) {
                 Some(at) => self.ruled(self.rules.ordered[at]),
                 None => self.unruled(shape),
             };
-            members.push(self.head(&config));
+            members.push(head(self.key, &config));
             members.push(self.virtual_host(
                 &config,
                 Subject::Listener(shape.id.host.clone()),
@@ -178,10 +261,6 @@ impl Page<'_> {
                 body,
             ));
         }
-    }
-
-    fn head(&self, config: &ConfigName) -> ResourceKey {
-        ResourceKey::Route(RouteKey { config: config.clone(), virtual_hosts: self.key.virtual_hosts })
     }
 
     fn virtual_host(
@@ -200,6 +279,7 @@ impl Page<'_> {
         config: &ConfigName,
         shape: &ServiceShape,
         body: BodyKey,
+        suffix: PortSuffix,
         domains: &mut Taken<'_>,
         members: &mut Members,
     ) {
@@ -210,6 +290,8 @@ impl Page<'_> {
             near: homes().any(is_home).then(|| self.key.namespace.clone()),
             domain: self.key.domain.clone(),
             family: self.key.family,
+            allocated: self.key.allocated && !shape.allocated.is_empty(),
+            suffix,
         };
         if let Some(dropped) = domains.claim(self.read.ask(names.clone()).iter()) {
             members.push(self.virtual_host(config, Subject::Service(names), dropped, body));
@@ -234,12 +316,18 @@ impl Page<'_> {
             port: self.port,
             selectors: self.key.selectors.iter().filter(|selector| asked(selector)).cloned().collect(),
             source_namespace: named.then(|| self.key.namespace.clone()),
-            rules: hash::rules_that_hash(self.read, self.key, &outline.destinations),
+            rules: hash::rules_that_hash(
+                self.read,
+                &self.key.namespace,
+                &self.key.selectors,
+                &outline.destinations,
+            ),
         }
     }
 
     fn unruled(&self, shape: &ServiceShape) -> BodyKey {
-        let rules = hash::rules_that_hash(self.read, self.key, [&shape.id.host]);
+        let rules =
+            hash::rules_that_hash(self.read, &self.key.namespace, &self.key.selectors, [&shape.id.host]);
         BodyKey::Default { service: shape.id.clone(), port: self.port, rules }
     }
 }

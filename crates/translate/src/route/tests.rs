@@ -66,9 +66,11 @@ pub(super) fn mesh_config(spec: Value) -> Event {
 /// A caller of `namespace` that takes virtual hosts as resources.
 pub(super) fn caller(namespace: &str) -> RoutesKey {
     RoutesKey {
+        scope: None,
         namespace: namespace.into(),
         domain: Some("cluster.local".into()),
         family: IpFamily::V4,
+        allocated: false,
         selectors: Arc::default(),
         virtual_hosts: true,
     }

@@ -53,13 +53,19 @@ impl VirtualHostKey {
     pub(crate) fn istio_name(&self) -> String {
         match &self.subject {
             Subject::Rest(name) => (*name).to_owned(),
-            _ => format!("{}:{}", self.label(), self.config.port()),
+            _ => match self.config.port() {
+                Some(port) => format!("{}:{port}", self.label()),
+                None => self.label(),
+            },
         }
     }
 
     fn label(&self) -> String {
         match &self.subject {
-            Subject::Service(domains) => domains.service.host.to_string(),
+            Subject::Service(domains) => match domains.suffix.port() {
+                Some(port) => format!("{}:{port}", domains.service.host),
+                None => domains.service.host.to_string(),
+            },
             Subject::Host(host) | Subject::Listener(host) => host.to_string(),
             Subject::Rest(name) => (*name).to_owned(),
         }

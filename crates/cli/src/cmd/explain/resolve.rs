@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use meltemi_api::Spec;
 use meltemi_memo::Memo;
 use meltemi_model::Mesh;
-use meltemi_model::service::{CLUSTER_DOMAIN, Resolution, ServiceByHost, ServiceShape};
-use meltemi_names::{Host, Kind, Namespace, ObjectKey, Port};
+use meltemi_model::scope::{EgressOf, Imported, SidecarsOf, chosen};
+use meltemi_model::service::{CLUSTER_DOMAIN, ServiceByHost, ServiceShape};
+use meltemi_names::{Host, Kind, Labels, Namespace, ObjectKey, Port};
 use serde::Serialize;
 
 use super::workload;
@@ -18,6 +19,8 @@ pub(crate) struct Target {
     pub(crate) service: Option<Service>,
     /// What the sender connects to, as far as the mesh knows.
     pub(crate) address: Option<IpAddr>,
+    /// The Sidecar in whose scope the service is not; none where it is in it, or where no Sidecar is in force.
+    pub(crate) out_of_scope_of: Option<String>,
 }
 
 /// A service, as the page and scripts speak of it.
@@ -47,17 +50,45 @@ impl Target {
         if let Ok(address) = host.parse::<IpAddr>() {
             let has = |object: &meltemi_api::Object| match &object.spec {
                 Spec::Service(service) => service.cluster_ips.contains(&address),
+                Spec::ServiceEntry(entry) => entry.addresses.iter().any(|block| block.contains(address)),
                 _ => false,
             };
-            let owner = mesh.objects().find(|object| has(object)).map(|object| &object.meta.key);
-            let service = owner.and_then(|key| {
-                seen(Host::of_service(key.name.as_str(), key.namespace.as_str(), CLUSTER_DOMAIN))
+            let owner = mesh.objects().find(|object| has(object));
+            let service = owner.and_then(|object| match &object.spec {
+                Spec::ServiceEntry(entry) => entry.hosts.iter().cloned().find_map(seen),
+                _ => {
+                    let key = &object.meta.key;
+                    seen(Host::of_service(key.name.as_str(), key.namespace.as_str(), CLUSTER_DOMAIN))
+                }
             });
-            return Self { service: service.map(|shape| described(&shape, port)), address: Some(address) };
+            return Self {
+                service: service.map(|shape| described(&shape, port)),
+                address: Some(address),
+                out_of_scope_of: None,
+            };
         }
         let found = candidates(mesh, namespace, host).into_iter().find_map(seen);
         let address = found.as_ref().and_then(|shape| address(mesh, shape));
-        Self { service: found.map(|shape| described(&shape, port)), address }
+        Self { service: found.map(|shape| described(&shape, port)), address, out_of_scope_of: None }
+    }
+}
+
+impl Target {
+    /// The same as the workload of these labels has it: its Sidecar may leave the service out.
+    pub(crate) fn in_scope(mut self, mesh: &Mesh, namespace: &str, labels: &Labels) -> Self {
+        let Some(service) = &self.service else { return self };
+        let memo: Memo<Mesh> = Memo::new();
+        let viewer = Namespace::from(namespace);
+        let (_, sidecars) = memo.observe(SidecarsOf(viewer.clone()), mesh);
+        let Some(sidecar) = chosen(&sidecars, labels).filter(|sidecar| sidecar.outbound) else { return self };
+        let sidecar = &sidecar.key;
+        let (_, listeners) = memo.observe(EgressOf(sidecar.clone()), mesh);
+        let imported = (0..listeners.len()).any(|listener| {
+            let question = Imported { viewer: viewer.clone(), sidecar: sidecar.clone(), listener };
+            memo.observe(question, mesh).1.iter().any(|id| id.object == service.key)
+        });
+        self.out_of_scope_of = (!imported).then(|| format!("{}/{}", sidecar.namespace, sidecar.name));
+        self
     }
 }
 
@@ -74,7 +105,12 @@ fn candidates(mesh: &Mesh, namespace: &str, host: &str) -> Vec<Host> {
         [_, name, of] => vec![(name, of)],
         _ => Vec::new(),
     };
-    names.into_iter().map(|(name, namespace)| real(mesh, name, namespace)).collect()
+    let kubernetes = names.into_iter().map(|(name, namespace)| real(mesh, name, namespace));
+    // What Kubernetes does not know may be a host of a ServiceEntry, or covered by one's wildcard.
+    let literal = Host::parse(&host).ok();
+    let wider: Vec<Host> =
+        literal.iter().flat_map(Host::covering).filter(|host| host.as_str() != "*").collect();
+    kubernetes.chain(literal).chain(wider).collect()
 }
 
 /// The host of a service, or what an ExternalName stands for.
@@ -101,7 +137,7 @@ fn described(shape: &ServiceShape, port: u16) -> Service {
         name: shape.id.name().to_owned(),
         namespace: shape.id.namespace().to_string(),
         host: shape.id.host.to_string(),
-        headless: shape.resolution == Resolution::Passthrough,
+        headless: shape.is_headless(),
         protocol,
         ports: shape.ports.iter().map(|port| port.port.number()).collect(),
         key: shape.id.object.clone(),
@@ -110,7 +146,7 @@ fn described(shape: &ServiceShape, port: u16) -> Service {
 
 /// A service's own address; for a headless one that of the first workload behind it.
 fn address(mesh: &Mesh, shape: &ServiceShape) -> Option<IpAddr> {
-    if shape.resolution == Resolution::Endpoints {
+    if !shape.is_headless() {
         return shape.addresses.first().copied();
     }
     let of_slices = || {

@@ -4,7 +4,9 @@ use meltemi_api::Severity;
 use meltemi_walk::{Cause, Seen, SeenShare};
 
 use super::super::explanation::{Explanation, clusters};
-use super::{BAD, GOOD, Page, title};
+use super::super::patches::Patched;
+use super::routing::place;
+use super::{BAD, GOOD, Page, list, title};
 
 pub(super) fn write(explanation: &Explanation, page: &mut Page) {
     let seen = &explanation.way.seen;
@@ -15,6 +17,7 @@ pub(super) fn write(explanation: &Explanation, page: &mut Page) {
         page.section(heading, &line);
         heading = "";
     }
+    patched(explanation, page);
     if !explanation.way.unread.is_empty() {
         page.section("Unread", "the way may be another one, for explain does not read:");
         for what in &explanation.way.unread {
@@ -37,6 +40,20 @@ pub(super) fn write(explanation: &Explanation, page: &mut Page) {
     }
 }
 
+/// What EnvoyFilters have done to the way: the rest of the page is after them.
+fn patched(explanation: &Explanation, page: &mut Page) {
+    let of_sender = explanation.patched.iter().map(|patched| (patched, String::new()));
+    let of_receivers = explanation.receivers.iter().flat_map(|receiver| {
+        receiver.patched.iter().map(|patched| (patched, format!(" at {}", receiver.endpoint)))
+    });
+    let mut heading = "Patched";
+    for (Patched { what, name, by }, at) in of_sender.chain(of_receivers) {
+        let by: Vec<String> = by.iter().map(place).collect();
+        page.section(heading, &format!("{what} {name}{at}, by {}", list(&by)));
+        heading = "";
+    }
+}
+
 fn told(explanation: &Explanation, part: &SeenShare, page: &Page) -> String {
     match &part.seen {
         Seen::Endpoint { cluster }
@@ -49,7 +66,10 @@ fn told(explanation: &Explanation, part: &SeenShare, page: &Page) -> String {
         Seen::Endpoint { cluster } => of_endpoint(explanation, cluster, page),
         Seen::Status { status, flags, cause } => {
             let line = format!("{status}{}: {}", flagged(flags), why(*cause));
-            let bad = !matches!(cause, Cause::Redirect | Cause::DirectResponse | Cause::TlsRequired);
+            let bad = !matches!(
+                cause,
+                Cause::Redirect | Cause::DirectResponse | Cause::TlsRequired | Cause::Preflight
+            );
             if bad { page.styled(BAD, &line) } else { line }
         }
         Seen::Closed { flags, cause } => {
@@ -101,6 +121,7 @@ fn why(cause: Cause) -> &'static str {
         Cause::Redirect => "the rule redirects",
         Cause::DirectResponse => "the sidecar's own answer",
         Cause::FaultAbort => "a fault that is made on purpose",
+        Cause::Preflight => "the sidecar answers the browser's question itself",
         Cause::UnknownCluster => "the rule sends to a cluster that there is not",
         Cause::NoEndpoint => "there is no endpoint that takes requests",
     }
