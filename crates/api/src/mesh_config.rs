@@ -124,6 +124,8 @@ pub struct MeshConfig {
     pub default_inbound_http_retry_policy: Option<Retries>,
     /// What counts where a rule does not say.
     pub default_traffic_policy: DefaultTrafficPolicy,
+    /// Requests and connections are told to the bootstrap's cluster `envoy_accesslog_service`, where no Telemetry says otherwise.
+    pub enable_envoy_access_log_service: bool,
     /// Not supported yet.
     pub config_sources: not_yet::MeshSetting,
     /// Not read, as in Istio, which verifies a server's certificate whatever it says.

@@ -65,6 +65,7 @@ pub(crate) fn parts(read: &Read<'_>, key: &GatewayKey) -> Vec<PartKey> {
         http10: key.http10,
         access_log: key.access_log,
         metrics: key.metrics,
+        telemetry: key.telemetry.clone(),
         has_certificates: key.has_certificates,
         reads_secrets: key.reads_secrets,
     };

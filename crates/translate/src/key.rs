@@ -12,10 +12,10 @@ use meltemi_names::{Locality, Namespace, ObjectKey, Selector};
 
 use crate::cluster::ClusterKey;
 use crate::endpoint::AssignmentKey;
-use crate::listener::{InboundKey, InboundPartKey, ListenerKey, ListenersKey, TelemetryKey};
 use crate::gateway::GatewayKey;
 use crate::gateway::secret::{SecretKey, SecretsKey};
 use crate::listener::gateway::GatewayListenersKey;
+use crate::listener::{InboundKey, InboundPartKey, ListenerKey, ListenersKey, TelemetryKey};
 use crate::names::{NamesKey, PartOfNames};
 use crate::patch::{AddedKey, AddedPartKey, PatchedKey, PatchedPartKey, Patches};
 use crate::route::gateway::GatewayRoutesKey;

@@ -19,7 +19,7 @@ use meltemi_names::{Locality, Selector};
 use crate::cluster::{FixedKey, ServicePartKey};
 use crate::gateway::GatewayKey;
 use crate::key::{LayerKey, OutboundKey, PartKey};
-use crate::listener::{InboundKey, InboundPartKey, AnyCollector, ListenersKey, NamesService, TelemetryKey};
+use crate::listener::{AnyCollector, InboundKey, InboundPartKey, ListenersKey, NamesService, TelemetryKey};
 use crate::names::NamesKey;
 use crate::patch::{self, Patches};
 use crate::route::RoutesKey;
@@ -77,7 +77,13 @@ impl Question for LayersOf {
         };
         if proxy.kind == ProxyKind::Router {
             let patches = patches(Context::Gateway);
-            return vec![LayerKey::Gateway(self.gateway(read, &workload, selectors, place, (patches, telemetry)))];
+            return vec![LayerKey::Gateway(self.gateway(
+                read,
+                &workload,
+                selectors,
+                place,
+                (patches, telemetry),
+            ))];
         }
         let mut layers = vec![LayerKey::Outbound(OutboundKey {
             namespace: proxy.namespace.clone(),

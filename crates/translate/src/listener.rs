@@ -53,7 +53,6 @@ use self::ruled::RulesOfConnections;
 pub(crate) use self::settings::NamesService;
 use self::settings::SettingsOfListeners;
 pub use self::settings::TelemetryKey;
-use crate::cluster::ClusterKey;
 use crate::key::{Made, Members, ResourceKey};
 use crate::patch::Patches;
 use crate::resource_names::{BLACK_HOLE, PASSTHROUGH, outbound_cluster};

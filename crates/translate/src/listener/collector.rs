@@ -85,7 +85,8 @@ impl Question for CollectorOf {
         if let (Some(sidecar), Some(viewer)) = (&self.scope, &self.viewer) {
             let scoped = read.ask(ScopedServices { viewer: viewer.clone(), sidecar: sidecar.clone() });
             let calls = |seen: &Seen| {
-                seen.service == service.id && seen.ports.as_ref().is_none_or(|ports| ports.contains(&self.port))
+                seen.service == service.id
+                    && seen.ports.as_ref().is_none_or(|ports| ports.contains(&self.port))
             };
             if !scoped.iter().any(calls) {
                 return Err(Missing::Unlisted(service.id.host.clone()));
@@ -124,9 +125,12 @@ impl Question for CollectorsSeenBy {
         let named = mesh.extension_providers.iter().filter_map(|provider| provider.service());
         let hidden = named.filter_map(|ServiceRef { service, port }| Some((service.to_owned(), port?))).any(
             |(service, port)| {
-                let everyone = read.ask(CollectorOf { service: service.clone(), port, viewer: None, scope: None });
+                let everyone =
+                    read.ask(CollectorOf { service: service.clone(), port, viewer: None, scope: None });
                 matches!(*everyone, Err(Missing::Hidden(_)))
-                    && read.ask(CollectorOf { service, port, viewer: Some(self.0.clone()), scope: None }).is_ok()
+                    && read
+                        .ask(CollectorOf { service, port, viewer: Some(self.0.clone()), scope: None })
+                        .is_ok()
             },
         );
         hidden.then(|| self.0.clone())

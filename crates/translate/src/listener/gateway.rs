@@ -28,7 +28,7 @@ use super::chain::{bind, chain, listener};
 use super::http_manager::HttpManager;
 use super::listener_filter::tls_inspector;
 use super::outbound::HANDSHAKE_TIMEOUT_SECONDS;
-use super::settings::{ListenerSettings, SettingsOfListeners};
+use super::settings::{ListenerSettings, SettingsOfListeners, TelemetryKey};
 use crate::address::pipe;
 use crate::encode::whole;
 use crate::key::{Made, Members, ResourceKey};
@@ -54,6 +54,8 @@ pub struct GatewayListenersKey {
     /// As in [`crate::key::OutboundKey`].
     pub metrics: bool,
     /// As in [`crate::key::OutboundKey`].
+    pub telemetry: TelemetryKey,
+    /// As in [`crate::key::OutboundKey`].
     pub has_certificates: bool,
     /// As in [`crate::gateway::GatewayKey`].
     pub reads_secrets: bool,
@@ -67,7 +69,8 @@ impl Question for GatewayListenersKey {
     fn answer(&self, read: &Read<'_>) -> Members {
         let merged = read.ask(Merged(self.set.clone()));
         let addresses = merged.listeners.keys().cloned();
-        let listeners = addresses.map(|address| GatewayListener { address, of: self.clone() });
+        let of = Self { telemetry: self.telemetry.seen_by(read, &self.namespace), ..self.clone() };
+        let listeners = addresses.map(|address| GatewayListener { address, of: of.clone() });
         listeners.map(|listener| ResourceKey::Listener(ListenerKey::Gateway(listener))).collect()
     }
 }
@@ -113,12 +116,11 @@ impl GatewayListener {
         let merged = read.ask(Merged(self.of.set.clone()));
         let servers = merged.listeners.get(&self.address)?;
         let first = servers.first()?;
-        let settings =
-            read.ask(SettingsOfListeners {
-                access_log: self.of.access_log,
-                metrics: self.of.metrics,
-                telemetry: self.of.telemetry.clone(),
-            });
+        let settings = read.ask(SettingsOfListeners {
+            access_log: self.of.access_log,
+            metrics: self.of.metrics,
+            telemetry: self.of.telemetry.clone(),
+        });
         let name = self.name();
         let mut noted = Noted::default();
         noted.origin.extend(servers.iter().map(|server| server.gateway.clone()));
