@@ -305,8 +305,7 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "localityLbSetting: {distribute: [{from: r1, to: {r1: 90, r2: 10}}]}",
                 "defaultTrafficPolicy: {outlierDetection: {minHealthPercent: 5}, connectionPool: {tcp: {maxConnections: 3}}}",
                 "zoneAwareLbSetting: {}",
-            ];
-            let mesh = mesh[variant % mesh.len()];
+            ][variant % 12];
             let mesh =
                 if mesh.starts_with("extensionProviders") { format!("{{{mesh}}}") } else { mesh.to_owned() };
             format!(

@@ -76,6 +76,7 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
         retry::check(retries, &path.key("defaultHttpRetryPolicy"), &mut report);
     }
     report.duration(&path.key("connectTimeout"), Some(mesh.connect_timeout));
+    provider::check(mesh, path, &mut report);
     report.duration(&path.key("dnsRefreshRate"), Some(mesh.dns_refresh_rate));
     if mesh.outbound_traffic_policy.mode == OutboundMode::AllowAnyDynamicDns {
         report.add(
@@ -84,7 +85,6 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
                 .in_force("unknown destinations are reached directly, as with ALLOW_ANY"),
         );
     }
-    provider::check(mesh, path, &mut report);
     report.trust_domain(&path.key("trustDomain"), &mesh.trust_domain);
     for (index, alias) in mesh.trust_domain_aliases.iter().enumerate() {
         report.trust_domain(&path.key("trustDomainAliases").index(index), alias);

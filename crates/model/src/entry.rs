@@ -79,16 +79,16 @@ pub enum IndexKey {
     GeneralPeerAuthentications(Namespace),
     /// PeerAuthentications of that namespace whose selector's first pair (by key) is this one.
     PeerAuthenticationsSelecting(Namespace, Arc<str>, Arc<str>),
-    /// Gateways.
-    Gateways,
-    /// Sidecars of that namespace.
-    Sidecars(Namespace),
     /// All Telemetries for sidecars.
     Telemetries,
     /// Telemetries of that namespace for all of it.
     GeneralTelemetries(Namespace),
     /// Telemetries of that namespace whose selector's first pair (by key) is this one.
     TelemetriesSelecting(Namespace, Arc<str>, Arc<str>),
+    /// Gateways.
+    Gateways,
+    /// Sidecars of that namespace.
+    Sidecars(Namespace),
     /// EnvoyFilters of that namespace that patch something.
     EnvoyFiltersIn(Namespace),
     /// ConfigMaps that hold mesh settings.

@@ -151,9 +151,6 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
                 None => IndexKey::GeneralPeerAuthentications(namespace.clone()),
             });
         }
-        Spec::Sidecar(_) => {
-            keys.insert(IndexKey::Sidecars(namespace.clone()));
-        }
         Spec::Telemetry(telemetry) => {
             // Those of gateways and waypoints are for no sidecar.
             if telemetry.has_target() {
@@ -167,6 +164,9 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
                 }
                 None => IndexKey::GeneralTelemetries(namespace.clone()),
             });
+        }
+        Spec::Sidecar(_) => {
+            keys.insert(IndexKey::Sidecars(namespace.clone()));
         }
         Spec::ConfigMap(_) => {
             // Clusters are full of ConfigMaps; only this one holds the mesh's settings.

@@ -95,12 +95,12 @@ pub struct Proxy {
     /// It has the mesh's certificates: something beside it serves them to it (SDS). Metadata `MELTEMI_CERTIFICATES` says so, `true` or
     /// `false`; without it all that Istio's agents start do, and they alone write `ISTIO_VERSION`.
     pub has_certificates: bool,
+    /// What it calls the service that it is beside (`node.cluster`): so spans call it.
+    pub cluster: Arc<str>,
     /// It may not listen on ports below 1024 (metadata `UNPRIVILEGED_POD` = "true").
     pub unprivileged: bool,
     /// It may have the certificates that Secrets of its namespace hold. Never by its own word: who authenticated its stream says so.
     pub reads_secrets: bool,
-    /// What it calls the service that it is beside (`node.cluster`): so spans call it.
-    pub cluster: Arc<str>,
     /// Which build of which client it is, as `envoy/1.40.0`; the name alone where it does not say.
     pub build: Arc<str>,
     /// The texts of its metadata, for those who patch what proxies of some kind are served; long ones are left out.
@@ -197,9 +197,9 @@ impl Proxy {
                 Some(said) => said == "true",
                 None => metadata.text("ISTIO_VERSION").is_some_and(|version| !version.is_empty()),
             },
+            cluster: node.cluster.as_str().into(),
             unprivileged: metadata.text("UNPRIVILEGED_POD") == Some("true"),
             reads_secrets: false,
-            cluster: node.cluster.as_str().into(),
             texts: metadata.short_texts(),
             build: build(node).into(),
             takes_virtual_hosts: delta && node.user_agent_name == "envoy",

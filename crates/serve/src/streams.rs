@@ -166,6 +166,15 @@ impl Directory for Registry {
             let mut proxy = Proxy::parse(&node, peer.form == Form::Delta)
                 .map_err(|error| Status::invalid_argument(error.to_string()))?;
             let identity = gate.admit(&node, &proxy, &peer).await?;
+            // Of an identity that was verified, and so of that namespace.
+            proxy.reads_secrets = identity.is_some();
+            if proxy.kind == ProxyKind::Router && identity.is_none() {
+                tracing::warn!(
+                    proxy = %proxy.id,
+                    "a gateway without an identity gets no secrets, and none of the servers that name one by credentialName: let it \
+                     connect to the port with TLS, by `meltemi agent`"
+                );
+            }
             let said = Said::by(&node, &proxy);
             let pages = Pages { identity: identity.clone(), gate, debug };
             if said.is_tool {
@@ -176,15 +185,6 @@ impl Directory for Registry {
                     watcher: Box::new(Tool { pages, _views: none }),
                     max_age: streams.age(),
                 });
-            }
-            // Of an identity that was verified, and so of that namespace.
-            proxy.reads_secrets = identity.is_some();
-            if proxy.kind == ProxyKind::Router && identity.is_none() {
-                tracing::warn!(
-                    proxy = %proxy.id,
-                    "a gateway without an identity gets no secrets, and none of the servers that name one by credentialName: let it \
-                     connect to the port with TLS, by `meltemi agent`"
-                );
             }
             let proxy = Arc::new(proxy);
             // Nobody is served from half a mesh: an answer before the first snapshot would take working routes away.

@@ -16,7 +16,6 @@ use meltemi_names::{Locality, Namespace, Selector};
 use crate::cluster::{FixedKey, ServicePartKey};
 use crate::gateway::secret::SecretsKey;
 use crate::key::PartKey;
-use crate::listener::TelemetryKey;
 use crate::listener::gateway::GatewayListenersKey;
 use crate::patch::Patches;
 use crate::route::gateway::GatewayRoutesKey;
@@ -45,7 +44,7 @@ pub struct GatewayKey {
     /// As in [`crate::key::OutboundKey`].
     pub metrics: bool,
     /// As in [`crate::key::OutboundKey`].
-    pub telemetry: TelemetryKey,
+    pub telemetry: crate::listener::TelemetryKey,
     /// Routes go out as virtual hosts.
     pub virtual_hosts: bool,
     /// As in [`crate::key::OutboundKey`].
@@ -66,7 +65,7 @@ pub(crate) fn parts(read: &Read<'_>, key: &GatewayKey) -> Vec<PartKey> {
         http10: key.http10,
         access_log: key.access_log,
         metrics: key.metrics,
-        telemetry: key.telemetry.seen_by(read, &key.namespace),
+        telemetry: key.telemetry.clone(),
         has_certificates: key.has_certificates,
         reads_secrets: key.reads_secrets,
     };

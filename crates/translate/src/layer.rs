@@ -19,7 +19,7 @@ use meltemi_names::{Locality, Selector};
 use crate::cluster::{FixedKey, ServicePartKey};
 use crate::gateway::GatewayKey;
 use crate::key::{LayerKey, OutboundKey, PartKey};
-use crate::listener::{InboundKey, InboundPartKey, ListenersKey, NamesService, TelemetryKey};
+use crate::listener::{AnyCollector, InboundKey, InboundPartKey, ListenersKey, NamesService, TelemetryKey};
 use crate::names::NamesKey;
 use crate::patch::{self, Patches};
 use crate::route::RoutesKey;
@@ -68,7 +68,10 @@ impl Question for LayersOf {
         let objects = Arc::clone(&workload.telemetry);
         let is_named = *read.ask(NamesService(Arc::clone(&objects)));
         let service = if is_named { Arc::clone(&proxy.cluster) } else { Arc::default() };
-        let telemetry = TelemetryKey { objects, service, viewer: None };
+        // A collector that a Sidecar leaves out is none for the proxy.
+        let scope = sidecar.as_ref().filter(|sidecar| sidecar.outbound && *read.ask(AnyCollector));
+        let telemetry =
+            TelemetryKey { objects, service, viewer: None, scope: scope.map(|sidecar| sidecar.key.clone()) };
         let patches = |traffic: Context| {
             Patches::new(traffic, envoy_filter::matching(read, proxy, &workload.labels, traffic))
         };
@@ -79,7 +82,7 @@ impl Question for LayersOf {
                 &workload,
                 selectors,
                 place,
-                (telemetry, patches),
+                (patches, telemetry),
             ))];
         }
         let mut layers = vec![LayerKey::Outbound(OutboundKey {
@@ -142,7 +145,7 @@ impl LayersOf {
         workload: &WorkloadFacts,
         mut selectors: BTreeSet<Selector>,
         place: Whereabouts,
-        (telemetry, patches): (TelemetryKey, Patches),
+        (patches, telemetry): (Patches, TelemetryKey),
     ) -> GatewayKey {
         let proxy = &self.proxy;
         let set = GatewaySet::of(read, proxy, &workload.labels);
@@ -161,10 +164,10 @@ impl LayersOf {
             http10: proxy.http10,
             access_log: proxy.access_log,
             metrics: proxy.metrics,
+            telemetry,
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
             has_certificates: proxy.has_certificates,
             reads_secrets: proxy.reads_secrets,
-            telemetry,
             patches,
         }
     }

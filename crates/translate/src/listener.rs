@@ -45,7 +45,7 @@ pub use self::plan::{Backend, HttpChain, OutboundListener, ShadowedBy};
 pub use self::policy::ConnectionPolicy;
 pub use self::ruled::RuledChain;
 
-pub(crate) use self::collector::{CollectorOf, Missing};
+pub(crate) use self::collector::{AnyCollector, CollectorOf, Missing};
 pub use self::gateway::GatewayListener;
 pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
@@ -152,8 +152,8 @@ impl Question for ListenersKey {
                 }
             }
         }
-        let fallback = self.fallback(read);
         let telemetry = self.telemetry.seen_by(read, &self.namespace);
+        let fallback = self.fallback(read);
         let rules = RulesOfConnections::of(read, self);
         let outbound = listeners
             .into_iter()
@@ -178,8 +178,8 @@ impl Question for ListenersKey {
             interception: self.interception,
             access_log: self.access_log,
             metrics: self.metrics,
-            fallback: fallback.clone(),
             telemetry: telemetry.clone(),
+            fallback: fallback.clone(),
         };
         let all = outbound.map(ListenerKey::Outbound).chain((!bound).then_some(redirected));
         all.map(ResourceKey::Listener).collect()
@@ -201,10 +201,10 @@ pub enum ListenerKey {
         access_log: bool,
         /// As in [`crate::key::OutboundKey`].
         metrics: bool,
-        /// As in [`OutboundListener`].
-        fallback: Option<ResourceName>,
         /// What it tells of its traffic.
         telemetry: TelemetryKey,
+        /// As in [`OutboundListener`].
+        fallback: Option<ResourceName>,
     },
     /// Takes what iptables redirects to the workload, `virtualInbound`.
     VirtualInbound(InboundListener),
@@ -223,7 +223,7 @@ impl Question for ListenerKey {
         Some(match self {
             Self::Gateway(listener) => return listener.make(read),
             Self::Outbound(listener) => listener.make(read),
-            Self::VirtualOutbound { family, interception, access_log, metrics, telemetry, fallback } => {
+            Self::VirtualOutbound { family, interception, access_log, metrics, fallback, telemetry } => {
                 let settings = SettingsOfListeners {
                     access_log: *access_log,
                     metrics: *metrics,

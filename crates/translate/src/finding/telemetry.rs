@@ -104,7 +104,7 @@ pub(super) fn of_settings(read: &Read<'_>, mesh: &MeshConfig) -> Vec<Finding> {
 
 fn unreachable(read: &Read<'_>, provider: &ExtensionProvider) -> Option<Finding> {
     let ServiceRef { service, port } = provider.service()?;
-    let found = read.ask(CollectorOf { service: service.to_owned(), port: port?, viewer: None });
+    let found = read.ask(CollectorOf { service: service.to_owned(), port: port?, viewer: None, scope: None });
     let missing = found.as_ref().as_ref().err()?;
     let finding = Finding::warning("unknown-collector", format!("provider `{}`: {missing}", provider.name));
     Some(match missing {

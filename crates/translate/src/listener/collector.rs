@@ -10,6 +10,7 @@ use meltemi_model::Mesh;
 use meltemi_model::entry::IndexKey;
 use meltemi_model::exposure::Exposure;
 use meltemi_model::read::{Read, filed};
+use meltemi_model::scope::{ScopedServices, Seen};
 use meltemi_model::service::{ServiceId, ServiceOf};
 use meltemi_model::settings::settings;
 use meltemi_names::{Host, Namespace, ObjectKey, Port};
@@ -36,6 +37,8 @@ pub(crate) enum Missing {
     Port(Host, Port),
     #[error("{0} is not exported to everyone")]
     Hidden(Host),
+    #[error("no egress listener of the Sidecar has {0}")]
+    Unlisted(Host),
 }
 
 /// The collector that a provider names.
@@ -47,6 +50,8 @@ pub(crate) struct CollectorOf {
     pub(crate) port: Port,
     /// Whose proxies have the cluster; none: everyone's.
     pub(crate) viewer: Option<Namespace>,
+    /// The Sidecar that says which services they call, if one does.
+    pub(crate) scope: Option<ObjectKey>,
 }
 
 impl Question for CollectorOf {
@@ -77,8 +82,32 @@ impl Question for CollectorOf {
         if !is_seen {
             return Err(Missing::Hidden(service.id.host.clone()));
         }
+        if let (Some(sidecar), Some(viewer)) = (&self.scope, &self.viewer) {
+            let scoped = read.ask(ScopedServices { viewer: viewer.clone(), sidecar: sidecar.clone() });
+            let calls = |seen: &Seen| {
+                seen.service == service.id
+                    && seen.ports.as_ref().is_none_or(|ports| ports.contains(&self.port))
+            };
+            if !scoped.iter().any(calls) {
+                return Err(Missing::Unlisted(service.id.host.clone()));
+            }
+        }
         let cluster = outbound_cluster(self.port, None, &service.id.host);
         Ok(Collector { host: service.id.host.clone(), cluster })
+    }
+}
+
+/// Whether anything may be told to a service at all.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct AnyCollector;
+
+impl Question for AnyCollector {
+    type World = Mesh;
+    type Answer = bool;
+    const NAME: &'static str = "any collector";
+
+    fn answer(&self, read: &Read<'_>) -> bool {
+        settings(read).extension_providers.iter().any(|provider| provider.service().is_some())
     }
 }
 
@@ -96,9 +125,12 @@ impl Question for CollectorsSeenBy {
         let named = mesh.extension_providers.iter().filter_map(|provider| provider.service());
         let hidden = named.filter_map(|ServiceRef { service, port }| Some((service.to_owned(), port?))).any(
             |(service, port)| {
-                let everyone = read.ask(CollectorOf { service: service.clone(), port, viewer: None });
+                let everyone =
+                    read.ask(CollectorOf { service: service.clone(), port, viewer: None, scope: None });
                 matches!(*everyone, Err(Missing::Hidden(_)))
-                    && read.ask(CollectorOf { service, port, viewer: Some(self.0.clone()) }).is_ok()
+                    && read
+                        .ask(CollectorOf { service, port, viewer: Some(self.0.clone()), scope: None })
+                        .is_ok()
             },
         );
         hidden.then(|| self.0.clone())

@@ -69,7 +69,8 @@ impl Question for GatewayListenersKey {
     fn answer(&self, read: &Read<'_>) -> Members {
         let merged = read.ask(Merged(self.set.clone()));
         let addresses = merged.listeners.keys().cloned();
-        let listeners = addresses.map(|address| GatewayListener { address, of: self.clone() });
+        let of = Self { telemetry: self.telemetry.seen_by(read, &self.namespace), ..self.clone() };
+        let listeners = addresses.map(|address| GatewayListener { address, of: of.clone() });
         listeners.map(|listener| ResourceKey::Listener(ListenerKey::Gateway(listener))).collect()
     }
 }
@@ -115,16 +116,18 @@ impl GatewayListener {
         let merged = read.ask(Merged(self.of.set.clone()));
         let servers = merged.listeners.get(&self.address)?;
         let first = servers.first()?;
-        let telemetry = self.of.telemetry.clone();
-        let (access_log, metrics) = (self.of.access_log, self.of.metrics);
-        let settings = read.ask(SettingsOfListeners { access_log, metrics, telemetry });
+        let settings = read.ask(SettingsOfListeners {
+            access_log: self.of.access_log,
+            metrics: self.of.metrics,
+            telemetry: self.of.telemetry.clone(),
+        });
         let name = self.name();
         let mut noted = Noted::default();
-        for collector in &settings.outbound.needs {
-            noted.needs(TypeUrl::Cluster, collector.clone());
-        }
-        noted.origin.extend(self.of.telemetry.objects.iter().cloned());
         noted.origin.extend(servers.iter().map(|server| server.gateway.clone()));
+        noted.origin.extend(self.of.telemetry.objects.iter().cloned());
+        for cluster in &settings.outbound.needs {
+            noted.needs(TypeUrl::Cluster, cluster.clone());
+        }
         let encrypted = first.server.encrypted().is_some();
         let mut chains = Vec::new();
         if encrypted {

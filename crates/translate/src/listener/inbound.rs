@@ -142,7 +142,8 @@ pub(super) fn bound(read: &Read<'_>, key: &InboundListener, at: &Bind) -> Option
         ..listener(&name, at.addresses(), port.target)
     };
     bind(&mut message, true);
-    let clusters = std::iter::once(target.cluster.into()).chain(settings.inbound_needs().iter().cloned());
+    let clusters =
+        std::iter::once(ResourceName::from(target.cluster)).chain(settings.inbound_needs().iter().cloned());
     let needs = clusters.map(|name| Need { type_url: TypeUrl::Cluster, name }).collect();
     let origin = std::iter::once(port.service.object.clone()).chain(key.policies.iter().cloned());
     let origin = origin.chain(key.telemetry.objects.iter().cloned());

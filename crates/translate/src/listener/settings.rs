@@ -30,12 +30,18 @@ pub struct TelemetryKey {
     pub service: Arc<str>,
     /// Whose services may take what it tells; none: those that everyone sees.
     pub viewer: Option<Namespace>,
+    /// The Sidecar that says which services the proxy calls; none where none does, or nothing is told to any service.
+    pub scope: Option<ObjectKey>,
 }
 
 impl TelemetryKey {
     /// The same for the proxies of a namespace.
     pub(crate) fn seen_by(&self, read: &Read<'_>, namespace: &Namespace) -> Self {
-        Self { viewer: (*read.ask(CollectorsSeenBy(namespace.clone()))).clone(), ..self.clone() }
+        let viewer = match &self.scope {
+            Some(_) => Some(namespace.clone()),
+            None => (*read.ask(CollectorsSeenBy(namespace.clone()))).clone(),
+        };
+        Self { viewer, ..self.clone() }
     }
 }
 
@@ -188,8 +194,8 @@ impl SettingsOfListeners {
         }
         let find = |service: ServiceRef<'_>| -> Option<Collector> {
             let ServiceRef { service, port } = service;
-            let viewer = self.telemetry.viewer.clone();
-            (*read.ask(CollectorOf { service: service.to_owned(), port: port?, viewer })).clone().ok()
+            let TelemetryKey { viewer, scope, .. } = self.telemetry.clone();
+            (*read.ask(CollectorOf { service: service.to_owned(), port: port?, viewer, scope })).clone().ok()
         };
         let mut is_said = false;
         for (name, log) in logging.iter().flatten() {
