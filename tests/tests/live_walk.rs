@@ -16,7 +16,9 @@ use meltemi_testkit::http::{Answer, App, Request as Sent};
 use meltemi_tests::live::free_port;
 use meltemi_tests::mesh;
 use meltemi_views::Options;
-use meltemi_walk::{Action, Cause, Configuration, Destination, Forward, Handling, Request, Seen, Way, walk};
+use meltemi_walk::{
+    Action, Cause, Configuration, Cors, Destination, Forward, Handling, Request, Seen, Way, walk,
+};
 use serde_json::{Map, Value};
 
 /// Name and version of the app at each address.
@@ -107,9 +109,25 @@ async fn generated_requests_end_where_the_walk_says() -> Result<()> {
     Ok(())
 }
 
+/// What browsers are told.
+fn cors(way: &Way) -> Option<&Cors> {
+    match &way.handling {
+        Some(Handling::Http(http)) => http.route.as_ref()?.cors.as_ref(),
+        _ => None,
+    }
+}
+
 /// By which end the answer came; an error if it is none of those that the walk says.
 fn judged(way: &Way, request: &Request, answer: &Answer, apps: &Apps) -> Result<String> {
     let header = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok());
+    let told: BTreeMap<String, String> = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| name.as_str().starts_with("access-control-"))
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()))
+        .collect();
+    let expected = cors(way).map(|cors| cors.headers.iter().cloned().collect()).unwrap_or_default();
+    ensure!(told == expected, "browsers are told {told:?}, not {expected:?}");
     if let Some(name) = header("x-app-name") {
         let version = header("x-app-version").unwrap_or_default();
         let forward = forward(way).context("the walk does not send it on")?;

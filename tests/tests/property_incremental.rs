@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use meltemi_model::Event;
 use meltemi_names::{ObjectKey, TypeUrl};
-use meltemi_tests::mesh::{proxy, secured, sidecar, upserts, with_certificates};
+use meltemi_tests::mesh::{as_gateway, proxy, secured, sidecar, upserts, with_certificates};
 use meltemi_tests::served::{Served, served};
 use meltemi_views::{Engine, Options};
 use proptest::prelude::*;
@@ -21,7 +21,7 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "{name: http, port: 80}",
                 "{name: tcp-db, port: 5432}",
                 "{name: http, port: 80}, {name: grpc, port: 9000}",
-                "{port: 7000}",
+                "{name: main, port: 7000}, {name: tls, port: 8443}",
             ][variant % 4];
             let ip = ["", "clusterIP: None, ", "clusterIP: 10.0.1.NAME, "][variant % 3]
                 .replace("NAME", &name.to_string());
@@ -38,11 +38,12 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
             )
         }
         1 => format!(
-            "{{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {{name: w{name}-{}, namespace: {namespace}}}, spec: {{address: 10.1.{name}.{}, labels: {{app: a{name}, version: v{}}}{}}}}}",
+            "{{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {{name: w{name}-{}, namespace: {namespace}}}, spec: {{address: 10.1.{name}.{}, labels: {{app: a{name}, version: v{}}}{}{}}}}}",
             variant % 2,
             variant + 1,
             variant % 3,
-            ["", ", serviceAccount: vm"][variant / 2 % 2]
+            ["", ", serviceAccount: vm"][variant / 2 % 2],
+            ["", ", locality: r1/z1", ", locality: r2/z1", ", locality: r3"][variant / 3 % 4]
         ),
         2 => {
             let policy = [
@@ -50,7 +51,12 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 ", trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}",
                 ", trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}",
                 ", trafficPolicy: {outlierDetection: {consecutive5xxErrors: 3}}",
-            ][variant % 4];
+                ", trafficPolicy: {outlierDetection: {minHealthPercent: 10}, loadBalancer: {localityLbSetting: {failoverPriority: [version, kubernetes.io/hostname, role=tester]}}}",
+                ", trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: 'r1/*', to: {r2: 30, 'r1/*': 70}}, {from: '*', to: {'*': 100}}]}}}",
+                ", trafficPolicy: {outlierDetection: {}, loadBalancer: {localityLbSetting: {failover: [{from: r1, to: r3}]}}, retryBudget: {}}",
+                ", trafficPolicy: {loadBalancer: {zoneAwareLbSetting: {failover: [{from: r1, to: r3}]}}, proxyProtocol: {version: V2}}",
+                ", trafficPolicy: {tunnel: {targetHost: out.example, targetPort: 443}, loadBalancer: {localityLbSetting: {enabled: false}}}",
+            ][variant % 9];
             let subset = |n: usize| format!("{{name: v{n}, labels: {{version: v{n}}}}}");
             let subsets: Vec<String> = (0..=variant % 3).map(subset).collect();
             let (at, host) = match variant % 3 {
@@ -78,6 +84,34 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "match: [{uri: {prefix: /a}, sourceNamespace: web}], ",
             ][variant / 2 % 4];
             let export = if variant.is_multiple_of(7) { ", exportTo: ['.']" } else { "" };
+            // Rules for connections, rules that stand for another's, and a delegate.
+            let weights = format!(
+                "[{{destination: {{host: s{name}, subset: v0}}, weight: {}}}, {{destination: {{host: s{name}, subset: v1}}, weight: {}}}]",
+                10 + variant,
+                90 - variant
+            );
+            let other = (name + 1) % 3;
+            let spec = match variant {
+                8 => Some(format!(
+                    "hosts: ['{host}']{export}, tcp: [{{match: [{{sourceLabels: {{role: tester}}, port: 5432}}], route: [{{destination: {{host: s{other}}}}}]}}, {{match: [{{destinationSubnets: [10.0.{name}.0/24]}}], route: {weights}}}, {{route: {weights}}}]"
+                )),
+                9 => Some(format!(
+                    "hosts: ['s{name}', 'tls.example.com'], tls: [{{match: [{{sniHosts: [tls.example.com]}}], route: {weights}}}], tcp: [{{match: [{{sourceNamespace: web}}], route: {weights}}}]"
+                )),
+                10 => Some(format!(
+                    "hosts: ['{host}'], http: [{{match: [{{uri: {{prefix: /a}}}}], timeout: 1s, delegate: {{name: r{other}, namespace: {other_namespace}}}}}, {{corsPolicy: {{allowOrigins: [{{prefix: https}}]}}, route: {weights}}}]",
+                    other_namespace = ["shop", "web"][other % 2]
+                )),
+                11 => Some(format!(
+                    "http: [{{match: [{{uri: {{prefix: /a/b}}, sourceLabels: {{app: client}}}}], route: {weights}}}, {{match: [{{uri: {{prefix: /c}}}}], route: {weights}}}]"
+                )),
+                _ => None,
+            };
+            if let Some(spec) = spec {
+                return format!(
+                    "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: r{name}, namespace: {namespace}}}, spec: {{{spec}}}}}"
+                );
+            }
             format!(
                 "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: r{name}, namespace: {namespace}}}, spec: {{hosts: ['{host}']{export}, http: [{{{matches}route: [{{destination: {{host: s{name}, subset: v0}}, weight: {}}}, {{destination: {{host: s{name}, subset: v1}}, weight: {}}}]}}, {{route: [{{destination: {{host: s{name}}}}}]}}]}}}}",
                 10 + variant,
@@ -133,6 +167,43 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "{{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {{name: p{name}, namespace: {at}, creationTimestamp: '{created}'}}, spec: {{{scope}mtls: {{mode: {mode}}}}}}}"
             )
         }
+        9 => {
+            let servers = [
+                "{port: {number: 8080, name: http, protocol: HTTP}, hosts: ['*.example.com', 'web/web.example.org'], tls: {httpsRedirect: true}}",
+                "{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}, {port: {number: 8443, name: https, protocol: HTTPS}, hosts: ['a.example.com'], tls: {mode: MUTUAL, credentialName: c0}}",
+                "{port: {number: 8443, name: https, protocol: HTTPS}, hosts: ['a.example.com', './b.example.com'], tls: {mode: SIMPLE, credentialNames: [c1, c2]}}",
+                "{port: {number: 8080, name: tcp, protocol: TCP}, hosts: ['*']}, {port: {number: 8443, name: tls, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}",
+            ][variant % 4];
+            let selector = ["{istio: edge}", "{istio: other}", "{}"][variant / 4 % 3];
+            let created = ["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"][variant % 2];
+            format!(
+                "{{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {{name: g{name}, namespace: {namespace}, creationTimestamp: '{created}'}}, spec: {{selector: {selector}, servers: [{servers}]}}}}"
+            )
+        }
+        10 => {
+            let block =
+                |kind: &str| format!("\"-----BEGIN {kind}-----\\n{variant}\\n-----END {kind}-----\\n\"");
+            let roots =
+                if variant % 2 == 0 { format!(", ca.crt: {}", block("CERTIFICATE")) } else { String::new() };
+            format!(
+                "{{apiVersion: v1, kind: Secret, type: kubernetes.io/tls, metadata: {{name: c{name}{}, namespace: {namespace}}}, stringData: {{tls.crt: {}, tls.key: {}{roots}}}}}",
+                ["", "", "-cacert"][variant % 3],
+                block("CERTIFICATE"),
+                block("PRIVATE KEY"),
+            )
+        }
+        11 => {
+            let hosts =
+                ["'*'", "a.example.com, c.example.com", "'*.example.com'", "web.example.org"][variant % 4];
+            let gateways =
+                ["[shop/g0, web/g1]", "[g0, g1, g2]", "[shop/g2, mesh]", "[web/g1]"][variant / 2 % 4];
+            let gateways = if hosts == "'*'" { gateways.replace(", mesh", "") } else { gateways.to_owned() };
+            let matches =
+                ["", "match: [{port: 80}], ", "match: [{sourceLabels: {istio: edge}}], "][variant % 3];
+            format!(
+                "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: e{name}, namespace: {namespace}}}, spec: {{hosts: [{hosts}], gateways: {gateways}, http: [{{match: [{{uri: {{prefix: /{variant}}}}}], route: [{{destination: {{host: s{name}}}}}]}}, {{{matches}route: [{{destination: {{host: s{name}.{namespace}.svc.cluster.local, port: {{number: 80}}}}}}]}}]}}}}"
+            )
+        }
         _ => {
             let mesh = [
                 "",
@@ -143,7 +214,11 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "defaultDestinationRuleExportTo: ['.']",
                 "discoverySelectors: [{matchLabels: {env: e1}}]",
                 "discoverySelectors: [{matchExpressions: [{key: env, operator: NotIn, values: [e0]}]}]",
-            ][variant % 8];
+                "localityLbSetting: {failoverPriority: [version], failover: [{from: r1, to: r2}]}",
+                "localityLbSetting: {distribute: [{from: r1, to: {r1: 90, r2: 10}}]}",
+                "defaultTrafficPolicy: {outlierDetection: {minHealthPercent: 5}, connectionPool: {tcp: {maxConnections: 3}}}",
+                "zoneAwareLbSetting: {}",
+            ][variant % 12];
             format!(
                 "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: istio, namespace: istio-system}}, data: {{mesh: \"{mesh}\"}}}}"
             )
@@ -159,8 +234,10 @@ fn proxies(engine: &mut Engine) -> Vec<meltemi_views::ProxyId> {
         with_certificates(&proxy("client-7.web", &[("app", "a1")], "NONE", true)),
         proxy("client-3.shop", &[("app", "a0")], "REDIRECT", false),
         proxy("client-4.other", &[], "NONE", true),
-        sidecar("client-5.shop", &[("istio-locality", "r1")]),
+        sidecar("client-5.shop", &[("istio-locality", "r1.z1"), ("version", "v1")]),
         sidecar("p1.web", &[]),
+        as_gateway(&secured("edge.shop", &[("istio", "edge"), ("app", "a0")])),
+        as_gateway(&proxy("edge.web", &[("istio", "edge")], "REDIRECT", false)),
     ]
     .into_iter()
     .map(|proxy| engine.connect(proxy))
@@ -192,7 +269,7 @@ proptest! {
     #[test]
     fn incremental_equals_scratch(
         steps in proptest::collection::vec(
-            proptest::collection::vec((0_usize..10, 0_usize..3, 0_usize..12, 0_u8..4), 1..5),
+            proptest::collection::vec((0_usize..13, 0_usize..3, 0_usize..12, 0_u8..4), 1..5),
             1..12,
         ),
     ) {
@@ -227,7 +304,7 @@ proptest! {
 
     #[test]
     fn every_reference_of_a_served_resource_is_served(
-        objects in proptest::collection::vec((0_usize..10, 0_usize..3, 0_usize..12), 1..25),
+        objects in proptest::collection::vec((0_usize..13, 0_usize..3, 0_usize..12), 1..25),
     ) {
         let mut engine = Engine::new(OFF);
         let ids = proxies(&mut engine);

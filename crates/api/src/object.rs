@@ -6,8 +6,8 @@ use meltemi_names::{Kind, Labels, ObjectKey};
 
 use crate::value::Timestamp;
 use crate::{
-    ConfigMap, DestinationRule, EndpointSlice, PeerAuthentication, Pod, Service, VirtualService,
-    WorkloadEntry,
+    ConfigMap, Credential, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, PeerAuthentication, Pod,
+    Service, VirtualService, WorkloadEntry,
 };
 
 /// What every object has. Slim: what no reader asks for is not kept, so that a change of it is no change.
@@ -98,9 +98,13 @@ pub enum Spec {
     /// All that is read of a namespace is its labels and annotations.
     Namespace,
     ConfigMap(ConfigMap),
+    /// All that is read of a Secret is whether it is a certificate, and which.
+    Secret(Credential),
     VirtualService(VirtualService),
     DestinationRule(DestinationRule),
     WorkloadEntry(WorkloadEntry),
+    Gateway(Gateway),
+    EnvoyFilter(EnvoyFilter),
     PeerAuthentication(PeerAuthentication),
 }
 
@@ -114,9 +118,12 @@ impl Spec {
             Self::Node => Kind::Node,
             Self::Namespace => Kind::Namespace,
             Self::ConfigMap(_) => Kind::ConfigMap,
+            Self::Secret(_) => Kind::Secret,
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,
+            Self::Gateway(_) => Kind::Gateway,
+            Self::EnvoyFilter(_) => Kind::EnvoyFilter,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
         }
     }

@@ -13,6 +13,7 @@ mod percent;
 mod regex;
 mod status;
 mod string_match;
+mod subnet;
 mod timestamp;
 
 pub use address::Address;
@@ -26,6 +27,7 @@ pub use percent::{Decimal, Percent};
 pub use regex::{Regex, RegexError};
 pub use status::HttpStatus;
 pub use string_match::StringMatch;
+pub use subnet::Subnet;
 pub use timestamp::Timestamp;
 
 /// Deserializes a type from its text with its own `parse`.

@@ -1,18 +1,21 @@
 //! VirtualService: which request goes where (Istio's reference: networking/virtual-service).
 
 mod action;
+mod connection;
+mod cors;
 mod matching;
 
-use meltemi_names::{Host, Port};
+use meltemi_names::{Host, Namespace, Port};
 
 pub(crate) use action::GRPC_STATUS;
 pub use action::{
     Abort, Body, Delay, DerivePort, DirectResponse, Fault, HeaderChange, HeaderOperations, Mirror, Redirect,
     RegexRewrite, Retries, Rewrite, UriRewrite,
 };
+pub use connection::{ConnectionDestination, ConnectionMatch, TcpRoute, TlsMatch, TlsRoute};
+pub use cors::{CorsPolicy, UnmatchedPreflights};
 pub use matching::HttpMatch;
 
-use crate::markers::not_yet;
 use crate::value::{Duration, ExportTo, GatewayName, Percent, non_empty, optional_port};
 
 /// Rules for requests to some hosts.
@@ -27,16 +30,21 @@ pub struct VirtualService {
     pub http: Vec<HttpRoute>,
     /// Empty: the mesh's default.
     pub export_to: Vec<ExportTo>,
-    /// Not supported yet.
-    pub tls: not_yet::TlsRoutes,
-    /// Not supported yet.
-    pub tcp: not_yet::TcpRoutes,
+    /// Rules for TLS connections in order; the first that matches decides.
+    pub tls: Vec<TlsRoute>,
+    /// Rules for other connections in order; the first that matches decides.
+    pub tcp: Vec<TcpRoute>,
 }
 
 impl VirtualService {
     /// Whether sidecars follow it: no gateway is named, or `mesh` is among them.
     pub fn is_in_mesh(&self) -> bool {
         self.gateways.is_empty() || self.gateways.contains(&GatewayName::Mesh)
+    }
+
+    /// Without hosts: its rules count only where another VirtualService delegates to it.
+    pub fn is_delegate(&self) -> bool {
+        self.hosts.is_empty()
     }
 }
 
@@ -56,8 +64,8 @@ pub struct HttpRoute {
     pub redirect: Option<Redirect>,
     /// Answer with this.
     pub direct_response: Option<DirectResponse>,
-    /// Not supported yet.
-    pub delegate: not_yet::Delegate,
+    /// The rules of another VirtualService stand here.
+    pub delegate: Option<Delegate>,
     /// What the server sees instead.
     pub rewrite: Option<Rewrite>,
     /// Of the whole request with its retries; none, or zero: no limit.
@@ -76,10 +84,21 @@ pub struct HttpRoute {
     /// The newer form; read [`HttpRoute::mirrors`].
     #[serde(rename = "mirrors")]
     pub mirror_list: Vec<Mirror>,
-    /// Not supported yet.
-    pub cors_policy: not_yet::CorsPolicy,
+    /// What browsers are told about calls from other sites.
+    pub cors_policy: Option<CorsPolicy>,
     /// Changes of headers.
     pub headers: HeaderOperations,
+}
+
+/// A VirtualService without hosts whose rules stand in place of a rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[serde(default)]
+pub struct Delegate {
+    /// Its name.
+    pub name: String,
+    /// Its namespace; none: that of the VirtualService that delegates.
+    #[serde(deserialize_with = "matching::optional_namespace")]
+    pub namespace: Option<Namespace>,
 }
 
 /// What a rule does with a request.

@@ -68,6 +68,7 @@ pub struct Resource {
     needs: Box<[Need]>,
     parent: Option<ResourceName>,
     origin: Box<[ObjectKey]>,
+    instead: Option<Arc<Resource>>,
     delta_head: OnceLock<Bytes>,
     sotw_head: OnceLock<Bytes>,
 }
@@ -84,6 +85,7 @@ impl Resource {
             needs: Box::default(),
             parent: None,
             origin: Box::default(),
+            instead: None,
             delta_head: OnceLock::new(),
             sotw_head: OnceLock::new(),
         }
@@ -112,6 +114,13 @@ impl Resource {
         origin.sort_unstable();
         origin.dedup();
         self.origin = origin.into();
+        self
+    }
+
+    /// States what takes its place where it is refused: the same resource without what somebody did to it on top.
+    #[must_use]
+    pub fn or_instead(mut self, instead: Arc<Self>) -> Self {
+        self.instead = Some(instead);
         self
     }
 
@@ -148,6 +157,17 @@ impl Resource {
     /// The objects that it was made from, sorted.
     pub fn origin(&self) -> &[ObjectKey] {
         &self.origin
+    }
+
+    /// What takes its place where it is refused; none for most.
+    pub fn instead(&self) -> Option<&Arc<Self>> {
+        self.instead.as_ref()
+    }
+
+    /// The objects to which a refusal is due: where something can take its place, those that are not in that.
+    pub fn blamed(&self) -> impl Iterator<Item = &ObjectKey> {
+        let innocent = self.instead.as_ref().map(|instead| instead.origin()).unwrap_or_default();
+        self.origin.iter().filter(move |object| !innocent.contains(object))
     }
 
     /// The bytes before [`Resource::body`] in a `DeltaDiscoveryResponse`: the tag and length of field `resources`, and in
@@ -189,6 +209,7 @@ impl PartialEq for Resource {
             && self.needs == other.needs
             && self.parent == other.parent
             && self.origin == other.origin
+            && self.instead == other.instead
     }
 }
 

@@ -27,7 +27,8 @@ use crate::service::ServiceId;
 pub use identity::{Identities, IdentitiesOf, TakeTls, WhoTakesTls};
 use slice::SliceEndpoints;
 use targets::{Target, TargetsOf};
-pub use topology::{CLUSTER_ID, is_topology_label, locality};
+pub(crate) use topology::{CLUSTER, HOSTNAME, REGION, SUB_ZONE, ZONE};
+pub use topology::{CLUSTER_ID, NETWORK, is_topology_label, locality, network, place_label};
 use workload::{EntryEndpoint, PodEndpoint};
 
 /// Where an endpoint listens.

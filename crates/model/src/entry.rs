@@ -47,9 +47,15 @@ pub enum IndexKey {
     VirtualServicesByHost(Host),
     /// All VirtualServices that apply to sidecars.
     MeshVirtualServices,
+    /// VirtualServices that are bound to that Gateway.
+    VirtualServicesOfGateway(ObjectKey),
+    /// VirtualServices that apply to sidecars and have rules for connections, `tcp` or `tls`.
+    ConnectionVirtualServices,
+    /// VirtualServices that delegate to that one.
+    DelegatingTo(ObjectKey),
     /// VirtualServices that send to, or mirror to, that host.
     VirtualServicesByDestination(Host),
-    /// VirtualServices that ask for the caller's labels.
+    /// VirtualServices that ask for the caller's labels, or delegate to one that may.
     VirtualServicesWithSourceLabels,
     /// Pods.
     Pods,
@@ -61,12 +67,18 @@ pub enum IndexKey {
     RulesWithSelector(Namespace),
     /// DestinationRules that hash requests, anywhere in them.
     RulesThatHash,
+    /// DestinationRules that say which endpoints come first, or under which the mesh's settings say so.
+    RulesThatOrder,
     /// DestinationRules for that host in any namespace.
     RulesForHost(Host),
     /// PeerAuthentications of that namespace for all of it.
     GeneralPeerAuthentications(Namespace),
     /// PeerAuthentications of that namespace whose selector's first pair (by key) is this one.
     PeerAuthenticationsSelecting(Namespace, Arc<str>, Arc<str>),
+    /// Gateways.
+    Gateways,
+    /// EnvoyFilters of that namespace that patch something.
+    EnvoyFiltersIn(Namespace),
     /// ConfigMaps that hold mesh settings.
     Settings,
 }

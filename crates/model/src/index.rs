@@ -6,13 +6,16 @@ use std::sync::Arc;
 use meltemi_api::endpoint_slice::{MANAGED_BY_LABEL, OF_SELECTORS};
 use meltemi_api::pod::Phase;
 use meltemi_api::service::TrafficDistribution;
+use meltemi_api::value::GatewayName;
 use meltemi_api::virtual_service::{Destination, HttpRoute};
-use meltemi_api::{Meta, Object, Spec};
-use meltemi_names::{Host, Labels, Namespace};
+use meltemi_api::{Meta, Object, Spec, VirtualService};
+use meltemi_names::{Host, Kind, Labels, Namespace, ObjectKey};
 
 use crate::discovery::is_settings;
 use crate::entry::IndexKey;
+use crate::place::orders;
 use crate::service::{CLUSTER_DOMAIN, written_exposure};
+use crate::virtual_service::delegate::delegate_key;
 
 /// The index keys of an object; a function of the object alone.
 pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
@@ -70,20 +73,31 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             }
         }
         Spec::VirtualService(service) => {
-            if !service.is_in_mesh() {
-                return keys;
-            }
+            let gateways = service.gateways.iter().filter_map(|gateway| gateway_key(gateway, namespace));
+            keys.extend(gateways.map(IndexKey::VirtualServicesOfGateway));
             let resolve = |host: &Host| qualified(host, namespace);
-            keys.insert(IndexKey::MeshVirtualServices);
-            keys.extend(service.hosts.iter().map(resolve).map(IndexKey::VirtualServicesByHost));
             keys.extend(
-                destinations(&service.http)
+                destinations(service)
                     .map(|destination| resolve(&destination.host))
                     .map(IndexKey::VirtualServicesByDestination),
             );
-            let asks_for_labels =
-                |route: &HttpRoute| route.matches.iter().any(|found| !found.source_labels.is_empty());
-            if service.http.iter().any(asks_for_labels) {
+            // Its rules count where another one delegates to it, and nowhere else.
+            if service.is_delegate() {
+                return keys;
+            }
+            let delegates = service.http.iter().filter_map(|rule| rule.delegate.as_ref());
+            keys.extend(
+                delegates.map(|delegate| delegate_key(delegate, namespace)).map(IndexKey::DelegatingTo),
+            );
+            if !service.is_in_mesh() {
+                return keys;
+            }
+            keys.insert(IndexKey::MeshVirtualServices);
+            keys.extend(service.hosts.iter().map(resolve).map(IndexKey::VirtualServicesByHost));
+            if !service.tcp.is_empty() || !service.tls.is_empty() {
+                keys.insert(IndexKey::ConnectionVirtualServices);
+            }
+            if asks_for_labels(service) {
                 keys.insert(IndexKey::VirtualServicesWithSourceLabels);
             }
         }
@@ -98,6 +112,18 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             let subsets = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
             if rule.traffic_policy.iter().chain(subsets).any(|policy| policy.hashes()) {
                 keys.insert(IndexKey::RulesThatHash);
+            }
+            let subsets = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
+            if rule.traffic_policy.iter().chain(subsets).any(|policy| orders(policy)) {
+                keys.insert(IndexKey::RulesThatOrder);
+            }
+        }
+        Spec::Gateway(_) => {
+            keys.insert(IndexKey::Gateways);
+        }
+        Spec::EnvoyFilter(filter) => {
+            if !filter.config_patches.is_empty() && !filter.target_refs.is_given() {
+                keys.insert(IndexKey::EnvoyFiltersIn(namespace.clone()));
             }
         }
         Spec::PeerAuthentication(policy) => {
@@ -116,7 +142,8 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             }
         }
         Spec::Namespace => keys.extend(preferring(TrafficDistribution::annotated(meta))),
-        Spec::Node => {}
+        // A Secret is asked for by its name.
+        Spec::Node | Spec::Secret(_) => {}
     }
     keys
 }
@@ -134,12 +161,36 @@ pub fn qualified(host: &Host, namespace: &Namespace) -> Host {
     }
 }
 
-/// Every destination that routes send to or mirror to.
-pub fn destinations(routes: &[HttpRoute]) -> impl Iterator<Item = &Destination> {
-    routes.iter().flat_map(|route| {
+/// The Gateway that a name in a VirtualService of `namespace` stands for; none for `mesh`.
+pub fn gateway_key(name: &GatewayName, namespace: &Namespace) -> Option<ObjectKey> {
+    match name {
+        GatewayName::Mesh => None,
+        GatewayName::Named { namespace: written, name } => {
+            let namespace = written.clone().unwrap_or_else(|| namespace.clone());
+            Some(ObjectKey::new(Kind::Gateway, namespace, name.as_str()))
+        }
+    }
+}
+
+/// Every destination that requests and connections are sent to or mirrored to, as written.
+pub fn destinations(service: &VirtualService) -> impl Iterator<Item = &Destination> {
+    let requests = service.http.iter().flat_map(|route| {
         let routed = route.route.iter().map(|weighted| &weighted.destination);
         routed.chain(route.mirrors().map(|(destination, _)| destination))
-    })
+    });
+    let tcp = service.tcp.iter().flat_map(|rule| &rule.route);
+    let tls = service.tls.iter().flat_map(|rule| &rule.route);
+    requests.chain(tcp.chain(tls).map(|weighted| &weighted.destination))
+}
+
+/// Whether a rule asks for labels of the caller, or stands for rules that may.
+fn asks_for_labels(service: &VirtualService) -> bool {
+    let of_requests = |route: &HttpRoute| {
+        route.delegate.is_some() || route.matches.iter().any(|found| !found.source_labels.is_empty())
+    };
+    let tcp = service.tcp.iter().flat_map(|rule| &rule.matches);
+    let tls = service.tls.iter().flat_map(|rule| &rule.matches).map(|found| &found.connection);
+    service.http.iter().any(of_requests) || tcp.chain(tls).any(|found| !found.source_labels.is_empty())
 }
 
 /// The labels of a WorkloadEntry: those of its spec over those of the object, both of which Istio's selectors read.

@@ -223,7 +223,7 @@ impl Question for IsRoot {
     }
 }
 
-fn root(read: &Read<'_>) -> Namespace {
+pub(crate) fn root(read: &Read<'_>) -> Namespace {
     (*read.ask(RootNamespace)).clone()
 }
 

@@ -92,11 +92,23 @@ pub struct Proxy {
     /// It has the mesh's certificates: something beside it serves them to it (SDS). Metadata `MELTEMI_CERTIFICATES` says so, `true` or
     /// `false`; without it all that Istio's agents start do, and they alone write `ISTIO_VERSION`.
     pub has_certificates: bool,
+    /// It may not listen on ports below 1024 (metadata `UNPRIVILEGED_POD` = "true").
+    pub unprivileged: bool,
+    /// It may have the certificates that Secrets of its namespace hold. Never by its own word: who authenticated its stream says so.
+    pub reads_secrets: bool,
     /// Which build of which client it is, as `envoy/1.40.0`; the name alone where it does not say.
     pub build: Arc<str>,
+    /// The texts of its metadata, for those who patch what proxies of some kind are served; long ones are left out.
+    pub texts: BTreeMap<String, String>,
     /// Takes virtual hosts as resources of their own: an Envoy on a delta stream.
     pub takes_virtual_hosts: bool,
 }
+
+/// How long a text of the metadata may be that is kept, in bytes.
+const TEXT: usize = 128;
+
+/// How many of them are kept.
+const TEXTS: usize = 64;
 
 /// The extension by which an Envoy counts traffic; older ones lack it.
 pub const STATS_LOGGER: &str = "envoy.access_loggers.stats";
@@ -179,6 +191,9 @@ impl Proxy {
                 Some(said) => said == "true",
                 None => metadata.text("ISTIO_VERSION").is_some_and(|version| !version.is_empty()),
             },
+            unprivileged: metadata.text("UNPRIVILEGED_POD") == Some("true"),
+            reads_secrets: false,
+            texts: metadata.short_texts(),
             build: build(node).into(),
             takes_virtual_hosts: delta && node.user_agent_name == "envoy",
         })
@@ -239,6 +254,16 @@ impl<'a> Metadata<'a> {
             value::Kind::StringValue(text) => Some(text),
             _ => None,
         }
+    }
+
+    /// Its own texts.
+    fn short_texts(&self) -> BTreeMap<String, String> {
+        let fields = self.0.into_iter().flat_map(|fields| &fields.fields);
+        let texts = fields.filter_map(|(key, value)| match value.kind.as_ref()? {
+            value::Kind::StringValue(text) if text.len() <= TEXT => Some((key.clone(), text.clone())),
+            _ => None,
+        });
+        texts.take(TEXTS).collect()
     }
 
     /// A nested struct of texts; other values in it are passed over.

@@ -62,7 +62,7 @@ pub fn dangling(mesh: &Mesh, virtual_service: &ObjectKey) -> BTreeSet<Reference>
     let Some(Spec::VirtualService(service)) = mesh.object(virtual_service).map(|object| &object.spec) else {
         return BTreeSet::new();
     };
-    destinations(&service.http)
+    destinations(service)
         .map(|destination| Reference {
             from: virtual_service.clone(),
             host: qualified(&destination.host, &virtual_service.namespace),

@@ -4,18 +4,22 @@
 //! request, which only its own translation reads. Invariant: a change of weights, or of anything else inside a route's action, leaves
 //! every answer here equal.
 
+pub mod connection;
+pub mod delegate;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use meltemi_api::VirtualService;
 use meltemi_api::value::GatewayName;
-use meltemi_api::virtual_service::{Action, HttpMatch};
+use meltemi_api::virtual_service::{Action, HttpMatch, HttpRoute};
 use meltemi_memo::Question;
 use meltemi_names::{Host, Namespace, ObjectKey, Port, Selector};
 
+use self::connection::ConnectionRules;
+use self::delegate::http_rules;
 use crate::entry::IndexKey;
 use crate::exposure::Exposure;
-use crate::index::qualified;
+use crate::index::{gateway_key, qualified};
 use crate::mesh::Mesh;
 use crate::read::{self, Read, filed};
 use crate::service::Age;
@@ -47,6 +51,19 @@ impl Callers {
         sidecars.then(|| Self { port: matching.port, ..Self::default() })
     }
 
+    /// Whom `matching`, of a VirtualService of namespace `own`, lets in among the proxies of a Gateway; none if it is for others.
+    pub fn at(matching: &HttpMatch, gateway: &ObjectKey, own: &Namespace) -> Option<Self> {
+        if matching.gateways.is_empty() {
+            return Some(Self {
+                port: matching.port,
+                labels: matching.source_labels.clone(),
+                namespace: matching.source_namespace.clone(),
+            });
+        }
+        let named = matching.gateways.iter().any(|name| gateway_key(name, own).as_ref() == Some(gateway));
+        named.then(|| Self { port: matching.port, ..Self::default() })
+    }
+
     /// Whether a request to `port` is let in that comes from a workload of `namespace` which matches these of the selectors that
     /// anything asks for.
     pub fn admit(&self, port: Port, namespace: Option<&Namespace>, selectors: &[Selector]) -> bool {
@@ -71,6 +88,8 @@ pub struct Outline {
     pub callers: BTreeSet<Callers>,
     /// Where its routes send requests, mirrors apart; short names resolved.
     pub destinations: BTreeSet<Host>,
+    /// Its rules for connections.
+    pub connections: ConnectionRules,
 }
 
 impl Outline {
@@ -101,34 +120,45 @@ impl Question for OutlineOf {
     const NAME: &'static str = "virtual service outline";
 
     fn answer(&self, read: &Read<'_>) -> Self::Answer {
-        let (meta, service) = read::virtual_service(read, &self.0)?;
-        let namespace = &meta.key.namespace;
-        let default = &settings(read).default_virtual_service_export_to;
-        let routes = service.http.iter().filter_map(|route| match route.action() {
-            Action::Route(destinations) => Some(destinations),
-            _ => None,
-        });
-        Some(Arc::new(Outline {
-            key: meta.key.clone(),
-            hosts: service.hosts.iter().map(|host| qualified(host, namespace)).collect(),
-            exposure: Exposure::resolve(&service.export_to, default, namespace),
-            age: Age::of(meta),
-            callers: callers(service),
-            destinations: routes
-                .flatten()
-                .map(|weighted| qualified(&weighted.destination.host, namespace))
-                .collect(),
-        }))
+        outline(read, &self.0, Callers::of)
     }
 }
 
-fn callers(service: &VirtualService) -> BTreeSet<Callers> {
+/// The outline of a VirtualService, of whose matches `of` says whom they let in.
+pub(crate) fn outline(
+    read: &Read<'_>,
+    key: &ObjectKey,
+    of: impl Fn(&HttpMatch) -> Option<Callers>,
+) -> Option<Arc<Outline>> {
+    let (meta, service) = read::virtual_service(read, key)?;
+    let namespace = &meta.key.namespace;
+    let default = &settings(read).default_virtual_service_export_to;
+    let http = http_rules(read, meta, service);
+    let routes = http.rules.iter().filter_map(|route| match route.action() {
+        Action::Route(destinations) => Some(destinations),
+        _ => None,
+    });
+    Some(Arc::new(Outline {
+        key: meta.key.clone(),
+        hosts: service.hosts.iter().map(|host| qualified(host, namespace)).collect(),
+        exposure: Exposure::resolve(&service.export_to, default, namespace),
+        age: Age::of(meta),
+        callers: callers(&http.rules, of),
+        destinations: routes
+            .flatten()
+            .map(|weighted| qualified(&weighted.destination.host, namespace))
+            .collect(),
+        connections: ConnectionRules::of(service, namespace),
+    }))
+}
+
+fn callers(rules: &[HttpRoute], of: impl Fn(&HttpMatch) -> Option<Callers>) -> BTreeSet<Callers> {
     let mut callers = BTreeSet::new();
-    for route in service.http.iter().filter(|route| route.action() != Action::None) {
+    for route in rules.iter().filter(|route| route.action() != Action::None) {
         if route.matches.is_empty() {
             callers.insert(Callers::default());
         }
-        callers.extend(route.matches.iter().filter_map(Callers::of));
+        callers.extend(route.matches.iter().filter_map(&of));
     }
     callers
 }
@@ -176,7 +206,8 @@ impl Question for OutboundSelectors {
             let outline = read.ask(OutlineOf(key.clone()));
             let Some(outline) = outline.as_ref().as_ref() else { continue };
             if outline.exposure.reaches(&self.0) {
-                selectors.extend(outline.callers.iter().map(|callers| callers.labels.clone()));
+                let callers = outline.callers.iter().chain(outline.connections.callers());
+                selectors.extend(callers.map(|callers| callers.labels.clone()));
             }
         }
         for key in filed(read, IndexKey::RulesWithSelector(self.0.clone())) {

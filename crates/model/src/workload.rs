@@ -59,54 +59,85 @@ impl Question for Workload {
     fn answer(&self, read: &Read<'_>) -> WorkloadFacts {
         let proxy = &self.0;
         let Identity { name, labels, node, named, .. } = identify(read, proxy);
-        let mut services: Vec<(Age, ServiceId)> = labels
-            .iter()
-            .flat_map(|(key, value)| {
-                filed(read, IndexKey::ServicesSelecting(proxy.namespace.clone(), key.into(), value.into()))
-            })
-            .filter_map(|key| {
-                let shape = (*read.ask(ServiceOf(ServiceId::of(key)))).clone()?;
-                let selects = shape.selector.as_ref().is_some_and(|selector| selector.selects(&labels));
-                selects.then(|| (shape.age.clone(), shape.id.clone()))
-            })
-            .collect();
-        services.sort_unstable();
         let mut ports = BTreeMap::new();
         // The oldest service wins a target port (Istio: core/listener_inbound.go).
-        let mut leads = |service: &ServiceId, port: &ServicePort, target: Option<Port>| {
-            if let Some(target) = target.filter(|_| port.protocol() != Protocol::Udp) {
-                let (service, protocol) = (service.clone(), port.protocol());
-                let inbound = InboundPort { target, service, port: port.port, protocol };
-                ports.entry(target).or_insert(inbound);
-            }
-        };
-        for (_, id) in &services {
-            let Some((_, service)) = read::service(read, &id.object) else { continue };
-            for port in &service.ports {
-                let target = match &port.target_port {
-                    TargetPort::Number(number) => Some(*number),
-                    TargetPort::Name(name) => named.get(name).copied(),
-                };
-                leads(id, port, target);
-            }
-        }
-        if services.is_empty() {
-            for (_, id, slice) in without_selector(read, proxy) {
-                let (Some((_, service)), Some((_, slice))) =
-                    (read::service(read, &id.object), read::endpoint_slice(read, &slice))
-                else {
-                    continue;
-                };
-                for port in &service.ports {
-                    let own = slice.ports.iter().find(|own| own.name == port.name);
-                    leads(&id, port, own.and_then(|own| own.port));
-                }
-            }
+        for Led { service, port, target } in led(read, proxy, &labels, &named) {
+            let (port, protocol) = (port.port, port.protocol());
+            ports.entry(target).or_insert(InboundPort { target, service, port, protocol });
         }
         let policy = WorkloadPolicy { namespace: proxy.namespace.clone(), labels: labels.clone() };
         let policy = (*read.ask(policy)).clone();
         WorkloadFacts { name, labels, node, ports: ports.into_values().collect(), policy }
     }
+}
+
+/// A port of a service that leads to a workload, and to which port of it.
+struct Led<'a> {
+    service: ServiceId,
+    port: &'a ServicePort,
+    target: Port,
+}
+
+/// The ports of services that lead to a workload, of the oldest service first.
+fn led<'a>(read: &Read<'a>, proxy: &Proxy, labels: &Labels, named: &NamedPorts) -> Vec<Led<'a>> {
+    let mut services: Vec<(Age, ServiceId)> = labels
+        .iter()
+        .flat_map(|(key, value)| {
+            filed(read, IndexKey::ServicesSelecting(proxy.namespace.clone(), key.into(), value.into()))
+        })
+        .filter_map(|key| {
+            let shape = (*read.ask(ServiceOf(ServiceId::of(key)))).clone()?;
+            let selects = shape.selector.as_ref().is_some_and(|selector| selector.selects(labels));
+            selects.then(|| (shape.age.clone(), shape.id.clone()))
+        })
+        .collect();
+    services.sort_unstable();
+    let mut found = Vec::new();
+    let mut leads = |service: &ServiceId, port: &'a ServicePort, target: Option<Port>| {
+        if let Some(target) = target.filter(|_| port.protocol() != Protocol::Udp) {
+            found.push(Led { service: service.clone(), port, target });
+        }
+    };
+    for (_, id) in &services {
+        let Some((_, service)) = read::service(read, &id.object) else { continue };
+        for port in &service.ports {
+            let target = match &port.target_port {
+                TargetPort::Number(number) => Some(*number),
+                TargetPort::Name(name) => named.get(name).copied(),
+            };
+            leads(id, port, target);
+        }
+    }
+    if services.is_empty() {
+        for (_, id, slice) in without_selector(read, proxy) {
+            let (Some((_, service)), Some((_, slice))) =
+                (read::service(read, &id.object), read::endpoint_slice(read, &slice))
+            else {
+                continue;
+            };
+            for port in &service.ports {
+                let own = slice.ports.iter().find(|own| own.name == port.name);
+                leads(&id, port, own.and_then(|own| own.port));
+            }
+        }
+    }
+    found
+}
+
+/// The label of Services whose ports no Gateway means (Istio: pilot/pkg/model/gateway.go, `DisableGatewayPortTranslationLabel`).
+const NO_TRANSLATION: &str = "experimental.istio.io/disable-gateway-port-translation";
+
+/// Each port of a service that leads to a gateway's proxy, with the port that it listens on, of the oldest service first.
+pub(crate) fn led_to(read: &Read<'_>, proxy: &Proxy) -> Vec<(Port, Port)> {
+    let Identity { labels, named, .. } = identify(read, proxy);
+    let counts = |led: &Led<'_>| {
+        read::meta(read, &led.service.object).is_none_or(|meta| meta.labels.value(NO_TRANSLATION).is_none())
+    };
+    led(read, proxy, &labels, &named)
+        .iter()
+        .filter(|led| counts(led))
+        .map(|led| (led.port.port, led.target))
+        .collect()
 }
 
 /// The services without a selector whose slices name one of the proxy's addresses, oldest first, each with such a slice.

@@ -8,6 +8,8 @@ use prost_reflect::{
 };
 use serde_json::Value;
 
+use crate::dynamic;
+
 /// Why bytes could not be shown as JSON, or JSON not be read as a message.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
@@ -80,17 +82,29 @@ fn sort_maps(json: &mut Value, descriptor: &MessageDescriptor) {
     }
 }
 
-/// Protobuf JSON (either spelling of field names) as the bytes of a message.
+/// Protobuf JSON (either spelling of field names) as the bytes of a message, the same for equal messages.
 ///
 /// # Errors
 /// When the type is unknown or the JSON does not fit it; unknown fields are errors.
 pub fn from_json(type_url: &str, json: &Value) -> Result<Vec<u8>, JsonError> {
+    read(type_url, json, true)
+}
+
+/// The same; fields that the message does not have are passed over.
+///
+/// # Errors
+/// When the type is unknown or the JSON does not fit it.
+pub fn from_json_tolerant(type_url: &str, json: &Value) -> Result<Vec<u8>, JsonError> {
+    read(type_url, json, false)
+}
+
+fn read(type_url: &str, json: &Value, strict: bool) -> Result<Vec<u8>, JsonError> {
     let name = type_url.rsplit('/').next().unwrap_or(type_url);
     let descriptor =
         pool().get_message_by_name(name).ok_or_else(|| JsonError::UnknownType(name.to_owned()))?;
-    let options = DeserializeOptions::new().deny_unknown_fields(true);
+    let options = DeserializeOptions::new().deny_unknown_fields(strict);
     let message = DynamicMessage::deserialize_with_options(descriptor, json, &options)?;
-    Ok(prost::Message::encode_to_vec(&message))
+    Ok(dynamic::canonical(&message))
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! The wire messages, generated, thin.
 //!
 //! Knows: Protobuf. Must not know: Istio, Kubernetes, sockets.   Start at [`envoy`] for the messages, [`any`] for
-//! packing and [`json`] for showing them.
+//! packing, [`json`] for showing them and [`dynamic`] for merging them.
 //! Invariant: the same value always encodes to the same bytes (maps are sorted; see the top level `build.rs`).
 
 pub mod any;
+pub mod dynamic;
 pub mod json;
 
 #[allow(

@@ -1,7 +1,7 @@
 //! `GET /api/v1/objects`: the objects in force as they were written, for `meltemi explain`, `diff` and `analyze` with `--server`.
 //!
 //! Whoever is on the machine is answered (`kubectl port-forward` comes from there, too), and nobody else: that is the right to look into
-//! the pod, which the API server checks. Secrets are none of the kinds that are read. Must not know: what the objects mean.
+//! the pod, which the API server checks. A Secret has no text to hand on. Must not know: what the objects mean.
 
 pub mod client;
 

@@ -2,8 +2,13 @@
 
 use std::net::IpAddr;
 
+use meltemi_api::value::Subnet;
 use meltemi_names::Port;
-use meltemi_proto::envoy::config::core::v3::{Address, Pipe, SocketAddress, address, socket_address};
+use meltemi_proto::envoy::config::core::v3::{
+    Address, CidrRange, Pipe, SocketAddress, address, socket_address,
+};
+
+use crate::wrap::u32_value;
 
 /// An IP address and a port number; 0 lets the system choose.
 pub fn socket_address(ip: IpAddr, port: u16) -> SocketAddress {
@@ -22,4 +27,9 @@ pub fn tcp(ip: IpAddr, port: Port) -> Address {
 /// A Unix domain socket.
 pub fn pipe(path: &str) -> Address {
     Address { address: Some(address::Address::Pipe(Pipe { path: path.to_owned(), ..Pipe::default() })) }
+}
+
+/// A block of addresses.
+pub fn block(subnet: Subnet) -> CidrRange {
+    CidrRange { address_prefix: subnet.address.to_string(), prefix_len: u32_value(subnet.prefix.into()) }
 }

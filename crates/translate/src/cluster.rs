@@ -5,30 +5,36 @@
 //! Invariant: a cluster reads the policy of its own port and subset, so that a change of another one in the same rule ends before it.
 
 mod balance;
+mod failures;
 mod fixed;
 mod inbound;
+mod locality;
 mod outbound;
 mod outlier;
 mod pool;
 pub(crate) mod protocol;
+mod proxy_protocol;
+mod stat_name;
 pub(crate) mod tls;
 
 use std::sync::Arc;
 
-use meltemi_api::destination_rule::{H2UpgradePolicy, SimpleLb};
-use meltemi_api::mesh_config::InboundMode;
+use meltemi_api::destination_rule::{H2UpgradePolicy, SimpleLb, TcpKeepalive};
+use meltemi_api::mesh_config::{DefaultTrafficPolicy, InboundMode, TlsDefaults};
+use meltemi_api::service::TrafficDistribution;
 use meltemi_api::value::Duration;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::endpoints::{Families, FamiliesOf};
+use meltemi_model::place::{MeshBalance, MeshBalanceAnswer, Order, ServiceReads};
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::rule::{Policy, PolicyOf, Rule, RuleFor, RuleRef};
-use meltemi_model::service::{DistributionOf, Resolution, ServiceId, ServiceOf};
+use meltemi_model::service::{AnyDistribution, DistributionOf, Resolution, ServiceId, ServiceOf};
 use meltemi_model::settings::settings;
 use meltemi_names::{Locality, Namespace, Port, Protocol, Selector};
 
-use crate::endpoint::{AssignmentKey, Near};
+use crate::endpoint::{AssignmentKey, Caller};
 use crate::key::{Made, Members, ResourceKey};
 
 /// Clusters that stand for no service: `PassthroughCluster` and `BlackHoleCluster`.
@@ -57,6 +63,8 @@ pub struct ServicePartKey {
     /// As in [`crate::key::OutboundKey`].
     pub locality: Option<Locality>,
     /// As in [`crate::key::OutboundKey`].
+    pub failover_labels: Arc<[(Arc<str>, Arc<str>)]>,
+    /// As in [`crate::key::OutboundKey`].
     pub node: Option<Arc<str>>,
     /// As in [`crate::key::OutboundKey`].
     pub family: IpFamily,
@@ -84,13 +92,14 @@ impl Question for ServicePartKey {
             (Families::Both | Families::Twins, _) => true,
         };
         let family = matters.then_some(self.family);
-        let near = self.locality.as_ref().and_then(|locality| {
-            Near::to(locality, self.node.as_ref(), *read.ask(DistributionOf(self.service.clone())))
+        let caller = self.locality.as_ref().and_then(|locality| {
+            let reads = ServiceReads { service: self.service.clone(), rule: (*rule).clone() };
+            Caller::read(&read.ask(reads), locality, self.node.as_ref(), &self.failover_labels)
         });
         let members = ServiceMembers {
             service: self.service.clone(),
             rule: (*rule).clone(),
-            near,
+            caller,
             node,
             family,
             redirected: self.redirected,
@@ -105,7 +114,8 @@ impl Question for ServicePartKey {
 struct ServiceMembers {
     service: ServiceId,
     rule: Option<RuleRef>,
-    near: Option<Near>,
+    /// None: nothing orders its endpoints.
+    caller: Option<Caller>,
     node: Option<Arc<str>>,
     family: Option<IpFamily>,
     redirected: bool,
@@ -128,10 +138,19 @@ impl Question for ServiceMembers {
                     .map(|subset| (Some(Arc::from(subset.name.as_str())), subset.labels.clone())),
             )
             .collect();
+        // Where nothing orders endpoints the mesh has no default for outliers either, and else it says nothing that is read here.
+        let ordered = self
+            .caller
+            .as_ref()
+            .map(|caller| (caller, read.ask(MeshBalance), *read.ask(DistributionOf(self.service.clone()))));
         let mut members = Members::new();
         for port in &shape.ports {
             for (subset, labels) in &subsets {
                 let policy = policy(read, self.rule.as_ref(), port.port, subset.as_ref()).unwrap_or_default();
+                let policy = match &ordered {
+                    Some((_, mesh, _)) => with_defaults(policy, &mesh.policy),
+                    None => policy,
+                };
                 let original_dst = is_original_dst(shape.resolution, &policy);
                 members.push(ResourceKey::Cluster(ClusterKey::Outbound {
                     service: self.service.clone(),
@@ -150,7 +169,10 @@ impl Question for ServiceMembers {
                     port: port.port,
                     subset: subset.clone(),
                     labels: labels.clone(),
-                    near: self.near.clone().filter(|_| !says_locality(&policy)),
+                    near: ordered.as_ref().and_then(|(caller, mesh, preferred)| {
+                        let order = Order::in_force(policy.load_balancer.as_ref(), || *preferred, mesh);
+                        caller.near(order, outlier.is_some())
+                    }),
                     node: self.node.clone(),
                     family: self.family,
                     healthy_only: outlier.is_some_and(|outlier| outlier.min_health_percent > 0),
@@ -268,6 +290,15 @@ struct ClusterSettingsAnswer {
     h2_upgrade_policy: H2UpgradePolicy,
     inbound: InboundMode,
     auto_mtls: bool,
+    tcp_keepalive: Option<TcpKeepalive>,
+    inbound_stat_name: Arc<str>,
+    outbound_stat_name: Arc<str>,
+    /// What counts where neither a rule nor the service says.
+    balance: Arc<MeshBalanceAnswer>,
+    /// Some service prefers endpoints near the caller.
+    any_distribution: bool,
+    /// The TLS by files.
+    tls_defaults: TlsDefaults,
 }
 
 impl Question for ClusterSettings {
@@ -282,6 +313,12 @@ impl Question for ClusterSettings {
             h2_upgrade_policy: mesh.h2_upgrade_policy,
             inbound: mesh.inbound_traffic_policy.mode,
             auto_mtls: mesh.enable_auto_mtls,
+            tcp_keepalive: mesh.tcp_keepalive.clone(),
+            inbound_stat_name: Arc::clone(&mesh.inbound_cluster_stat_name),
+            outbound_stat_name: Arc::clone(&mesh.outbound_cluster_stat_name),
+            balance: read.ask(MeshBalance),
+            any_distribution: *read.ask(AnyDistribution) != TrafficDistribution::Any,
+            tls_defaults: mesh.tls_defaults.clone(),
         }
     }
 }
@@ -303,12 +340,12 @@ fn policy(
     }
 }
 
-/// Whether a rule says itself how localities are balanced, which is not supported yet: it overrules the service's own word (Istio:
-/// core/loadbalancer/loadbalancer.go).
-fn says_locality(policy: &Policy) -> bool {
-    policy.load_balancer.as_ref().is_some_and(|balancer| {
-        balancer.locality_lb_setting.is_given() || balancer.zone_aware_lb_setting.is_given()
-    })
+/// The same policy, with what the mesh says where no rule does.
+fn with_defaults(mut policy: Arc<Policy>, mesh: &DefaultTrafficPolicy) -> Arc<Policy> {
+    if *mesh != DefaultTrafficPolicy::default() {
+        Arc::make_mut(&mut policy).or_default(mesh);
+    }
+    policy
 }
 
 /// Whether Envoy sends to the address that the client called: headless services, and `simple: PASSTHROUGH`. Such a cluster has no

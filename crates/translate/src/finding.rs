@@ -5,6 +5,8 @@
 //! Invariant: a finding reads the same answers as translation does, so that it comes and goes with the effect that it reports.
 
 mod destination_rule;
+mod envoy_filter;
+mod gateway;
 mod nearest;
 mod peer_authentication;
 mod service;
@@ -38,9 +40,13 @@ impl Question for FindingsOf {
             Spec::VirtualService(written) => virtual_service::findings(read, &object.meta, written),
             Spec::DestinationRule(rule) => destination_rule::findings(read, key, rule),
             Spec::WorkloadEntry(entry) => workload_entry::findings(read, &object.meta, entry),
+            Spec::Gateway(gateway) => gateway::findings(read, key, gateway),
+            Spec::EnvoyFilter(filter) => envoy_filter::findings(read, key, filter),
             Spec::PeerAuthentication(policy) => peer_authentication::findings(read, key, policy),
             Spec::ConfigMap(_) => settings(read, key),
-            Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::Namespace => Vec::new(),
+            Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::Namespace | Spec::Secret(_) => {
+                Vec::new()
+            }
         };
         findings.sort();
         findings.into_iter().map(|finding| finding.about(key)).collect()

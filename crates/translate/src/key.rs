@@ -6,12 +6,18 @@ use meltemi_catalog::Resource;
 use meltemi_memo::{Memo, NodeId};
 use meltemi_model::Mesh;
 use meltemi_model::proxy::{Interception, IpFamily};
+use meltemi_model::read::Read;
 pub use meltemi_model::rule::RuleRef;
 use meltemi_names::{Locality, Namespace, Selector};
 
 use crate::cluster::ClusterKey;
 use crate::endpoint::AssignmentKey;
+use crate::gateway::GatewayKey;
+use crate::gateway::secret::{SecretKey, SecretsKey};
+use crate::listener::gateway::GatewayListenersKey;
 use crate::listener::{InboundKey, InboundPartKey, ListenerKey, ListenersKey};
+use crate::patch::{AddedKey, AddedPartKey, PatchedKey, PatchedPartKey, Patches};
+use crate::route::gateway::GatewayRoutesKey;
 use crate::route::{RouteKey, RoutesKey, VirtualHostKey};
 
 /// A set of resources that proxies share: those of equal keys hold the same one.
@@ -21,6 +27,8 @@ pub enum LayerKey {
     Outbound(OutboundKey),
     /// What a proxy needs to be called.
     Inbound(InboundKey),
+    /// What a gateway needs.
+    Gateway(GatewayKey),
 }
 
 /// All that outbound translation may know of a proxy.
@@ -37,8 +45,10 @@ pub struct OutboundKey {
     /// Of the selectors that something outbound asks for (a VirtualService's `sourceLabels`, a DestinationRule's `workloadSelector`),
     /// those that match its labels; sorted. Labels that no rule reads are not here, and make no layer.
     pub selectors: Arc<[Selector]>,
-    /// Where it runs; none where no service prefers endpoints near the caller. Without the sub-zone where none prefers those of its node.
+    /// Where it runs, as far as some setting that orders endpoints reads it; none where nothing orders any.
     pub locality: Option<Locality>,
+    /// Its labels that some rule's `failoverPriority` reads, sorted by key; those that it lacks are not here.
+    pub failover_labels: Arc<[(Arc<str>, Arc<str>)]>,
     /// The Kubernetes node that it runs on; none where no service keeps its traffic on the node, or prefers it.
     pub node: Option<Arc<str>>,
     /// HTTP/1.0 is accepted.
@@ -51,6 +61,8 @@ pub struct OutboundKey {
     pub virtual_hosts: bool,
     /// It has the mesh's certificates: see [`meltemi_model::proxy::Proxy::has_certificates`].
     pub has_certificates: bool,
+    /// The patches of what is made for callers, in force for it; none for most.
+    pub patches: Patches,
 }
 
 /// A group of resources of a layer that change together; its question answers their keys.
@@ -66,6 +78,16 @@ pub enum PartKey {
     Routes(RoutesKey),
     /// The listener and clusters of inbound traffic.
     Inbound(InboundPartKey),
+    /// The listeners of gateways.
+    GatewayListeners(GatewayListenersKey),
+    /// The route configurations and virtual hosts of gateways.
+    GatewayRoutes(GatewayRoutesKey),
+    /// The certificates of gateways.
+    Secrets(SecretsKey),
+    /// Another part, patched.
+    Patched(Box<PatchedPartKey>),
+    /// What patches add.
+    Added(AddedPartKey),
 }
 
 /// Names one resource together with all that it depends on beside the mesh.
@@ -81,6 +103,12 @@ pub enum ResourceKey {
     Route(RouteKey),
     /// A virtual host as a resource (VHDS).
     VirtualHost(VirtualHostKey),
+    /// A secret (SDS).
+    Secret(SecretKey),
+    /// Another resource, patched.
+    Patched(Box<PatchedKey>),
+    /// What a patch adds.
+    Added(Box<AddedKey>),
 }
 
 /// A made resource; none if, after all, there is none of that key (a DNS cluster without endpoints).
@@ -98,6 +126,27 @@ impl PartKey {
             Self::Listeners(key) => memo.observe(key, mesh),
             Self::Routes(key) => memo.observe(key, mesh),
             Self::Inbound(key) => memo.observe(key, mesh),
+            Self::GatewayListeners(key) => memo.observe(key, mesh),
+            Self::GatewayRoutes(key) => memo.observe(key, mesh),
+            Self::Secrets(key) => memo.observe(key, mesh),
+            Self::Patched(key) => memo.observe(*key, mesh),
+            Self::Added(key) => memo.observe(key, mesh),
+        }
+    }
+
+    /// The part's members, for another answer.
+    pub(crate) fn ask(&self, read: &Read<'_>) -> Arc<Members> {
+        match self.clone() {
+            Self::Fixed(key) => read.ask(key),
+            Self::Service(key) => read.ask(key),
+            Self::Listeners(key) => read.ask(key),
+            Self::Routes(key) => read.ask(key),
+            Self::Inbound(key) => read.ask(key),
+            Self::GatewayListeners(key) => read.ask(key),
+            Self::GatewayRoutes(key) => read.ask(key),
+            Self::Secrets(key) => read.ask(key),
+            Self::Patched(key) => read.ask(*key),
+            Self::Added(key) => read.ask(key),
         }
     }
 
@@ -109,6 +158,11 @@ impl PartKey {
             Self::Listeners(_) => memo.answer::<ListenersKey>(node),
             Self::Routes(_) => memo.answer::<RoutesKey>(node),
             Self::Inbound(_) => memo.answer::<InboundPartKey>(node),
+            Self::GatewayListeners(_) => memo.answer::<GatewayListenersKey>(node),
+            Self::GatewayRoutes(_) => memo.answer::<GatewayRoutesKey>(node),
+            Self::Secrets(_) => memo.answer::<SecretsKey>(node),
+            Self::Patched(_) => memo.answer::<PatchedPartKey>(node),
+            Self::Added(_) => memo.answer::<AddedPartKey>(node),
         }
     }
 }
@@ -122,8 +176,25 @@ impl ResourceKey {
             Self::Listener(key) => memo.observe(key, mesh),
             Self::Route(key) => memo.observe(key, mesh),
             Self::VirtualHost(key) => memo.observe(key, mesh),
+            Self::Secret(key) => memo.observe(key, mesh),
+            Self::Patched(key) => memo.observe(*key, mesh),
+            Self::Added(key) => memo.observe(*key, mesh),
         };
         (node, (*made).clone())
+    }
+
+    /// The resource, for another answer.
+    pub(crate) fn ask(&self, read: &Read<'_>) -> Arc<Made> {
+        match self.clone() {
+            Self::Cluster(key) => read.ask(key),
+            Self::Assignment(key) => read.ask(key),
+            Self::Listener(key) => read.ask(key),
+            Self::Route(key) => read.ask(key),
+            Self::VirtualHost(key) => read.ask(key),
+            Self::Secret(key) => read.ask(key),
+            Self::Patched(key) => read.ask(*key),
+            Self::Added(key) => read.ask(*key),
+        }
     }
 
     /// The present state of an observed resource.
@@ -134,6 +205,9 @@ impl ResourceKey {
             Self::Listener(_) => memo.answer::<ListenerKey>(node),
             Self::Route(_) => memo.answer::<RouteKey>(node),
             Self::VirtualHost(_) => memo.answer::<VirtualHostKey>(node),
+            Self::Secret(_) => memo.answer::<SecretKey>(node),
+            Self::Patched(_) => memo.answer::<PatchedKey>(node),
+            Self::Added(_) => memo.answer::<AddedKey>(node),
         };
         made.and_then(|made| (*made).clone())
     }

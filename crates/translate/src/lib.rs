@@ -10,13 +10,16 @@ pub mod address;
 pub mod cluster;
 pub mod encode;
 pub mod endpoint;
+mod external_name;
 pub mod finding;
 #[cfg(test)]
 mod fixture;
+pub mod gateway;
 pub mod key;
 pub mod layer;
 pub mod listener;
 pub mod metadata;
+pub mod patch;
 pub mod resource_names;
 pub mod route;
 mod tls;

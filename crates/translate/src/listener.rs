@@ -7,6 +7,7 @@
 mod access_log;
 mod bind;
 mod chain;
+pub mod gateway;
 mod http_manager;
 pub mod inbound;
 mod listener_filter;
@@ -14,6 +15,7 @@ mod metrics;
 mod outbound;
 mod plan;
 mod policy;
+mod ruled;
 mod settings;
 mod tcp;
 
@@ -30,12 +32,16 @@ use meltemi_names::{Namespace, ObjectKey, Port, Selector};
 pub use self::bind::{Bind, Treatment, has_own_route};
 pub use self::plan::{Backend, HttpChain, OutboundListener, ShadowedBy};
 pub use self::policy::ConnectionPolicy;
+pub use self::ruled::RuledChain;
 
+pub use self::gateway::GatewayListener;
 pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
+use self::ruled::RulesOfConnections;
 use self::settings::SettingsOfListeners;
 use crate::cluster::ClusterKey;
 use crate::key::{Made, Members, ResourceKey};
+use crate::patch::Patches;
 
 /// The outbound listeners of one kind of caller.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,12 +89,17 @@ impl Question for ListenersKey {
                 }
             }
         }
+        let rules = RulesOfConnections::of(read, self);
         let outbound = listeners
             .into_iter()
             .map(|listener| OutboundListener {
                 access_log: self.access_log,
                 metrics: self.metrics,
                 ..listener
+            })
+            .map(|listener| match &rules {
+                Some(rules) => rules.applied(listener),
+                None => listener,
             })
             .map(|listener| policy::applied(read, self, listener));
         let redirected = ListenerKey::VirtualOutbound {
@@ -120,6 +131,8 @@ pub enum ListenerKey {
     },
     /// Takes what iptables redirects to the workload, `virtualInbound`.
     VirtualInbound(InboundListener),
+    /// Of a gateway.
+    Gateway(GatewayListener),
 }
 
 impl Question for ListenerKey {
@@ -129,6 +142,7 @@ impl Question for ListenerKey {
 
     fn answer(&self, read: &Read<'_>) -> Made {
         Some(match self {
+            Self::Gateway(listener) => return listener.make(read),
             Self::Outbound(listener) => listener.make(read),
             Self::VirtualOutbound { family, interception, access_log, metrics } => {
                 let settings = SettingsOfListeners { access_log: *access_log, metrics: *metrics };
@@ -160,6 +174,8 @@ pub struct InboundKey {
     pub policy: Option<ObjectKey>,
     /// As in [`crate::key::OutboundKey`].
     pub has_certificates: bool,
+    /// The patches of what is made for callees, in force for it; none for most.
+    pub patches: Patches,
 }
 
 /// The inbound listener and clusters.

@@ -31,6 +31,11 @@ pub(crate) struct Quarantined<'a> {
     pub(crate) aside: &'a mut Aside,
 }
 
+/// Whether something takes its place where it is refused.
+fn is_patched(resource: &Resource) -> bool {
+    resource.instead().is_some()
+}
+
 impl Default for Assembly {
     fn default() -> Self {
         Self { parts: Layer::empty(), children: BTreeMap::new() }
@@ -93,10 +98,21 @@ impl Assembly {
                     continue;
                 }
                 let is_new = served.find(key.0, key.1.as_str()).is_none();
+                let instead = assembled.instead().filter(|instead| !is_refused(refused, instead)).cloned();
+                let unpatched = |resource: &Arc<Resource>| resource.instead().is_none();
                 let good = last_good.get(&key).filter(|_| is_new);
                 let since = good.map_or(served.generation(), |(_, replaced)| *replaced);
-                if let Some((good, _)) = good {
-                    served.put(Arc::clone(good));
+                // As of a single resource: a patched state that was good stays, one without patches gives way to the present one.
+                let live = served.find(key.0, key.1.as_str()).map(|live| &live.resource);
+                let before = live.or(good.map(|(good, _)| good));
+                match (instead.filter(|_| before.is_none_or(unpatched)), good) {
+                    (Some(instead), _) => {
+                        served.put(interner.intern(instead));
+                    }
+                    (None, Some((good, _))) => {
+                        served.put(Arc::clone(good));
+                    }
+                    (None, None) => {}
                 }
                 let since = aside.get(&key).map_or(since, |(_, since)| *since);
                 aside.insert(key, (assembled, since));
@@ -110,13 +126,25 @@ impl Assembly {
     }
 
     fn assemble(&self, head: &Resource) -> Resource {
+        let assembled = self.assemble_of(head, |child| child);
+        let children = self.children.get(head.name()).into_iter().flatten();
+        let mut children = children.filter_map(|name| self.parts.find(TypeUrl::VirtualHost, name.as_str()));
+        if head.instead().is_none() && !children.any(|child| is_patched(&child.resource)) {
+            return assembled;
+        }
+        let head = head.instead().map_or(head, |instead| &**instead);
+        let instead = self.assemble_of(head, |child| child.instead().map_or(child, |instead| &**instead));
+        assembled.or_instead(Arc::new(instead))
+    }
+
+    fn assemble_of(&self, head: &Resource, state: impl Fn(&Resource) -> &Resource) -> Resource {
         let mut body = Body::new();
         body.extend(head.body());
         let mut versions = vec![head.version()];
         let (mut needs, mut origin): (Vec<Need>, Vec<_>) = (head.needs().to_vec(), head.origin().to_vec());
         for name in self.children.get(head.name()).into_iter().flatten() {
             let Some(child) = self.parts.find(TypeUrl::VirtualHost, name.as_str()) else { continue };
-            let child = &child.resource;
+            let child = state(&child.resource);
             let mut field = Vec::with_capacity(8);
             field_head(VIRTUAL_HOSTS, child.body().len(), &mut field);
             body.push(Bytes::from(field));

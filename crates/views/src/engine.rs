@@ -15,7 +15,7 @@ use meltemi_translate::layer::LayersOf;
 
 use crate::group::{Group, Held, LastGood, Role, Step, Subscriptions};
 use crate::intern::Interner;
-use crate::quarantine::{Quarantine, Refused};
+use crate::quarantine::{ENOUGH, Quarantine, Refused};
 use crate::withheld::{Withheld, WithheldByLayer};
 
 /// How the engine works; see `meltemi serve --help`.
@@ -300,7 +300,10 @@ impl Engine {
     pub fn refused(&mut self, id: ProxyId, refused: Refused, accepted: bool) -> Vec<ProxyId> {
         let Some(Connected { proxy, .. }) = self.proxies.get(&id) else { return Vec::new() };
         let (build, name) = (Arc::clone(&proxy.build), Arc::clone(&proxy.id));
-        if !self.quarantine.report(&build, &name, refused, accepted) {
+        // What has something to take its place is set aside at the first word: what a user's patch breaks must not wait for a second
+        // proxy, which there may never be.
+        let enough = if self.has_instead(id, &refused) { 1 } else { ENOUGH };
+        if !self.quarantine.report(&build, &name, refused, accepted, enough) {
             return Vec::new();
         }
         self.generation = Generation(self.generation.0 + 1);
@@ -313,7 +316,15 @@ impl Engine {
         moved
     }
 
-    /// The virtual hosts of a proxy that keep their last good state.
+    /// Whether what a proxy refused has something to take its place.
+    fn has_instead(&self, id: ProxyId, refused: &Refused) -> bool {
+        let view = self.view(id);
+        view.find(refused.type_url, refused.name.as_str()).is_some_and(|live| {
+            live.resource.version() == refused.version && live.resource.instead().is_some()
+        })
+    }
+
+    /// The virtual hosts and listeners of a proxy that keep their last good state.
     pub fn held(&self, id: ProxyId) -> Vec<Held> {
         let layers = self.proxies.get(&id).into_iter().flat_map(|proxy| &proxy.layers);
         layers.filter_map(|key| self.groups.get(key)).flat_map(Group::held).collect()
@@ -445,5 +456,13 @@ impl Engine {
 
 /// Whether objects of a kind can be wrong beside others.
 fn has_findings(kind: Kind) -> bool {
-    matches!(kind, Kind::Service | Kind::VirtualService | Kind::DestinationRule | Kind::PeerAuthentication)
+    matches!(
+        kind,
+        Kind::Service
+            | Kind::VirtualService
+            | Kind::DestinationRule
+            | Kind::Gateway
+            | Kind::EnvoyFilter
+            | Kind::PeerAuthentication
+    )
 }

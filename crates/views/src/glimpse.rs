@@ -29,10 +29,21 @@ impl<'a> Glimpse<'a> {
         Self { memo, mesh, layers: layers.iter().map(|layer| (layer.clone(), parts(layer))).collect() }
     }
 
-    /// All but routes and the services' own clusters and assignments: listeners, and what stands for no service.
+    /// The layers that it would be served from.
+    pub fn layers(&self) -> impl Iterator<Item = &LayerKey> {
+        self.layers.iter().map(|(layer, _)| layer)
+    }
+
+    /// All but routes, secrets and the services' own clusters and assignments: listeners, and what stands for no service. What EnvoyFilters
+    /// patch is here, whatever it is: only who makes it knows what it is called then.
     pub fn ground(&self) -> Vec<Arc<Resource>> {
-        let is_of_one = |part: &PartKey| matches!(part, PartKey::Service(_) | PartKey::Routes(_));
-        self.made(|_, part| !is_of_one(part), |_| true)
+        let is_apart = |part: &PartKey| {
+            matches!(
+                part,
+                PartKey::Service(_) | PartKey::Routes(_) | PartKey::GatewayRoutes(_) | PartKey::Secrets(_)
+            )
+        };
+        self.made(|_, part| !is_apart(part), |_| true)
     }
 
     /// What takes connections to the proxy's own workload.
@@ -47,7 +58,7 @@ impl<'a> Glimpse<'a> {
             ResourceKey::VirtualHost(key) => key.config.resource_name().as_str() == name,
             _ => true,
         };
-        self.made(|_, part| matches!(part, PartKey::Routes(_)), is_of_it)
+        self.made(|_, part| matches!(part, PartKey::Routes(_) | PartKey::GatewayRoutes(_)), is_of_it)
     }
 
     /// The clusters and the assignments of the services of that host.
@@ -56,6 +67,11 @@ impl<'a> Glimpse<'a> {
             |_, part| matches!(part, PartKey::Service(key) if key.service.host.as_str() == host),
             |_| true,
         )
+    }
+
+    /// The same of all services.
+    pub fn hosts(&self) -> Vec<Arc<Resource>> {
+        self.made(|_, part| matches!(part, PartKey::Service(_)), |_| true)
     }
 
     fn made(

@@ -15,7 +15,7 @@ use crate::intern::Interner;
 use crate::quarantine::{RefusedSet, is_refused};
 use crate::withheld::{Withheld, Withholding};
 
-/// A virtual host that keeps its last good state, and why.
+/// A virtual host or listener that keeps its last good state, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Its resource name.
@@ -107,7 +107,11 @@ impl Group {
     ) -> Self {
         let (parts_node, parts) = key.observe(step.memo, step.mesh);
         step.subscriptions.add(parts_node, Role::Parts);
-        let inline = matches!(key, LayerKey::Outbound(key) if !key.virtual_hosts);
+        let inline = match key {
+            LayerKey::Outbound(key) => !key.virtual_hosts,
+            LayerKey::Gateway(key) => !key.virtual_hosts,
+            LayerKey::Inbound(_) => false,
+        };
         let mut group = Self {
             parts_node,
             parts: BTreeMap::new(),
@@ -178,7 +182,7 @@ impl Group {
         });
     }
 
-    /// The virtual hosts that keep their last good state.
+    /// The virtual hosts and listeners that keep their last good state.
     pub(crate) fn held(&self) -> Vec<Held> {
         self.holds.held()
     }
@@ -217,7 +221,7 @@ impl Group {
             type_url: *type_url,
             name: name.clone(),
             since: *since,
-            origin: target.origin().to_vec(),
+            origin: target.blamed().cloned().collect(),
             why: Withholding::Refused,
         });
         waiting.chain(lingering).chain(aside).collect()
@@ -355,7 +359,8 @@ impl Group {
         }
     }
 
-    /// A refused target leaves what is in force, or goes back to the last good; with neither it is left out.
+    /// A refused target leaves what is in force, or goes back to the last good, or to what it is without patches; with none of these it
+    /// is left out.
     fn instead_of_refused(&mut self, targets: Targets, generation: Generation) -> Targets {
         if self.refused.is_empty() {
             return targets;
@@ -373,15 +378,23 @@ impl Group {
                 Some(assembly) => assembly.find(key.0, &key.1),
                 None => self.layer.find(key.0, key.1.as_str()),
             };
-            let stays = live.is_some_and(|live| good(&live.resource));
-            let last_good = self.last_good.get(&key).filter(|(resource, _)| good(resource)).cloned();
+            let stays = live.map(|live| &live.resource).filter(|resource| good(resource));
+            let last_good = self.last_good.get(&key).filter(|(resource, _)| good(resource));
+            // A state that is patched, too, comes before the present one without patches: what a good patch does is not undone by a bad
+            // one. One without patches gives way to the present one.
+            let instead = bad.instead().filter(|resource| {
+                let before = stays.or(last_good.map(|(resource, _)| resource));
+                good(resource) && before.is_none_or(|before| before.instead().is_none())
+            });
             // What a new layer leaves out was replaced before it began.
-            let since = match &last_good {
-                Some((_, replaced)) if !stays => *replaced,
+            let since = match last_good {
+                Some((_, replaced)) if stays.is_none() => *replaced,
                 _ => generation,
             };
+            let taken =
+                instead.or(last_good.filter(|_| stays.is_none()).map(|(resource, _)| resource)).cloned();
             self.aside.entry(key.clone()).or_insert((Arc::clone(bad), since)).0 = Arc::clone(bad);
-            if let Some((resource, _)) = last_good.filter(|_| !stays) {
+            if let Some(resource) = taken {
                 admitted.insert(key, Some(resource));
             }
         }

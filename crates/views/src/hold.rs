@@ -1,7 +1,8 @@
 //! What goes into force, and what waits: made before it is used, kept until it is unused.
 //!
-//! A virtual host that needs a cluster which does not exist keeps its last good state until the cluster does; with no last good it goes
-//! out as it is (a 503, as in Istio). A cluster that a virtual host in force needs stays, with its endpoints, until none does.
+//! A virtual host, or a listener that sends connections on itself, that needs a cluster which does not exist keeps its last good state
+//! until the cluster does; with no last good it goes out as it is (a 503, or a closed connection, as in Istio). A cluster that one in
+//! force needs stays, with its endpoints, until none does. Below both are called routes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -49,7 +50,9 @@ impl Holds {
         let mut appeared = false;
         for ((type_url, name), target) in targets {
             match (type_url, target) {
-                (TypeUrl::VirtualHost | TypeUrl::Route, target) => routes.push(((type_url, name), target)),
+                (TypeUrl::VirtualHost | TypeUrl::Route | TypeUrl::Listener, target) => {
+                    routes.push(((type_url, name), target))
+                }
                 (TypeUrl::Cluster, Some(cluster)) => {
                     appeared |= self.lingering.remove(&name).is_some()
                         || edit.find(type_url, name.as_str()).is_none();

@@ -15,13 +15,22 @@ pub type Named = (TypeUrl, ResourceName);
 /// Whether resources say that they were made from objects of that kind. What is made from others is known only from what changed when
 /// they did.
 pub fn is_traced(kind: Kind) -> bool {
-    matches!(kind, Kind::Service | Kind::VirtualService | Kind::DestinationRule | Kind::PeerAuthentication)
+    matches!(
+        kind,
+        Kind::Secret
+            | Kind::Service
+            | Kind::VirtualService
+            | Kind::DestinationRule
+            | Kind::Gateway
+            | Kind::EnvoyFilter
+            | Kind::PeerAuthentication
+    )
 }
 
 /// Whether objects of that kind decide which layers a proxy is served from: what came or went with one may be in a layer that was made
 /// since, and name it no more.
 pub fn moves_proxies(kind: Kind) -> bool {
-    kind == Kind::PeerAuthentication
+    matches!(kind, Kind::Gateway | Kind::EnvoyFilter | Kind::PeerAuthentication)
 }
 
 /// Whether resources of that type say nothing of the rules that they are made from: rules that ask for the same endpoints share an

@@ -37,6 +37,9 @@ pub(crate) fn is_refused(set: &BTreeSet<Refused>, resource: &Resource) -> bool {
 /// and is helped by people.
 const REMEMBERED: usize = 1_000;
 
+/// How many proxies' word is taken for bytes that nobody has done anything to.
+pub(crate) const ENOUGH: usize = 2;
+
 /// What was refused, by whom.
 #[derive(Debug, Default)]
 pub(crate) struct Quarantine {
@@ -45,14 +48,15 @@ pub(crate) struct Quarantine {
 }
 
 impl Quarantine {
-    /// Notes that `proxy` refused a resource alone. `accepted`: another proxy of the build has accepted it. True if it is set aside
-    /// from now on.
+    /// Notes that `proxy` refused a resource alone. `accepted`: another proxy of the build has accepted it. `enough`: so many proxies'
+    /// word is taken for it. True if it is set aside from now on.
     pub(crate) fn report(
         &mut self,
         build: &Arc<str>,
         proxy: &Arc<str>,
         refused: Refused,
         accepted: bool,
+        enough: usize,
     ) -> bool {
         let key = (Arc::clone(build), refused);
         if accepted {
@@ -64,7 +68,7 @@ impl Quarantine {
         }
         let proxies = self.reports.entry(key.clone()).or_default();
         proxies.insert(Arc::clone(proxy));
-        if proxies.len() < 2 {
+        if proxies.len() < enough {
             return false;
         }
         self.reports.remove(&key);
@@ -80,7 +84,7 @@ impl Quarantine {
 
 #[cfg(test)]
 mod tests {
-    use super::{Quarantine, Refused};
+    use super::{ENOUGH, Quarantine, Refused};
     use meltemi_names::{TypeUrl, Version};
     use std::sync::Arc;
 
@@ -96,14 +100,17 @@ mod tests {
     fn two_proxies_of_one_build_set_a_resource_aside() {
         let mut quarantine = Quarantine::default();
         let build = text("envoy/1.40.0");
-        assert!(!quarantine.report(&build, &text("a.x"), refused("c"), false));
-        assert!(!quarantine.report(&build, &text("a.x"), refused("c"), false), "the same proxy twice is one");
+        assert!(!quarantine.report(&build, &text("a.x"), refused("c"), false, ENOUGH));
         assert!(
-            !quarantine.report(&text("envoy/1.39.0"), &text("b.x"), refused("c"), false),
+            !quarantine.report(&build, &text("a.x"), refused("c"), false, ENOUGH),
+            "the same proxy twice is one"
+        );
+        assert!(
+            !quarantine.report(&text("envoy/1.39.0"), &text("b.x"), refused("c"), false, ENOUGH),
             "another build"
         );
-        assert!(!quarantine.report(&build, &text("b.x"), refused("d"), false), "another resource");
-        assert!(quarantine.report(&build, &text("b.x"), refused("c"), false));
+        assert!(!quarantine.report(&build, &text("b.x"), refused("d"), false, ENOUGH), "another resource");
+        assert!(quarantine.report(&build, &text("b.x"), refused("c"), false, ENOUGH));
         assert!(quarantine.of("envoy/1.40.0").contains(&refused("c")));
         assert!(quarantine.of("envoy/1.39.0").is_empty());
     }
@@ -112,8 +119,8 @@ mod tests {
     fn what_one_proxy_of_the_build_accepts_is_not_the_resources_fault() {
         let mut quarantine = Quarantine::default();
         let build = text("envoy/1.40.0");
-        quarantine.report(&build, &text("a.x"), refused("c"), false);
-        assert!(!quarantine.report(&build, &text("b.x"), refused("c"), true));
+        quarantine.report(&build, &text("a.x"), refused("c"), false, ENOUGH);
+        assert!(!quarantine.report(&build, &text("b.x"), refused("c"), true, ENOUGH));
         assert!(quarantine.of(&build).is_empty());
     }
 }

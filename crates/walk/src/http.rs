@@ -2,6 +2,7 @@
 
 pub(crate) mod action;
 pub(crate) mod condition;
+pub(crate) mod cors;
 pub(crate) mod domain;
 pub(crate) mod fault;
 mod path;
@@ -18,6 +19,7 @@ use serde::Serialize;
 
 use self::action::Action;
 use self::condition::Condition;
+use self::cors::Cors;
 use self::domain::DomainRule;
 use self::fault::Fault;
 use crate::cluster::istio;
@@ -78,6 +80,8 @@ pub struct RouteTaken {
     pub index: usize,
     /// Faults that are made before anything else.
     pub fault: Option<Fault>,
+    /// What browsers are told, if a script of a site calls and the route has something to say of that.
+    pub cors: Option<Cors>,
     /// What is done.
     pub action: Action,
     /// Changes of the request's headers.
@@ -86,7 +90,7 @@ pub struct RouteTaken {
     pub response_headers: Vec<HeaderChange>,
 }
 
-/// Filters that do nothing that decides where a request goes, and the two that are read.
+/// Filters that do nothing that decides where a request goes, and those that are read.
 const READ: &[&str] = &[
     "envoy.filters.http.cors",
     "envoy.filters.http.fault",
@@ -223,6 +227,13 @@ fn taken(
     // Without the filter nobody reads what the route says for it.
     let makes_faults = filters.iter().any(|name| name == fault::FILTER);
     let fault = if makes_faults { fault::of(&settings, &what, unread)? } else { None };
+    // Only what is sent on is of interest to that filter.
+    let forwards = matches!(action, Action::Forward(_));
+    let tells_browsers = forwards && filters.iter().any(|name| name == cors::FILTER);
+    let cors = if tells_browsers { cors::of(&settings, request, &what, unread)? } else { None };
+    if cors.as_ref().is_some_and(|cors| cors.answered) {
+        seen = Seen::status(200, "-", Cause::Preflight).always();
+    }
     let read = settings.iter().flat_map(|settings| settings.keys());
     let foreign = read.filter(|name| *name != fault::FILTER && !READ.contains(&name.as_str()));
     unread.extend(foreign.map(|name| format!("{what}: typed_per_filter_config[{name}]")));
@@ -243,5 +254,5 @@ fn taken(
         (&routes.response_headers_to_add, &routes.response_headers_to_remove),
     ];
     let response_headers = levels.into_iter().flat_map(|(add, remove)| changes(add, remove)).collect();
-    Ok((RouteTaken { index, fault, action, request_headers, response_headers }, seen))
+    Ok((RouteTaken { index, fault, cors, action, request_headers, response_headers }, seen))
 }

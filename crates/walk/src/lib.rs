@@ -24,12 +24,13 @@ mod time;
 mod way;
 
 pub use chain::{ChainTaken, Connection};
-pub use cluster::{ClusterWay, Limits, Outliers};
+pub use cluster::{ClusterWay, Limits, Outliers, RetryBudget};
 pub use configuration::{Broken, Configuration};
 pub use endpoint::EndpointWay;
 pub use headers::{HeaderChange, HeaderOperation};
 pub use http::action::{Action, DestinationWay, Forward, Mirror, Retry};
 pub use http::condition::{Condition, Subject};
+pub use http::cors::Cors;
 pub use http::domain::DomainRule;
 pub use http::fault::{Abort, Delay, Fault};
 pub use http::{HttpWay, RouteTaken, RouteTried, VirtualHostTaken};
@@ -38,7 +39,7 @@ pub use request::{Destination, Request, TlsOffer};
 pub use seen::{Cause, Seen, SeenShare};
 pub use share::Share;
 pub use socket::{AcceptedName, ClientCertificate, DownstreamSocket, TlsSettings, UpstreamSocket};
-pub use tcp::{TcpDestination, TcpWay};
+pub use tcp::{TcpDestination, TcpWay, TunnelWay};
 pub use text::{How, Wanted};
 pub use way::{Handling, Mode, Way, arrive, mode, walk};
 

@@ -63,22 +63,23 @@ impl Request {
         }
     }
 
-    /// The value of a header, those of one name joined by commas, as Envoy compares them. Pseudo-headers are headers.
+    /// The value of a header, those of one name joined by commas. Pseudo-headers are headers.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
+        let values = self.header_values(name);
+        (!values.is_empty()).then(|| values.join(","))
+    }
+
+    /// The values of a header, in order. Pseudo-headers are headers.
+    pub(crate) fn header_values(&self, name: &str) -> Vec<String> {
         match name {
-            ":method" => return Some(self.method.clone()),
-            ":authority" | "host" => return Some(self.authority.clone()),
-            ":path" => return Some(self.path.clone()),
-            ":scheme" => return Some(self.scheme.clone()),
+            ":method" => return vec![self.method.clone()],
+            ":authority" | "host" => return vec![self.authority.clone()],
+            ":path" => return vec![self.path.clone()],
+            ":scheme" => return vec![self.scheme.clone()],
             _ => {}
         }
-        let values: Vec<&str> = self
-            .headers
-            .iter()
-            .filter(|(own, _)| own.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
-            .collect();
-        (!values.is_empty()).then(|| values.join(","))
+        let own = self.headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name));
+        own.map(|(_, value)| value.clone()).collect()
     }
 
     /// The first value of a query parameter, as written.

@@ -69,6 +69,8 @@ pub enum Cause {
     DirectResponse,
     /// A fault that is made on purpose.
     FaultAbort,
+    /// A browser asks whether a script may call, and is told.
+    Preflight,
     /// The route names a cluster that there is not.
     UnknownCluster,
     /// The cluster has no endpoint that takes requests.

@@ -30,7 +30,7 @@ fn configuration(yaml: &str) -> Configuration {
     configuration
 }
 
-/// A listener on 127.0.0.1:80 that takes requests by the route configuration `80`, with the fault filter.
+/// A listener on 127.0.0.1:80 that takes requests by the route configuration `80`, with the filters for faults and CORS.
 const LISTENER: &str = "
 listeners:
 - name: here
@@ -43,7 +43,7 @@ listeners:
         stat_prefix: here
         rds: {route_config_name: '80'}
         normalize_path: true
-        http_filters: [{name: envoy.filters.http.fault}, {name: envoy.filters.http.router}]
+        http_filters: [{name: envoy.filters.http.fault}, {name: envoy.filters.http.cors}, {name: envoy.filters.http.router}]
 ";
 
 fn here() -> Destination {

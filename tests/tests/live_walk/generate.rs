@@ -207,8 +207,29 @@ fn action(random: &mut Random) -> String {
         7 => format!(
             "    headers: {{request: {{set: {{x-set: 'yes'}}}}}}\n    route: [{{destination: {first}}}]\n"
         ),
+        8 => format!("{}    route: [{{destination: {first}}}]\n", cors(random)),
         _ => format!("    route: [{{destination: {first}}}]\n"),
     }
+}
+
+fn cors(random: &mut Random) -> String {
+    let origins = random.of(&[
+        "{exact: 'https://a.example'}",
+        "{prefix: 'https://a.'}, {exact: 'https://b.example'}",
+        "{regex: 'https://[ab][.]example'}",
+        "{exact: '*'}",
+    ]);
+    let methods = random.of(&[
+        "",
+        ", allowMethods: [GET, PUT]",
+        ", allowMethods: ['*'], allowHeaders: ['*'], maxAge: 60s",
+    ]);
+    let others = random.of(&[
+        "",
+        ", exposeHeaders: [x-app-name], allowCredentials: true",
+        ", unmatchedPreflights: IGNORE",
+    ]);
+    format!("    corsPolicy: {{allowOrigins: [{origins}]{methods}{others}}}\n")
 }
 
 /// A request.
@@ -246,10 +267,15 @@ pub(crate) fn request(random: &mut Random) -> Generated {
     if random.one_in(10) {
         headers.push(("x-user".to_owned(), "bob".to_owned()));
     }
-    Generated {
-        method: random.of(&["GET", "GET", "POST", "PUT", "DELETE"]),
-        host,
-        path: format!("{path}{query}"),
-        headers,
+    let mut method = random.of(&["GET", "GET", "POST", "PUT", "DELETE"]);
+    if random.one_in(3) {
+        let origin = random.of(&["https://a.example", "https://b.example", "https://c.example"]);
+        headers.push(("origin".to_owned(), origin.to_owned()));
+        if random.one_in(2) {
+            method = "OPTIONS";
+            headers.push(("access-control-request-method".to_owned(), "PUT".to_owned()));
+            headers.push(("access-control-request-headers".to_owned(), "x-user".to_owned()));
+        }
     }
+    Generated { method, host, path: format!("{path}{query}"), headers }
 }

@@ -19,7 +19,7 @@ pub(super) fn check(fault: &Fault, path: &FieldPath, report: &mut Report) {
 }
 
 fn delay(delay: &Delay, path: &FieldPath, report: &mut Report) {
-    if delay.exponential_delay.is_given() {
+    if delay.exponential_delay.is_some() {
         report.error(&path.key("exponentialDelay"), "bad-fault", "Istio does not take exponential delays");
     } else if delay.fixed_delay.is_none() {
         report.error(path, "bad-fault", "`fixedDelay` is missing");
@@ -42,7 +42,7 @@ fn delay(delay: &Delay, path: &FieldPath, report: &mut Report) {
 }
 
 fn abort(abort: &Abort, path: &FieldPath, report: &mut Report) {
-    if abort.http2_error.is_given() {
+    if abort.http2_error.is_some() {
         report.error(&path.key("http2Error"), "bad-fault", "Istio does not take HTTP/2 errors");
     } else if abort.http_status.is_none() && abort.grpc_status.is_none() {
         report.warning(path, "bad-fault", "without httpStatus or grpcStatus nothing is aborted");

@@ -1,19 +1,37 @@
 //! One rule for HTTP requests.
 
-use super::{Report, fault, headers, http_match, older_spelling, retry};
+use super::destination::{destination, weights};
+use super::{Report, cors, fault, headers, http_match, older_spelling, retry};
 use crate::field::FieldPath;
 use crate::finding::Finding;
-use crate::value::is_dns_label;
-use crate::virtual_service::{Destination, DirectResponse, HttpDestination, HttpRoute, Redirect, Rewrite};
+use crate::value::{StringMatch, is_dns_label};
+use crate::virtual_service::{
+    Delegate, DirectResponse, HttpDestination, HttpMatch, HttpRoute, Redirect, Rewrite,
+};
 
-pub(super) fn check(rule: &HttpRoute, path: &FieldPath, report: &mut Report) {
-    action(rule, path, report);
+/// `in_delegate`: the rule stands in a VirtualService without hosts.
+pub(super) fn check(rule: &HttpRoute, in_delegate: bool, path: &FieldPath, report: &mut Report) {
+    match &rule.delegate {
+        Some(delegate) if in_delegate => {
+            self::delegate(delegate, &path.key("delegate"), report);
+            report.add(
+                Finding::error("nested-delegate", "a VirtualService without hosts does not delegate again")
+                    .at(&path.key("delegate"))
+                    .hint("let the one with hosts delegate to the last"),
+            );
+        }
+        Some(delegate) => {
+            self::delegate(delegate, &path.key("delegate"), report);
+            delegating(rule, path, report);
+        }
+        None => action(rule, path, report),
+    }
     for (index, matching) in rule.matches.iter().enumerate() {
         http_match::check(matching, &path.key("match").index(index), report);
     }
     destinations(&rule.route, &path.key("route"), report);
     if let Some(redirect) = &rule.redirect {
-        self::redirect(redirect, &path.key("redirect"), report);
+        self::redirect(redirect, &rule.matches, &path.key("redirect"), report);
     }
     if let Some(response) = &rule.direct_response {
         direct_response(response, &path.key("directResponse"), report);
@@ -29,8 +47,39 @@ pub(super) fn check(rule: &HttpRoute, path: &FieldPath, report: &mut Report) {
     if let Some(fault) = &rule.fault {
         fault::check(fault, &path.key("fault"), report);
     }
+    if let Some(policy) = &rule.cors_policy {
+        cors::check(policy, &path.key("corsPolicy"), report);
+    }
     mirrors(rule, path, report);
     headers::operations(&rule.headers, &path.key("headers"), report);
+}
+
+/// A rule that delegates (Istio: pkg/config/validation, `validateHTTPRouteConflict`): it does nothing else with a request, and what it
+/// says besides is what its delegate's rules inherit.
+fn delegating(rule: &HttpRoute, path: &FieldPath, report: &mut Report) {
+    for (name, given) in [("route", !rule.route.is_empty()), ("redirect", rule.redirect.is_some())] {
+        if given {
+            report.error(&path.key(name), "conflicting-actions", "a rule that delegates does nothing else");
+        }
+    }
+}
+
+fn delegate(delegate: &Delegate, path: &FieldPath, report: &mut Report) {
+    if delegate.name.is_empty() {
+        report.add(
+            Finding::warning("no-delegate", "the rule delegates to nobody: `name` is missing")
+                .at(path)
+                .in_force("the rule is left out")
+                .hint("name a VirtualService that has no hosts"),
+        );
+    }
+    if let Some(namespace) = delegate.namespace.as_ref().filter(|name| !is_dns_label(name.as_str())) {
+        report.warning(
+            &path.key("namespace"),
+            "no-delegate",
+            format!("`{namespace}` is not the name of a namespace"),
+        );
+    }
 }
 
 /// A rule does one thing.
@@ -41,16 +90,12 @@ fn action(rule: &HttpRoute, path: &FieldPath, report: &mut Report) {
         ("fault", rule.fault.is_some()),
         ("rewrite", rule.rewrite.is_some()),
     ];
-    let delegate = rule.delegate.is_given();
-    if rule.route.is_empty() && !delegate && answers.iter().all(|(_, given)| !given) {
+    if rule.route.is_empty() && answers.iter().all(|(_, given)| !given) {
         report.add(
             Finding::error("no-action", "the rule says what to match, not what to do")
                 .at(path)
                 .hint("add route, redirect or directResponse"),
         );
-    }
-    if delegate && (!rule.route.is_empty() || answers.iter().any(|(_, given)| *given)) {
-        report.error(&path.key("delegate"), "conflicting-actions", "a rule that delegates does nothing else");
     }
     for (answer, _) in answers.iter().filter(|(_, given)| *given) {
         for (other, _) in
@@ -71,50 +116,31 @@ fn destinations(route: &[HttpDestination], path: &FieldPath, report: &mut Report
         destination(&entry.destination, &here.key("destination"), report);
         headers::operations(&entry.headers, &here.key("headers"), report);
     }
-    let sum: u64 = route.iter().map(|entry| u64::from(entry.weight)).sum();
-    match route {
-        [] => {}
-        // Flagger leaves the weight 0 on a destination that is alone (facts: it must receive all traffic).
-        [only] if matches!(only.weight, 0 | 100) => {}
-        [only] => report.add(
-            Finding::warning(
-                "weight-sum",
-                format!("the only destination gets every request, not {}%", only.weight),
-            )
-            .at(&path.index(0).key("weight"))
-            .hint("add the destination for the rest, or leave the weight out"),
-        ),
-        _ if sum == 0 => report.add(
-            Finding::error("weight-sum", "none of the destinations has a weight")
-                .at(path)
-                .hint("give each a weight"),
-        ),
-        _ if sum != 100 => report.add(
-            Finding::warning("weight-sum", format!("the weights sum to {sum}, not 100"))
-                .at(path)
-                .in_force(format!("each destination gets its weight of {sum}"))
-                .hint("make them sum to 100"),
-        ),
-        _ => {}
-    }
+    let all: Vec<u32> = route.iter().map(|entry| entry.weight).collect();
+    weights(&all, "request", path, report);
 }
 
-fn destination(destination: &Destination, path: &FieldPath, report: &mut Report) {
-    if destination.host.is_wildcard() {
+fn redirect(redirect: &Redirect, matches: &[HttpMatch], path: &FieldPath, report: &mut Report) {
+    if *redirect == Redirect::default() {
         report.error(
-            &path.key("host"),
-            "bad-host",
-            format!("`{}` is a wildcard; requests go to one host", destination.host),
+            path,
+            "bad-redirect",
+            "a redirect says where to: uri, prefixRewrite, authority, scheme or port",
         );
     }
-    if let Some(subset) = destination.subset.as_deref().filter(|subset| !is_dns_label(subset)) {
-        report.error(&path.key("subset"), "bad-subset", format!("`{subset}` is not the name of a subset"));
-    }
-}
-
-fn redirect(redirect: &Redirect, path: &FieldPath, report: &mut Report) {
-    if *redirect == Redirect::default() {
-        report.error(path, "bad-redirect", "a redirect says where to: uri, authority, scheme or port");
+    let prefix = path.key("prefixRewrite");
+    if redirect.prefix_rewrite.is_some() {
+        if redirect.uri.is_some() {
+            report.error(&prefix, "bad-redirect", "`uri` and `prefixRewrite` exclude each other");
+        }
+        let is_prefix = |matching: &HttpMatch| matches!(&matching.uri, None | Some(StringMatch::Prefix(_)));
+        if !matches.iter().all(is_prefix) {
+            report.add(
+                Finding::error("bad-redirect", "the path is matched by something else than a prefix")
+                    .at(&prefix)
+                    .hint("match by uri.prefix, or write redirect.uri"),
+            );
+        }
     }
     if let Some(scheme) = redirect.scheme.as_deref().filter(|scheme| !matches!(*scheme, "http" | "https")) {
         report.error(&path.key("scheme"), "bad-redirect", format!("`{scheme}` is not http or https"));

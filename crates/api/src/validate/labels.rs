@@ -21,7 +21,12 @@ pub(super) fn labels(labels: &Labels, path: &FieldPath, report: &mut Report) {
 /// `matchLabels` of a policy: it has no wildcards, and one that selects by nothing is for all, which may not be what was meant (Istio:
 /// pkg/config/validation, `validateWorkloadSelector`).
 pub(super) fn selector(selector: &Selector, path: &FieldPath, report: &mut Report) {
-    let here = path.key("matchLabels");
+    selector_at(selector, path, "matchLabels", report);
+}
+
+/// The same under another name.
+pub(super) fn selector_at(selector: &Selector, path: &FieldPath, field: &str, report: &mut Report) {
+    let here = path.key(field);
     for (key, value) in selector.labels().iter() {
         if key.is_empty() {
             report.error(&here, "bad-label", "the key of a label must not be empty");

@@ -7,11 +7,11 @@ use crate::value::StringMatch;
 use crate::virtual_service::{HttpMatch, HttpRoute};
 
 /// Looks at no more than so many matches: the comparison is one of each with each before it.
-const MATCHES: usize = 500;
+pub(super) const MATCHES: usize = 500;
 
 pub(super) fn check(rules: &[HttpRoute], path: &FieldPath, report: &mut Report) {
-    // A rule that does nothing that is supported lets its requests go on.
-    let acts = |rule: &HttpRoute| !rule.delegate.is_given();
+    // What a rule that delegates takes is up to its delegate, and none of it may be there.
+    let acts = |rule: &HttpRoute| rule.delegate.is_none();
     let mut before: Vec<(usize, Option<&HttpMatch>)> = Vec::new();
     for (index, rule) in rules.iter().enumerate() {
         let conditions: Vec<Option<&HttpMatch>> =

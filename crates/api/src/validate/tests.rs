@@ -1,5 +1,8 @@
 //! From YAML to findings, one subject a test.
 
+mod balancing;
+mod gateway;
+mod routing;
 mod security;
 
 use crate::finding::Finding;
@@ -70,9 +73,10 @@ fn a_rule_does_one_thing() {
         virtual_service("- redirect: {uri: /x}\n  directResponse: {status: 200}\n"),
         "8:5 error conflicting-actions http[0].directResponse: `redirect` and `directResponse` exclude each other\n"
     );
+    assert_eq!(virtual_service("- delegate: {name: b}\n"), "");
     assert_eq!(
-        virtual_service("- delegate: {name: b}\n"),
-        "7:5 warning not-supported-yet http[0].delegate: this field is not supported yet\n"
+        virtual_service("- delegate: {name: b}\n  route: [{destination: {host: a}}]\n"),
+        "8:5 error conflicting-actions http[0].route: a rule that delegates does nothing else\n"
     );
 }
 
@@ -211,7 +215,7 @@ fn faults_say_what_and_how_often() {
 fn redirects_and_rewrites_say_where_to() {
     assert_eq!(
         virtual_service("- redirect: {}\n"),
-        "7:5 error bad-redirect http[0].redirect: a redirect says where to: uri, authority, scheme or port\n"
+        "7:5 error bad-redirect http[0].redirect: a redirect says where to: uri, prefixRewrite, authority, scheme or port\n"
     );
     assert_eq!(
         virtual_service("- redirect: {uri: /x, redirectCode: 304, scheme: ftp}\n"),

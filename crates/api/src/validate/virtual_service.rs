@@ -1,13 +1,13 @@
 //! VirtualService as a whole.
 
-use super::{Report, hosts, http_route, reach};
+use super::{Report, connection, hosts, http_route, reach};
 use crate::field::FieldPath;
 use crate::finding::Finding;
 use crate::value::HeaderName;
 use crate::{Meta, VirtualService};
 
 pub(super) fn check(service: &VirtualService, meta: &Meta, path: &FieldPath, report: &mut Report) {
-    let (tcp, tls) = (service.tcp.is_given(), service.tls.is_given());
+    let (tcp, tls) = (!service.tcp.is_empty(), !service.tls.is_empty());
     if service.http.is_empty() && !tcp && !tls {
         report.add(
             Finding::error("no-rules", "a VirtualService needs rules: http, tls or tcp")
@@ -16,19 +16,8 @@ pub(super) fn check(service: &VirtualService, meta: &Meta, path: &FieldPath, rep
         );
     }
     let at_hosts = path.key("hosts");
-    if service.hosts.is_empty() {
-        if service.gateways.is_empty() && !tcp && !tls {
-            report.add(
-                Finding::warning(
-                    "not-supported-yet",
-                    "without hosts this is a delegate, which is not supported yet",
-                )
-                .at(&at_hosts)
-                .in_force("nothing follows from it"),
-            );
-        } else {
-            report.error(&at_hosts, "no-hosts", "a VirtualService with gateways, tls or tcp needs hosts");
-        }
+    if service.is_delegate() && (!service.gateways.is_empty() || tcp || tls) {
+        report.error(&at_hosts, "no-hosts", "a VirtualService with gateways, tls or tcp needs hosts");
     }
     hosts::hosts(&service.hosts, &at_hosts, report);
     if service.is_in_mesh() {
@@ -50,9 +39,11 @@ pub(super) fn check(service: &VirtualService, meta: &Meta, path: &FieldPath, rep
     hosts::export_to(&service.export_to, meta, &path.key("exportTo"), report);
     let http = path.key("http");
     for (index, rule) in service.http.iter().enumerate() {
-        http_route::check(rule, &http.index(index), report);
+        http_route::check(rule, service.is_delegate(), &http.index(index), report);
     }
     reach::check(&service.http, &http, report);
+    connection::tcp(&service.tcp, &path.key("tcp"), report);
+    connection::tls(&service.tls, &service.hosts, &path.key("tls"), report);
 }
 
 /// A match on a JWT's claim.

@@ -7,7 +7,7 @@ use meltemi_names::Port;
 use serde::de::{Deserialize, Deserializer, Error};
 
 use super::Destination;
-use crate::markers::not_yet;
+use crate::markers::Unread;
 use crate::value::{Duration, HeaderName, HttpStatus, Percent, Regex, non_empty, port_or_zero};
 
 /// An answer that sends the client elsewhere; parts not given stay as in the request.
@@ -17,8 +17,9 @@ pub struct Redirect {
     /// Replaces the whole path.
     #[serde(deserialize_with = "non_empty")]
     pub uri: Option<String>,
-    /// Not supported yet.
-    pub prefix_rewrite: not_yet::PrefixRewrite,
+    /// Replaces the matched prefix.
+    #[serde(deserialize_with = "non_empty")]
+    pub prefix_rewrite: Option<String>,
     /// Replaces the authority.
     #[serde(deserialize_with = "non_empty")]
     pub authority: Option<String>,
@@ -161,8 +162,8 @@ pub struct Delay {
     pub percentage: Option<Percent>,
     /// Older spelling.
     pub percent: Option<u32>,
-    /// Not supported.
-    pub exponential_delay: not_yet::ExponentialDelay,
+    /// Refused, as by Istio.
+    pub exponential_delay: Option<Unread>,
 }
 
 impl Delay {
@@ -185,8 +186,8 @@ pub struct Abort {
     pub grpc_status: Option<String>,
     /// Of which requests; none written is none.
     pub percentage: Option<Percent>,
-    /// Not supported.
-    pub http2_error: not_yet::Http2Error,
+    /// Refused, as by Istio.
+    pub http2_error: Option<Unread>,
 }
 
 impl Abort {

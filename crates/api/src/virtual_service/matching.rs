@@ -44,7 +44,8 @@ pub struct HttpMatch {
     pub stat_prefix: Option<String>,
 }
 
-fn optional_namespace<'de, D: serde::Deserializer<'de>>(
+/// The name of a namespace; the empty one is not set.
+pub(super) fn optional_namespace<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Namespace>, D::Error> {
     Ok(non_empty(deserializer)?.map(|text| Namespace::from(text.as_str())))

@@ -280,3 +280,35 @@ async fn a_running_control_plane_answers_as_its_folder_does_but_for_the_places()
     assert_eq!(asked.stdout.lines().collect::<Vec<_>>(), without_places);
     Ok(())
 }
+
+#[tokio::test]
+async fn the_page_says_a_tunnel_a_header_a_budget_and_which_endpoints_come_first() -> Result<()> {
+    let entry = |name: &str, address: &str, locality: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: {name}}}\nspec: {{address: {address}, labels: {{app: a}}, locality: {locality}}}\n"
+        )
+    };
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {selector: {app: a}, ports: [{name: http, port: 80}, {name: tcp, port: 81}]}\n";
+    let rule = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\nspec: {host: a, trafficPolicy: {POLICY, outlierDetection: {outlierDetectionHttpErrorCodes: [429], consecutive5xxErrors: 3}, retryBudget: {percent: 25}}}\n";
+    let all = format!("{service}{}{}{rule}", entry("far", "10.1.0.1", "us"), entry("near", "10.1.0.2", "eu"));
+    let said = async |policy: &str, asked: &[&str]| -> Result<String> {
+        let folder = folder(&[("a.yaml", &all.replace("POLICY", policy))])?;
+        let place = ["--label", "topology.istio.io/locality=eu"];
+        Ok(explained(&folder, &[&place, asked].concat()).await?.stdout)
+    };
+    let page = said("proxyProtocol: {version: V2}", &["GET", "http://a/"]).await?;
+    let goes = section(&page, "Goes to").join("\n");
+    for words in ["PROXY protocol header (v2)", "10.1.0.2:80", "100 %", "0 %, priority 1, in us"] {
+        assert!(goes.contains(words), "{words}\n{page}");
+    }
+    let limits = section(&page, "Limits").join("\n");
+    for words in ["at most 25 % are retries, and 3 always may be", "3 answers of 429 in a row"] {
+        assert!(limits.contains(words), "{words}\n{page}");
+    }
+    let page = said("tunnel: {targetHost: out.example, targetPort: 443}", &["GET", "tcp://a:81/"]).await?;
+    assert_eq!(
+        section(&page, "Tunnel"),
+        ["to out.example:443, which that endpoint is asked to open by CONNECT"]
+    );
+    Ok(())
+}

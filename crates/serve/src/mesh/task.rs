@@ -275,8 +275,8 @@ impl Writer {
             resource = %name,
             %build,
             proxies = moved.len(),
-            "two proxies of this build refused the resource and none accepted it: it is set aside for the build, whose proxies keep its \
-             last good state"
+            "proxies of this build refused the resource and none accepted it: it is set aside for the build, whose proxies keep its last \
+             good state, or have it without the patches of EnvoyFilters"
         );
         self.send_views(&moved);
         self.book.withheld(self.engine.withheld());

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-/// `resources` is what `meltemi translate` prints: `clusters`, `listeners`, `routes`, `endpoints` and, if there are any
+/// `resources` is what `meltemi translate` prints: `clusters`, `listeners`, `routes`, `endpoints`, `extensions` and, if there are any
 /// apart, `virtual_hosts` (named `<route configuration>/<host>`), each a list (or an object, whose values count) of
 /// messages in protobuf JSON with the field names of the .proto files.
 pub fn bootstrap_of(resources: &Value) -> Value {
@@ -27,12 +27,14 @@ pub fn bootstrap_of(resources: &Value) -> Value {
     for configuration in routes.values_mut().filter_map(Value::as_object_mut) {
         configuration.remove("vhds");
     }
+    let extensions = by_name(&resources["extensions"], "name");
     let clusters: Vec<Value> =
         messages(&resources["clusters"]).map(|cluster| with_endpoints(cluster.clone(), &endpoints)).collect();
     let listeners: Vec<Value> = messages(&resources["listeners"])
         .map(|listener| {
             let mut listener = listener.clone();
             put_routes(&mut listener, &routes);
+            put_extensions(&mut listener, &extensions);
             listener
         })
         .collect();
@@ -79,6 +81,23 @@ fn put_routes(value: &mut Value, routes: &BTreeMap<String, Value>) {
         Value::Object(fields) => {
             put_route(fields, routes);
             fields.values_mut().for_each(|value| put_routes(value, routes));
+        }
+        _ => {}
+    }
+}
+
+/// Puts the extension in the place of each `config_discovery` that asks for it, however deep.
+fn put_extensions(value: &mut Value, extensions: &BTreeMap<String, Value>) {
+    match value {
+        Value::Array(list) => list.iter_mut().for_each(|value| put_extensions(value, extensions)),
+        Value::Object(fields) => {
+            let name = fields.get("name").and_then(Value::as_str).unwrap_or_default();
+            if let Some(found) = extensions.get(name).filter(|_| fields.contains_key("config_discovery")) {
+                let config = found["typed_config"].clone();
+                fields.remove("config_discovery");
+                fields.insert("typed_config".to_owned(), config);
+            }
+            fields.values_mut().for_each(|value| put_extensions(value, extensions));
         }
         _ => {}
     }

@@ -53,7 +53,7 @@ pub(super) fn apply(
 ) {
     let Connections { shape, port, policy, spoken, .. } = *connections;
     if let Some(tls) = files(policy) {
-        cluster.transport_socket = Some(upstream::by_files(tls, spoken));
+        cluster.transport_socket = Some(upstream::by_files(tls, &settings.tls_defaults, spoken));
         return;
     }
     if !connections.certificates || !is_of_mesh(policy) {

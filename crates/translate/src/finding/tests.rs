@@ -324,3 +324,60 @@ fn of_two_services_that_nothing_tells_apart_the_younger_says_whom_its_callers_re
     let fixture = Fixture::new(&[CART, &service("a", tcp, ""), &service("b", undeclared, "")].concat());
     assert_eq!(findings(&fixture, Kind::Service, "shop/b"), [""; 0]);
 }
+
+fn object(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: shop}}\nspec: {spec}\n---\n"
+    )
+}
+
+#[test]
+fn rules_for_connections_need_a_port_and_a_destination() {
+    let rules = object(
+        "x",
+        "{hosts: [cart], tcp: [{match: [{port: 80}], route: [{destination: {host: cart, subset: v9}}]}]}",
+    );
+    assert_eq!(
+        of_route(&rules),
+        [
+            "rule-without-port spec.tcp[0]: no service of these hosts has a port that carries TCP, or whose protocol is found out \
+             for this rule\nname the Service's port tcp-..., or correct match.port; requests of HTTP ports are routed by `http`",
+            "subset-not-found spec.tcp[0].route[0].destination.subset: cart.shop.svc.cluster.local has no subset `v9`: no \
+             DestinationRule is in force for it\nadd a DestinationRule in namespace shop with host cart and subset `v9`",
+        ]
+    );
+}
+
+#[test]
+fn a_delegate_that_is_missing_or_contradicts_is_told_where_it_is_named() {
+    let root = |delegate: &str| {
+        object(
+            "x",
+            &format!(
+                "{{hosts: [cart], http: [{{match: [{{uri: {{prefix: /a}}}}], delegate: {{name: {delegate}}}}}]}}"
+            ),
+        )
+    };
+    assert_eq!(
+        of_route(&root("leaf")),
+        [
+            "delegate-not-found spec.http[0].delegate: there is no VirtualService shop/leaf\nadd it, without hosts, or correct the \
+          name; the namespace is this object's unless it is written"
+        ]
+    );
+    let leaf =
+        object("leaf", "{http: [{match: [{uri: {prefix: /b}}], route: [{destination: {host: cart}}]}]}");
+    assert_eq!(
+        of_route(&format!("{}{leaf}", root("leaf")))[0].lines().next().unwrap(),
+        "delegate-conflict spec.http[0].delegate: http[0].match[0] of VirtualService shop/leaf contradicts every match of this \
+         rule, in `uri`"
+    );
+    let fixture = Fixture::new(&format!("{CART}{leaf}"));
+    assert_eq!(
+        findings(&fixture, Kind::VirtualService, "shop/leaf"),
+        [
+            "unused-delegate spec: it has no hosts, and no VirtualService delegates to it\nadd hosts, or delegate to it by \
+          http[].delegate of one that has hosts"
+        ]
+    );
+}

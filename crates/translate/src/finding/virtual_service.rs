@@ -1,6 +1,9 @@
 //! VirtualServices: destinations that do not exist, hosts that another one owns.
 
-use meltemi_api::virtual_service::{Destination, HttpRoute};
+mod connection;
+mod delegate;
+
+use meltemi_api::virtual_service::{ConnectionDestination, Destination, HttpRoute};
 use meltemi_api::{FieldPath, Finding, Meta, VirtualService};
 use meltemi_model::entry::IndexKey;
 use meltemi_model::exposure::Exposure;
@@ -11,26 +14,41 @@ use meltemi_model::service::{Age, CLUSTER_DOMAIN, ServiceShape};
 use meltemi_model::settings::settings;
 use meltemi_names::{Host, Namespace, ObjectKey};
 
-use super::{Target, listed, target};
+use super::{Target, gateway, listed, target};
+use crate::external_name::ExternalNameOf;
 
 /// What happens to requests for what does not exist: a route that was whole is kept, one that never was answers itself.
-const IN_FORCE: &str = "the routes of these hosts stay as they were last whole; if they never were, this destination answers 503";
+const REQUESTS: &str = "the routes of these hosts stay as they were last whole; if they never were, this destination answers 503";
+
+/// The same for connections.
+const CONNECTIONS: &str = "the listeners of these hosts stay as they were last whole; if they never were, connections to this destination are closed";
 
 pub(super) fn findings(read: &Read<'_>, meta: &Meta, written: &VirtualService) -> Vec<Finding> {
-    if !written.is_in_mesh() {
-        return Vec::new();
-    }
     let namespace = &meta.key.namespace;
     let spec = FieldPath::of(&["spec"]);
-    let mut findings = Vec::new();
-    for (index, host) in written.hosts.iter().enumerate() {
-        findings.extend(of_host(read, meta, host, &spec.key("hosts").index(index)));
+    let mut findings = gateway::of_virtual_service(read, &meta.key, written, &spec);
+    for (index, host) in written.hosts.iter().enumerate().filter(|_| written.is_in_mesh()) {
+        findings.extend(of_host(read, meta, written.http.is_empty(), host, &spec.key("hosts").index(index)));
     }
     for (index, route) in written.http.iter().enumerate() {
         for (destination, path) in destinations(route, &spec.key("http").index(index)) {
-            findings.extend(of_destination(read, namespace, destination, &path));
+            findings.extend(of_destination(read, namespace, destination, &path, REQUESTS));
         }
     }
+    let tcp = written.tcp.iter().map(|rule| &rule.route);
+    let tls = written.tls.iter().map(|rule| &rule.route);
+    let lists: [(&str, Vec<&Vec<ConnectionDestination>>); 2] =
+        [("tcp", tcp.collect()), ("tls", tls.collect())];
+    for (list, rules) in lists {
+        for (index, route) in rules.into_iter().enumerate() {
+            for (place, weighted) in route.iter().enumerate() {
+                let path = spec.key(list).index(index).key("route").index(place).key("destination");
+                findings.extend(of_destination(read, namespace, &weighted.destination, &path, CONNECTIONS));
+            }
+        }
+    }
+    findings.extend(connection::findings(read, namespace, written));
+    findings.extend(delegate::findings(read, meta, written));
     findings
 }
 
@@ -51,13 +69,16 @@ fn of_destination(
     namespace: &Namespace,
     destination: &Destination,
     path: &FieldPath,
+    in_force: &str,
 ) -> Option<Finding> {
     let host = qualified(&destination.host, namespace);
+    // Routes name what it stands for.
+    let host = (*read.ask(ExternalNameOf(host.clone()))).clone().unwrap_or(host);
     let shape = match target(read, namespace, &destination.host, &host) {
         Target::Service(shape) => shape,
         Target::Missing { message, hint } => {
             let finding =
-                Finding::warning("host-not-found", message).at(&path.key("host")).in_force(IN_FORCE);
+                Finding::warning("host-not-found", message).at(&path.key("host")).in_force(in_force);
             return Some(Finding { hint, ..finding });
         }
     };
@@ -67,24 +88,25 @@ fn of_destination(
         let ports = listed(shape.ports.iter().map(|port| port.port));
         let finding = Finding::warning("port-not-found", format!("{} has no port {port}", shape.id))
             .at(&path.key("port").key("number"))
-            .in_force(IN_FORCE)
+            .in_force(in_force)
             .hint(format!("its ports are {ports}; the port is the Service's own, not its targetPort"));
         return Some(finding);
     }
-    of_subset(read, namespace, &shape, destination.subset.as_deref()?, path)
+    let (message, hint) = of_subset(read, namespace, &shape, destination.subset.as_deref()?)?;
+    let finding = Finding::warning("subset-not-found", message).at(&path.key("subset"));
+    Some(finding.in_force(in_force).hint(hint))
 }
 
-/// Judged as the VirtualService's own namespace sees the rules; callers elsewhere may have others.
+/// What is wrong with a subset, and what to do. Judged as the VirtualService's own namespace sees the rules; callers elsewhere may have others.
 fn of_subset(
     read: &Read<'_>,
     namespace: &Namespace,
     shape: &ServiceShape,
     subset: &str,
-    path: &FieldPath,
-) -> Option<Finding> {
+) -> Option<(String, String)> {
     let in_force =
         read.ask(RuleFor { viewer: namespace.clone(), service: shape.id.clone(), selectors: [].into() });
-    let (message, hint) = match &*in_force {
+    Some(match &*in_force {
         None => (
             format!("{} has no subset `{subset}`: no DestinationRule is in force for it", shape.id.host),
             format!(
@@ -106,15 +128,22 @@ fn of_subset(
                 format!("{rules} has {has}; add `{subset}` there, then give it weight"),
             )
         }
-    };
-    Some(Finding::warning("subset-not-found", message).at(&path.key("subset")).in_force(IN_FORCE).hint(hint))
+    })
 }
 
-fn of_host(read: &Read<'_>, meta: &Meta, written: &Host, path: &FieldPath) -> Vec<Finding> {
+/// `for_connections`: it says nothing of requests, and rules for connections of several VirtualServices all count.
+fn of_host(
+    read: &Read<'_>,
+    meta: &Meta,
+    for_connections: bool,
+    written: &Host,
+    path: &FieldPath,
+) -> Vec<Finding> {
     let namespace = &meta.key.namespace;
     let host = qualified(written, namespace);
     let mut findings = Vec::new();
-    if let Some(owner) = owner(read, namespace, &host).filter(|owner| *owner != meta.key) {
+    if !for_connections && let Some(owner) = owner(read, namespace, &host).filter(|owner| *owner != meta.key)
+    {
         findings.push(
             Finding::warning("duplicate-host", format!("{owner} has the host `{written}` too, and is older"))
                 .at(path)
@@ -127,9 +156,11 @@ fn of_host(read: &Read<'_>, meta: &Meta, written: &Host, path: &FieldPath) -> Ve
         && host.as_str().ends_with(&format!(".svc.{CLUSTER_DOMAIN}"))
         && let Target::Missing { message, hint } = target(read, namespace, written, &host)
     {
-        let finding = Finding::warning("host-not-found", message)
-            .at(path)
-            .in_force("the rules apply to requests with this host on port 80 only");
+        let finding = Finding::warning("host-not-found", message).at(path).in_force(if for_connections {
+            "no connection is to this host"
+        } else {
+            "the rules apply to requests with this host on port 80 only"
+        });
         findings.push(Finding { hint, ..finding });
     }
     findings
@@ -142,6 +173,9 @@ fn owner(read: &Read<'_>, namespace: &Namespace, host: &Host) -> Option<ObjectKe
     filed(read, IndexKey::VirtualServicesByHost(host.clone()))
         .filter_map(|key| {
             let (meta, written) = read::virtual_service(read, key)?;
+            if written.http.is_empty() {
+                return None;
+            }
             let exposure = Exposure::resolve(&written.export_to, &default, &key.namespace);
             let rank = match &exposure {
                 Exposure::To(named) if *named == [key.namespace.clone()].into() => 0,

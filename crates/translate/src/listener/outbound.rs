@@ -7,6 +7,7 @@ use std::sync::Arc;
 use meltemi_catalog::{Need, Resource, ResourceName};
 use meltemi_model::proxy::{Interception, IpFamily};
 use meltemi_model::read::Read;
+use meltemi_model::virtual_service::connection::WeightsOf;
 use meltemi_names::TypeUrl;
 use meltemi_proto::envoy::config::core::v3::TrafficDirection;
 use meltemi_proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
@@ -17,14 +18,17 @@ use super::chain::{PASSTHROUGH_CHAIN, RAW_BUFFER, bind, chain, listener, plainte
 use super::http_manager::HttpManager;
 use super::listener_filter::{http_inspector, tls_inspector};
 use super::plan::{Backend, HttpChain, OutboundListener};
+use super::ruled::RuledChain;
 use super::settings::{ListenerSettings, SettingsOfListeners};
-use super::tcp::{as_bytes, to_backend, to_cluster};
+use super::tcp::{as_bytes, by_weight, to_backend, to_cluster};
+use crate::address::block;
 use crate::encode::whole;
+use crate::metadata;
 use crate::resource_names::{BLACK_HOLE, outbound_cluster};
 use crate::wrap::seconds;
 
 /// How long a connection may take to finish its handshake (Istio: PILOT_GATEWAY_TRANSPORT_SOCKET_CONNECT_TIMEOUT).
-const HANDSHAKE_TIMEOUT_SECONDS: i64 = 15;
+pub(super) const HANDSHAKE_TIMEOUT_SECONDS: i64 = 15;
 
 impl OutboundListener {
     pub(super) fn make(&self, read: &Read<'_>) -> Arc<Resource> {
@@ -34,7 +38,7 @@ impl OutboundListener {
         let tcp = self.tcp.as_ref().map(|backend| needs.chain_to(backend, None, &settings));
         let mut chains: Vec<FilterChain> = Vec::new();
         chains.extend(self.http.iter().map(|http| {
-            let alone = self.bind.is_bound() && tcp.is_none() && self.tls.is_empty();
+            let alone = self.bind.is_bound() && tcp.is_none() && self.tls.is_empty() && self.ruled.is_empty();
             needs.http_chain(&name, http, !alone, &settings)
         }));
         chains.extend(self.tls.iter().map(|backend| {
@@ -46,6 +50,14 @@ impl OutboundListener {
             )
         }));
         let mut default = tcp;
+        for ruled in self.ruled.iter() {
+            let chain = needs.ruled_chain(ruled, read, &settings);
+            if chain.filter_chain_match.is_some() {
+                chains.push(chain);
+            } else {
+                default = Some(chain);
+            }
+        }
         if chains.is_empty() {
             chains.extend(default.take());
         } else if default.is_none() && !self.bind.is_bound() {
@@ -56,7 +68,8 @@ impl OutboundListener {
         let sniffs = self.http.is_some() && chains.iter().any(|chain| chain.filter_chain_match.is_some());
         let mut message = Listener {
             traffic_direction: TrafficDirection::Outbound.into(),
-            listener_filters: (!self.tls.is_empty())
+            listener_filters: self
+                .reads_names()
                 .then(tls_inspector)
                 .into_iter()
                 .chain(sniffs.then(http_inspector))
@@ -78,7 +91,14 @@ impl OutboundListener {
         }
         // The listener of a port's HTTP services is the same whichever they are, and so made from none of them.
         let services = self.tcp.iter().chain(self.tls.iter()).map(|backend| backend.service.object.clone());
-        whole(TypeUrl::Listener, name.into(), &message, needs.0, services.collect())
+        let ruled = self.ruled.iter();
+        let rules = ruled.flat_map(|ruled| [ruled.service.object.clone(), ruled.virtual_service.clone()]);
+        whole(TypeUrl::Listener, name.into(), &message, needs.0, services.chain(rules).collect())
+    }
+
+    /// Whether chains are told apart by the name in TLS.
+    fn reads_names(&self) -> bool {
+        !self.tls.is_empty() || self.ruled.iter().any(|ruled| !ruled.names.is_empty())
     }
 }
 
@@ -107,6 +127,51 @@ impl Needs {
         chain
     }
 
+    /// By weight among the destinations of a rule.
+    fn ruled_chain(
+        &mut self,
+        ruled: &RuledChain,
+        read: &Read<'_>,
+        settings: &ListenerSettings,
+    ) -> FilterChain {
+        let weights =
+            read.ask(WeightsOf { virtual_service: ruled.virtual_service.clone(), place: ruled.place });
+        let (policy, logs) = (&ruled.policy, &settings.outbound);
+        let filter = match &ruled.clusters[..] {
+            // Of one destination the weight is not read.
+            [only] => {
+                self.cluster(only.clone());
+                to_backend(only.as_str(), policy, logs)
+            }
+            many => {
+                let all = many.iter().zip(weights.iter().copied());
+                let weighted: Vec<(&ResourceName, u32)> = all.filter(|(_, weight)| *weight > 0).collect();
+                for (cluster, _) in &weighted {
+                    self.cluster((*cluster).clone());
+                }
+                let key = &ruled.virtual_service;
+                if weighted.is_empty() {
+                    // Envoy refuses a choice among nothing. Validation lets no such rule through.
+                    self.cluster(BLACK_HOLE);
+                    to_cluster(BLACK_HOLE, logs)
+                } else {
+                    by_weight(&format!("{}.{}", key.name, key.namespace), &weighted, policy, logs)
+                }
+            }
+        };
+        let matching = (!ruled.names.is_empty() || !ruled.subnets.is_empty()).then(|| FilterChainMatch {
+            server_names: ruled.names.iter().map(ToString::to_string).collect(),
+            prefix_ranges: ruled.subnets.iter().map(|subnet| block(*subnet)).collect(),
+            ..FilterChainMatch::default()
+        });
+        let mut chain = chain("", matching, filter);
+        if policy.as_bytes {
+            chain.filters.insert(0, as_bytes());
+        }
+        chain.metadata = metadata::istio([metadata::config(&ruled.virtual_service)]);
+        chain
+    }
+
     fn http_chain(
         &mut self,
         listener: &str,
@@ -118,6 +183,7 @@ impl Needs {
         let manager = HttpManager {
             stat_prefix: &format!("outbound_{listener}"),
             grpc_web: http.grpc_web,
+            paths: settings.paths,
             logs: &settings.outbound,
         };
         let matching = FilterChainMatch {

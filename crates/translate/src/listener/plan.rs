@@ -20,6 +20,7 @@ use meltemi_names::{Namespace, Port, Protocol};
 
 use super::bind::{Bind, Treatment};
 use super::policy::ConnectionPolicy;
+use super::ruled::RuledChain;
 use super::settings::SettingsOfListeners;
 use crate::resource_names::{port_route, service_route};
 
@@ -36,6 +37,8 @@ pub struct OutboundListener {
     pub tls: Arc<[Backend]>,
     /// The service that gets everything else.
     pub tcp: Option<Backend>,
+    /// Connections that VirtualServices send elsewhere; one with neither names nor blocks of addresses is in the place of `tcp`.
+    pub ruled: Arc<[RuledChain]>,
     /// As in [`crate::key::OutboundKey`].
     pub access_log: bool,
     /// As in [`crate::key::OutboundKey`].
@@ -98,6 +101,7 @@ impl HeadlessPort {
             http: self.http.clone(),
             tls: Arc::default(),
             tcp: Some(self.backend.clone()),
+            ruled: Arc::default(),
             access_log: false,
             metrics: false,
         }
@@ -289,6 +293,7 @@ impl Draft {
             http: self.http,
             tls: self.tls.into(),
             tcp: self.tcp,
+            ruled: Arc::default(),
             access_log: false,
             metrics: false,
         }

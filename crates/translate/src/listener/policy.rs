@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use meltemi_api::destination_rule::{H2UpgradePolicy, HashKey};
+use meltemi_api::destination_rule::{H2UpgradePolicy, HashKey, Tunnel};
 use meltemi_api::value::Duration;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::read::Read;
 use meltemi_model::rule::{PolicyOf, RuleFor, RuleRef};
-use meltemi_names::{Port, Protocol};
+use meltemi_model::service::ServiceId;
+use meltemi_names::{Namespace, Port, Protocol, Selector};
 
 use super::ListenersKey;
 use super::plan::{Backend, OutboundListener};
@@ -25,6 +26,8 @@ pub struct ConnectionPolicy {
     pub max_duration: Option<Duration>,
     /// The endpoint is chosen by the caller's address.
     pub by_source: bool,
+    /// They go through a tunnel.
+    pub tunnel: Option<Tunnel>,
     /// In the mesh's TLS they say that they are no HTTP, where the cluster's other connections may be.
     pub as_bytes: bool,
 }
@@ -35,6 +38,8 @@ struct ConnectionPolicyOf {
     rule: Option<RuleRef>,
     port: Port,
     protocol: Protocol,
+    /// Whose own word about the choice of an endpoint counts.
+    subset: Option<Arc<str>>,
     has_certificates: bool,
 }
 
@@ -44,16 +49,20 @@ impl Question for ConnectionPolicyOf {
     const NAME: &'static str = "policy of connections";
 
     fn answer(&self, read: &Read<'_>) -> ConnectionPolicy {
-        let policy = self.rule.as_ref().and_then(|rule| {
-            (*read.ask(PolicyOf { rule: Arc::clone(rule), port: self.port, subset: None })).clone()
-        });
-        let policy = policy.unwrap_or_default();
+        let of = |subset: Option<Arc<str>>| {
+            let rule = self.rule.as_ref()?;
+            (*read.ask(PolicyOf { rule: Arc::clone(rule), port: self.port, subset })).clone()
+        };
+        let policy = of(None).unwrap_or_default();
+        let balanced = self.subset.clone().and_then(|subset| of(Some(subset)));
+        let balanced = balanced.as_ref().unwrap_or(&policy);
         let tcp = policy.connection_pool.as_ref().and_then(|pool| pool.tcp.as_ref());
-        let hash = policy.load_balancer.as_ref().and_then(|balancer| balancer.consistent_hash.as_ref());
+        let hash = balanced.load_balancer.as_ref().and_then(|balancer| balancer.consistent_hash.as_ref());
         ConnectionPolicy {
             idle_timeout: tcp.and_then(|tcp| tcp.idle_timeout),
             max_duration: tcp.and_then(|tcp| tcp.max_connection_duration),
             by_source: hash.is_some_and(|hash| hash.key == Some(HashKey::SourceIp)),
+            tunnel: balanced.tunnel.clone(),
             as_bytes: self.has_certificates && tls::is_of_mesh(&policy) && {
                 let pool = policy.connection_pool.as_ref();
                 spoken(self.protocol, pool, H2UpgradePolicy::DoNotUpgrade) != Spoken::Bytes
@@ -76,21 +85,52 @@ pub(crate) fn applied(
     listener
 }
 
-fn ruled(read: &Read<'_>, caller: &ListenersKey, mut backend: Backend) -> Backend {
+/// Who calls, as far as rules for connections ask.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    pub(crate) namespace: &'a Namespace,
+    pub(crate) selectors: &'a Arc<[Selector]>,
+    pub(crate) has_certificates: bool,
+}
+
+impl<'a> From<&'a ListenersKey> for Caller<'a> {
+    fn from(key: &'a ListenersKey) -> Self {
+        Self { namespace: &key.namespace, selectors: &key.selectors, has_certificates: key.has_certificates }
+    }
+}
+
+/// Where connections go.
+pub(crate) struct Target {
+    pub(crate) service: ServiceId,
+    pub(crate) port: Port,
+    pub(crate) protocol: Protocol,
+    pub(crate) subset: Option<Arc<str>>,
+}
+
+/// What the caller's rules say of connections there.
+pub(crate) fn of<'a>(read: &Read<'_>, caller: impl Into<Caller<'a>>, target: &Target) -> ConnectionPolicy {
+    let Caller { namespace, selectors, has_certificates } = caller.into();
     let rule = read.ask(RuleFor {
-        viewer: caller.namespace.clone(),
-        service: backend.service.clone(),
-        selectors: Arc::clone(&caller.selectors),
+        viewer: namespace.clone(),
+        service: target.service.clone(),
+        selectors: Arc::clone(selectors),
     });
     // Without a rule only connections that may be HTTP have anything to say.
-    if rule.is_some() || (caller.has_certificates && backend.protocol == Protocol::Auto) {
-        let policy = ConnectionPolicyOf {
-            rule: (*rule).clone(),
-            port: backend.port,
-            protocol: backend.protocol,
-            has_certificates: caller.has_certificates,
-        };
-        backend.policy = (*read.ask(policy)).clone();
+    if rule.is_none() && !(has_certificates && target.protocol == Protocol::Auto) {
+        return ConnectionPolicy::default();
     }
+    (*read.ask(ConnectionPolicyOf {
+        rule: (*rule).clone(),
+        port: target.port,
+        protocol: target.protocol,
+        subset: target.subset.clone(),
+        has_certificates,
+    }))
+    .clone()
+}
+
+fn ruled(read: &Read<'_>, caller: &ListenersKey, mut backend: Backend) -> Backend {
+    let (service, port, protocol) = (backend.service.clone(), backend.port, backend.protocol);
+    backend.policy = of(read, caller, &Target { service, port, protocol, subset: None });
     backend
 }

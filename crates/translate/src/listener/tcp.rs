@@ -1,5 +1,6 @@
 //! The network filter that sends a connection to a cluster.
 
+use meltemi_catalog::ResourceName;
 use meltemi_proto::any::pack;
 use meltemi_proto::envoy::config::core::v3::substitution_format_string::Format;
 use meltemi_proto::envoy::config::core::v3::{DataSource, SubstitutionFormatString, data_source::Specifier};
@@ -11,7 +12,10 @@ use meltemi_proto::envoy::extensions::filters::common::set_filter_state::v3::{
 use meltemi_proto::envoy::extensions::filters::network::set_filter_state::v3::Config as SetFilterState;
 use meltemi_proto::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy,
-    tcp_proxy::{ClusterSpecifier, TcpAccessLogOptions},
+    tcp_proxy::{
+        ClusterSpecifier, TcpAccessLogOptions, TunnelingConfig, WeightedCluster,
+        weighted_cluster::ClusterWeight,
+    },
 };
 use meltemi_proto::envoy::r#type::v3::{
     HashPolicy,
@@ -30,10 +34,30 @@ pub(crate) fn to_cluster(cluster: &str, logs: &Logs) -> Filter {
 
 /// The same, as `policy` says.
 pub(crate) fn to_backend(cluster: &str, policy: &ConnectionPolicy, logs: &Logs) -> Filter {
+    to(cluster, ClusterSpecifier::Cluster(cluster.to_owned()), policy, logs)
+}
+
+/// Sends connections to these clusters by weight; `name` is the prefix of their statistics. Envoy adds the weights up.
+pub(crate) fn by_weight(
+    name: &str,
+    clusters: &[(&ResourceName, u32)],
+    policy: &ConnectionPolicy,
+    logs: &Logs,
+) -> Filter {
+    let weighted = clusters.iter().map(|(cluster, weight)| ClusterWeight {
+        name: cluster.to_string(),
+        weight: *weight,
+        ..ClusterWeight::default()
+    });
+    let specifier = ClusterSpecifier::WeightedClusters(WeightedCluster { clusters: weighted.collect() });
+    to(name, specifier, policy, logs)
+}
+
+fn to(name: &str, clusters: ClusterSpecifier, policy: &ConnectionPolicy, logs: &Logs) -> Filter {
     let by_source = HashPolicy { policy_specifier: Some(PolicySpecifier::SourceIp(SourceIp {})) };
     let proxy = TcpProxy {
-        stat_prefix: cluster.to_owned(),
-        cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
+        stat_prefix: name.to_owned(),
+        cluster_specifier: Some(clusters),
         access_log: logs.tcp.clone(),
         access_log_options: logs.connected.then(|| TcpAccessLogOptions {
             flush_access_log_on_connected: true,
@@ -41,6 +65,12 @@ pub(crate) fn to_backend(cluster: &str, policy: &ConnectionPolicy, logs: &Logs) 
         }),
         idle_timeout: policy.idle_timeout.map(duration),
         max_downstream_connection_duration: policy.max_duration.map(duration),
+        // The cluster is asked to open it; what it leads to is no business of the cluster's.
+        tunneling_config: policy.tunnel.as_ref().map(|tunnel| TunnelingConfig {
+            hostname: tunnel.target(),
+            use_post: tunnel.by_post(),
+            ..TunnelingConfig::default()
+        }),
         hash_policy: policy.by_source.then_some(by_source).into_iter().collect(),
         ..TcpProxy::default()
     };

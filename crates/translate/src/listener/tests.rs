@@ -78,7 +78,10 @@ impl Bench {
             http10: false,
             access_log: false,
             metrics: false,
+            unprivileged: false,
+            reads_secrets: false,
             build: "envoy/1.40.0".into(),
+            texts: Default::default(),
             takes_virtual_hosts: true,
         };
         let (_, workload) = self.0.memo.observe(Workload(Arc::new(proxy)), self.0.mesh());
@@ -92,6 +95,7 @@ impl Bench {
             workload: counted.unwrap_or_default().into(),
             policy: workload.policy.clone(),
             has_certificates: false,
+            patches: crate::patch::Patches::default(),
         };
         let mut listeners = self.listeners(PartKey::Inbound(InboundPartKey(key)));
         assert_eq!(listeners.len(), 1, "one inbound listener");

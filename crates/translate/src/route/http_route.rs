@@ -1,22 +1,21 @@
 //! The rules of a VirtualService as Envoy's routes, for one class of callers.
 
 use meltemi_api::Meta;
-use meltemi_api::virtual_service::{self, HttpRoute, Retries};
-use meltemi_memo::Question;
-use meltemi_model::Mesh;
+use meltemi_api::virtual_service::{self, Destination, HttpMatch, HttpRoute, Retries};
 use meltemi_model::index::qualified;
-use meltemi_model::read::{self, Read};
-use meltemi_model::service::CLUSTER_DOMAIN;
+use meltemi_model::read::Read;
 use meltemi_model::virtual_service::Callers;
-use meltemi_names::{Host, Kind, Namespace, ObjectKey, Port, Selector};
+use meltemi_names::{Host, Namespace, ObjectKey, Port, Selector};
 use meltemi_proto::envoy::config::route::v3::route::Action;
 use meltemi_proto::envoy::config::route::v3::route_action::ClusterSpecifier;
 use meltemi_proto::envoy::config::route::v3::{Decorator, Route, RouteMatch};
 
 use super::body::{Clusters, everything};
+use super::gateway::OnlyPort;
 use super::hash::HashRules;
 use super::written::{Reachable, reachable};
-use super::{action, fault, headers, matching};
+use super::{action, cors, fault, headers, matching};
+use crate::external_name::ExternalNameOf;
 use crate::metadata;
 
 /// What the routes of a VirtualService are made from, beside its rules.
@@ -29,20 +28,48 @@ pub(super) struct Rule<'a> {
     pub(super) source_namespace: Option<&'a Namespace>,
     pub(super) hash_rules: &'a HashRules,
     pub(super) default_retries: Option<&'a Retries>,
+    /// Where requests come in; none: at sidecars.
+    pub(super) at: Option<At<'a>>,
+}
+
+/// A server of a Gateway.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At<'a> {
+    pub(super) gateway: &'a ObjectKey,
+    /// The namespace of the proxies.
+    pub(super) viewer: &'a Namespace,
+    /// Clients come by TLS.
+    pub(super) https: bool,
 }
 
 impl Rule<'_> {
     /// The routes, one for each way to match a rule, in order, up to the first that takes all.
     pub(super) fn routes(&self, rules: &[HttpRoute], clusters: &mut Clusters) -> Vec<Route> {
         let admits = |callers: Callers| callers.admit(self.port, self.source_namespace, self.selectors);
-        reachable(rules, admits).filter_map(|route| self.route(route, clusters)).collect()
+        let of = |found: &HttpMatch| match self.at {
+            Some(At { gateway, .. }) => Callers::at(found, gateway, &self.meta.key.namespace),
+            None => Callers::of(found),
+        };
+        reachable(rules, of, admits).filter_map(|route| self.route(route, clusters)).collect()
+    }
+
+    /// The port of a destination's service. Where none is named a service is meant that has the port that the request came to: so it is
+    /// at sidecars, which look for it among those alone. At gateways a service's only port is meant first (Istio: core/route,
+    /// `GetDestinationCluster`).
+    pub(super) fn port_of(&self, destination: &Destination, host: &Host) -> Port {
+        let only = |At { viewer, .. }: At<'_>| {
+            *self.read.ask(OnlyPort { viewer: viewer.clone(), host: host.clone() })
+        };
+        destination.port.or_else(|| self.at.and_then(only)).unwrap_or(self.port)
     }
 
     fn route(&self, route: Reachable<'_>, clusters: &mut Clusters) -> Option<Route> {
         let Reachable { rule, found, conditions, .. } = route;
         let mut change = vec![&rule.headers];
         let action = match rule.action() {
-            virtual_service::Action::Redirect(redirect) => action::redirect(redirect, self.port),
+            virtual_service::Action::Redirect(redirect) => {
+                action::redirect(redirect, self.port, self.at.is_some_and(|at| at.https))
+            }
             virtual_service::Action::DirectResponse(response) => action::direct_response(response),
             virtual_service::Action::Route(destinations) => {
                 if let [only] = destinations {
@@ -54,6 +81,7 @@ impl Rule<'_> {
         };
         let name = rule.name.clone().unwrap_or_default();
         let fault = rule.fault.as_ref().and_then(fault::config);
+        let cors = rule.cors_policy.as_ref().map(cors::config);
         Some(Route {
             name: found
                 .and_then(|found| found.name.as_ref())
@@ -65,6 +93,7 @@ impl Rule<'_> {
             typed_per_filter_config: fault
                 .map(|config| (fault::FILTER.to_owned(), config))
                 .into_iter()
+                .chain(cors.map(|config| (cors::FILTER.to_owned(), config)))
                 .collect(),
             request_headers_to_add: change
                 .iter()
@@ -107,32 +136,4 @@ impl Rule<'_> {
         }
         format!("{}:{}{path}", self.meta.key.name, self.port)
     }
-}
-
-/// What an ExternalName service of that host stands for, through others of them or directly.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ExternalNameOf(pub(super) Host);
-
-impl Question for ExternalNameOf {
-    type World = Mesh;
-    type Answer = Option<Host>;
-    const NAME: &'static str = "external name";
-
-    fn answer(&self, read: &Read<'_>) -> Self::Answer {
-        let mut found: Vec<Host> = Vec::new();
-        // Those that point to each other stand for nothing.
-        while let Some(next) = named_by(read, found.last().unwrap_or(&self.0))
-            && !found.contains(&next)
-        {
-            found.push(next);
-        }
-        found.pop()
-    }
-}
-
-fn named_by(read: &Read<'_>, host: &Host) -> Option<Host> {
-    let short = host.as_str().strip_suffix(CLUSTER_DOMAIN)?.strip_suffix(".svc.")?;
-    let (name, namespace) = short.split_once('.')?;
-    let (_, service) = read::service(read, &ObjectKey::new(Kind::Service, namespace, name))?;
-    service.external_name.clone()
 }

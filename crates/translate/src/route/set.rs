@@ -234,12 +234,18 @@ impl Page<'_> {
             port: self.port,
             selectors: self.key.selectors.iter().filter(|selector| asked(selector)).cloned().collect(),
             source_namespace: named.then(|| self.key.namespace.clone()),
-            rules: hash::rules_that_hash(self.read, self.key, &outline.destinations),
+            rules: hash::rules_that_hash(
+                self.read,
+                &self.key.namespace,
+                &self.key.selectors,
+                &outline.destinations,
+            ),
         }
     }
 
     fn unruled(&self, shape: &ServiceShape) -> BodyKey {
-        let rules = hash::rules_that_hash(self.read, self.key, [&shape.id.host]);
+        let rules =
+            hash::rules_that_hash(self.read, &self.key.namespace, &self.key.selectors, [&shape.id.host]);
         BodyKey::Default { service: shape.id.clone(), port: self.port, rules }
     }
 }

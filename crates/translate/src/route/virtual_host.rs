@@ -50,7 +50,7 @@ impl VirtualHostKey {
     }
 
     /// Istio's name of it, `<host>:<port>`.
-    fn istio_name(&self) -> String {
+    pub(crate) fn istio_name(&self) -> String {
         match &self.subject {
             Subject::Rest(name) => (*name).to_owned(),
             _ => format!("{}:{}", self.label(), self.config.port()),

@@ -2,38 +2,49 @@
 //!
 //! Routes are made from this list, so that whoever explains a route by it cannot be wrong about the order.
 
-use meltemi_api::VirtualService;
 use meltemi_api::virtual_service::{Action, HttpMatch, HttpRoute};
 use meltemi_model::virtual_service::Callers;
+use meltemi_model::virtual_service::delegate::{HttpRules, RulePlace};
 use meltemi_names::{Labels, Namespace, Port, Selector};
 use meltemi_proto::envoy::config::route::v3::RouteMatch;
 
 use super::matching;
 
-/// Where a route stands in its VirtualService.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Where a route stands in its VirtualService, or in a delegate of that; in the order of the routes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Written {
-    /// The place in `spec.http`.
-    pub rule: usize,
-    /// The place in the rule's `match`; none if it has none.
+    /// The place among the rules that count, those of delegates in their places.
+    pub index: usize,
+    /// The place in the rule's `match`; none if it has none. Of a delegate's rule it is that of the joined matches.
     pub matching: Option<usize>,
+    /// Where the rule stands.
+    pub place: RulePlace,
 }
 
-/// Where each route of the VirtualService's virtual hosts stands, for requests to `port` from a workload of that namespace with these
-/// labels, in the order of the routes.
-pub fn written(service: &VirtualService, port: Port, namespace: &Namespace, labels: &Labels) -> Vec<Written> {
-    let matches = service.http.iter().flat_map(|rule| &rule.matches);
+/// Where each route of a VirtualService's virtual hosts stands, for requests to `port` from a workload of that namespace with these
+/// labels, in the order of the routes. `of` says whom a match lets in: [`Callers::of`] among sidecars, [`Callers::at`] at a gateway.
+pub fn written(
+    rules: &HttpRules<'_>,
+    of: impl Fn(&HttpMatch) -> Option<Callers>,
+    port: Port,
+    namespace: &Namespace,
+    labels: &Labels,
+) -> Vec<Written> {
+    let matches = rules.rules.iter().flat_map(|rule| &rule.matches);
     let selectors: Vec<Selector> =
         matches.map(|found| &found.source_labels).filter(|wanted| wanted.selects(labels)).cloned().collect();
     let admits = |callers: Callers| callers.admit(port, Some(namespace), &selectors);
-    reachable(&service.http, admits).map(|route| route.place).collect()
+    let routes = reachable(&rules.rules, of, admits);
+    routes
+        .map(|Reachable { index, matching, .. }| Written { index, matching, place: rules.place(index) })
+        .collect()
 }
 
 /// Why a match of a rule is no route for some callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PassedOver {
-    /// It is for gateways.
+    /// It is for gateways, or at a gateway for sidecars and other gateways.
     Gateways,
     /// It is for requests to another port.
     Port,
@@ -45,15 +56,16 @@ pub enum PassedOver {
     Claim,
 }
 
-/// The matches of the VirtualService that are no routes for such a caller, in order, each with the first reason.
+/// The matches of a VirtualService that are no routes for such a caller, in order, each with the first reason.
 pub fn passed_over(
-    service: &VirtualService,
+    rules: &HttpRules<'_>,
+    of: impl Fn(&HttpMatch) -> Option<Callers>,
     port: Port,
     namespace: &Namespace,
     labels: &Labels,
 ) -> Vec<(Written, PassedOver)> {
     let why = |found: &HttpMatch| {
-        let Some(callers) = Callers::of(found) else { return Some(PassedOver::Gateways) };
+        let Some(callers) = of(found) else { return Some(PassedOver::Gateways) };
         if callers.port.is_some_and(|wanted| wanted != port) {
             return Some(PassedOver::Port);
         }
@@ -65,30 +77,33 @@ pub fn passed_over(
         }
         matching::route_match(found).is_none().then_some(PassedOver::Claim)
     };
-    let rules = service.http.iter().enumerate();
-    rules
-        .flat_map(|(rule, route)| {
-            let matches = route.matches.iter().enumerate();
-            matches.filter_map(move |(index, found)| {
-                Some((Written { rule, matching: Some(index) }, why(found)?))
-            })
+    let all = rules.rules.iter().enumerate();
+    all.flat_map(|(index, route)| {
+        let matches = route.matches.iter().enumerate();
+        matches.filter_map(move |(matching, found)| {
+            Some((Written { index, matching: Some(matching), place: rules.place(index) }, why(found)?))
         })
-        .collect()
+    })
+    .collect()
 }
 
 /// A route to be made.
 pub(super) struct Reachable<'a> {
-    pub(super) place: Written,
+    /// The place of the rule in the list.
+    pub(super) index: usize,
+    /// The place of the match in the rule.
+    pub(super) matching: Option<usize>,
     pub(super) rule: &'a HttpRoute,
     /// None for a rule that takes all.
     pub(super) found: Option<&'a HttpMatch>,
     pub(super) conditions: RouteMatch,
 }
 
-/// The routes to be made, one for each way to match a rule, in order, up to the first that takes all. `admits` says whether the
-/// callers of a match are those that the routes are for.
+/// The routes to be made, one for each way to match a rule, in order, up to the first that takes all. `of` says whom a match lets in,
+/// `admits` whether those are whom the routes are for.
 pub(super) fn reachable(
     rules: &[HttpRoute],
+    of: impl Fn(&HttpMatch) -> Option<Callers>,
     admits: impl Fn(Callers) -> bool,
 ) -> impl Iterator<Item = Reachable<'_>> {
     let mut taken = false;
@@ -102,16 +117,16 @@ pub(super) fn reachable(
             unconditional
                 .into_iter()
                 .chain(matches)
-                .map(move |(matching, found)| (Written { rule: place, matching }, rule, found))
+                .map(move |(matching, found)| (place, matching, rule, found))
         })
-        .filter_map(move |(place, rule, found)| {
+        .filter_map(move |(index, matching, rule, found)| {
             let every = HttpMatch::default();
             let conditions = found.unwrap_or(&every);
-            if !Callers::of(conditions).is_some_and(&admits) {
+            if !of(conditions).is_some_and(&admits) {
                 return None;
             }
             let conditions = matching::route_match(conditions)?;
-            Some(Reachable { place, rule, found, conditions })
+            Some(Reachable { index, matching, rule, found, conditions })
         })
         .take_while(move |route| {
             let is_reached = !taken;

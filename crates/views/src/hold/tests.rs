@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_catalog::{Generation, Layer, Need, Resource};
-use meltemi_names::TypeUrl::{Cluster, Endpoint, VirtualHost};
+use meltemi_names::TypeUrl::{Cluster, Endpoint, Listener, VirtualHost};
 use meltemi_names::{TypeUrl, Version};
 
 use super::Holds;
@@ -84,6 +84,23 @@ fn a_route_to_a_missing_cluster_keeps_its_last_good_until_the_cluster_exists() {
     bench.step(put(cluster("v2")));
     assert_eq!(bench.route("80/a"), "to v2");
     assert!(bench.held().is_empty());
+}
+
+#[test]
+fn a_listener_to_a_missing_cluster_keeps_its_last_good_and_that_ones_cluster() {
+    let listener =
+        |body: &str, cluster: &str| resource(Listener, "10.0.0.1_3306", body, &[(Cluster, cluster)]);
+    let mut bench = Bench::new(true);
+    bench.step(put(cluster("v1").into_iter().chain([listener("to v1", "v1")])));
+    let mut batch = gone(&[(Cluster, "v1"), (Endpoint, "v1")]);
+    batch.extend(put([listener("to v2", "v2")]));
+    bench.step(batch);
+    let live = |bench: &Bench| bench.layer.find(Listener, "10.0.0.1_3306").unwrap().resource.body().to_vec();
+    assert_eq!(live(&bench), b"to v1");
+    assert_eq!(bench.names(Cluster), set(&["v1"]));
+    bench.step(put(cluster("v2")));
+    assert_eq!(live(&bench), b"to v2");
+    assert_eq!(bench.names(Cluster), set(&["v2"]));
 }
 
 #[test]

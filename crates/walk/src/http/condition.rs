@@ -154,15 +154,26 @@ fn of_header(matcher: &HeaderMatcher, request: &Request) -> Condition {
     let inverted = matcher.invert_match;
     let negated = inverted != (present == Some(false));
     let found = request.header(&matcher.name);
-    let value = match (&found, matcher.treat_missing_header_as_empty) {
-        (None, true) => Some(""),
-        (found, _) => found.as_deref(),
-    };
-    let holds = match (value, present) {
-        (value, Some(present)) => Some((value.is_some() == present) != inverted),
+    let mut values = request.header_values(&matcher.name);
+    if values.is_empty() && matcher.treat_missing_header_as_empty {
+        values.push(String::new());
+    }
+    let holds = match present {
+        Some(present) => Some((!values.is_empty() == present) != inverted),
         // A header that is not there meets no condition, nor its opposite.
-        (None, None) => Some(false),
-        (Some(value), None) => wanted.holds(value).map(|holds| holds != inverted),
+        None if values.is_empty() => Some(false),
+        // Of several values one is enough (tried on Envoy 1.40), and for the opposite none may be so.
+        None => {
+            let each: Vec<Option<bool>> = values.iter().map(|value| wanted.holds(value)).collect();
+            let any = if each.contains(&Some(true)) {
+                Some(true)
+            } else if each.contains(&None) {
+                None
+            } else {
+                Some(false)
+            };
+            any.map(|any| any != inverted)
+        }
     };
     Condition {
         subject: Subject::Header(matcher.name.clone()),

@@ -171,3 +171,66 @@ fn an_answer_of_the_proxy_itself_is_told_with_its_body() {
     let action = serde_json::to_value(&http(&way).route.as_ref().unwrap().action).unwrap();
     assert_eq!(action, json!({"kind": "respond", "status": 403, "body": "no"}));
 }
+
+#[test]
+fn preflights_are_answered_and_other_calls_of_allowed_sites_are_told_so() {
+    let route = |forwards: bool| {
+        format!(
+            "
+      match: {{prefix: /}}
+      route: {{cluster: full}}
+      typed_per_filter_config:
+        envoy.filters.http.cors:
+          '@type': type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy
+          allow_origin_string_match: [{{exact: 'https://a.example'}}, {{safe_regex: {{regex: 'https://.*[.]b[.]example'}}}}]
+          allow_methods: GET,PUT
+          allow_headers: '*'
+          expose_headers: x-total
+          max_age: '60'
+          filter_enabled: {{default_value: {{numerator: 100}}}}
+          forward_not_matching_preflights: {forwards}
+"
+        )
+    };
+    let call = |method: &str, origin: &str, asks: bool| {
+        let mut request = get("a", "/");
+        method.clone_into(&mut request.method);
+        request.headers.push(("origin".to_owned(), origin.to_owned()));
+        if asks {
+            request.headers.push(("access-control-request-method".to_owned(), "PUT".to_owned()));
+            request.headers.push(("access-control-request-headers".to_owned(), "x-a".to_owned()));
+        }
+        request
+    };
+    let cors = |way: &Way| serde_json::to_value(&http(way).route.as_ref().unwrap().cors).unwrap();
+    let way = by(route(true).trim(), &call("OPTIONS", "https://x.b.example", true));
+    assert_eq!(
+        seen(&way),
+        json!([{"share": 100.0, "seen": "status", "status": 200, "flags": "-", "cause": "preflight"}])
+    );
+    assert_eq!(
+        cors(&way),
+        json!({"origin": "https://x.b.example", "allowed": true, "preflight": true, "answered": true, "headers": [
+            ["access-control-allow-origin", "https://x.b.example"],
+            ["access-control-allow-methods", "GET,PUT"],
+            ["access-control-allow-headers", "x-a"],
+            ["access-control-max-age", "60"],
+        ]})
+    );
+    let way = by(route(true).trim(), &call("GET", "https://a.example", false));
+    assert_eq!(seen(&way)[0]["seen"], "endpoint");
+    assert_eq!(
+        cors(&way)["headers"],
+        json!([
+            ["access-control-allow-origin", "https://a.example"],
+            ["access-control-expose-headers", "x-total"]
+        ])
+    );
+    // Of another site: the server is asked, or nobody is.
+    let foreign = call("OPTIONS", "https://c.example", true);
+    assert_eq!(seen(&by(route(true).trim(), &foreign))[0]["seen"], "endpoint");
+    let way = by(route(false).trim(), &foreign);
+    assert_eq!(seen(&way)[0]["status"], 200);
+    assert_eq!(cors(&way)["allowed"], false);
+    assert_eq!(cors(&by(route(true).trim(), &get("a", "/"))), Value::Null);
+}

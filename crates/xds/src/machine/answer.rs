@@ -73,7 +73,7 @@ impl Machine {
             .filter_map(|(name, version)| {
                 view.find(type_url, name.as_str()).filter(|live| live.resource.version() == *version)
             })
-            .flat_map(|live| live.resource.origin().iter().cloned())
+            .flat_map(|live| live.resource.blamed().cloned())
             .collect();
         let refusal = Refusal {
             type_url,

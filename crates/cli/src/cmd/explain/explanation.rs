@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use meltemi_api::{Finding, Severity};
 use meltemi_memo::Memo;
 use meltemi_model::Mesh;
-use meltemi_names::ObjectKey;
+use meltemi_model::gateway::GatewaySet;
+use meltemi_names::{ObjectKey, Port};
 use meltemi_translate::finding::FindingsOf;
 use meltemi_walk::{
     Action, ClusterWay, Destination, EndpointWay, Handling, Mode, Request, TlsOffer, Way, arrive, mode,
@@ -73,13 +74,16 @@ impl Explanation {
         let mut from = Workload::named(mesh, &args.from.name, &args.from.namespace, &args.labels);
         from.has_certificate &= !args.without_certificate;
         let target = Target::of(mesh, &from.namespace, &args.url.host, args.url.port);
-        let request = request(args, &target);
+        from.gateway = args.gateway;
+        let set = if args.gateway { sent::gateways(&memo, mesh, &from.node("REDIRECT"))? } else { None };
+        let request = request(args, &target, &from, set.as_ref());
         let interception = match args.interception {
             InterceptionArg::Redirect => "REDIRECT",
             InterceptionArg::None => "NONE",
         };
         let way = sent::way(&memo, mesh, &from.node(interception), &request)?;
-        let (rules, passed_over) = rule::of_routes(&way, mesh, &from, args.url.port, state.places());
+        let (rules, passed_over) =
+            rule::of_routes(&way, mesh, &from, set.as_ref(), args.url.port, state.places());
         let policies = rule::of_clusters(&way, state.places());
         let mut receivers: Vec<Receiver> = Vec::new();
         for cluster in clusters(&way) {
@@ -116,13 +120,16 @@ fn findings(state: &State, memo: &Memo<Mesh>, mesh: &Mesh, met: &BTreeSet<&Objec
     all
 }
 
-fn request(args: &ExplainArgs, target: &Target) -> Request {
+fn request(args: &ExplainArgs, target: &Target, from: &Workload, set: Option<&GatewaySet>) -> Request {
     // Without redirection the sender connects to its own proxy.
     let address = match args.interception {
+        _ if from.gateway => from.address,
         InterceptionArg::Redirect => target.address,
         InterceptionArg::None => Some(std::net::Ipv4Addr::LOCALHOST.into()),
     };
-    let destination = Destination { address, port: args.url.port };
+    // Clients of a gateway know its Service's port.
+    let led_to = set.zip(Port::new(args.url.port.into())).map(|(set, port)| set.target(port).number());
+    let destination = Destination { address, port: led_to.unwrap_or(args.url.port) };
     let mut request = Request::new(&args.method, &args.url.authority(), &args.url.path, destination);
     for (name, value) in &args.headers {
         if name == "host" {

@@ -1,7 +1,12 @@
 //! Where what the walk met is written: routes in their VirtualServices, clusters' policies in their DestinationRules.
 
-use meltemi_api::{FieldPath, Spec};
+use meltemi_api::FieldPath;
+use meltemi_api::virtual_service::HttpMatch;
+use meltemi_memo::Memo;
 use meltemi_model::Mesh;
+use meltemi_model::gateway::GatewaySet;
+use meltemi_model::virtual_service::Callers;
+use meltemi_model::virtual_service::delegate::HttpRulesOf;
 use meltemi_names::{Kind, Namespace, ObjectKey, Port};
 use meltemi_sources::PlaceIndex;
 use meltemi_translate::route::{PassedOver, Written as Place, passed_over, written};
@@ -39,6 +44,9 @@ pub(crate) struct Written {
     pub(crate) field: String,
     /// None for an object that comes from no file.
     pub(crate) place: Option<meltemi_api::Place>,
+    /// The rule of another VirtualService that this one stands in the place of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) delegated_by: Option<Box<Written>>,
     #[serde(skip)]
     pub(crate) key: ObjectKey,
 }
@@ -56,6 +64,7 @@ impl Written {
             name: key.name.to_string(),
             field: field.to_string(),
             place,
+            delegated_by: None,
             key,
         }
     }
@@ -66,34 +75,49 @@ pub(super) fn of_routes(
     way: &Way,
     mesh: &Mesh,
     from: &Workload,
+    set: Option<&GatewaySet>,
     port: u16,
     places: &PlaceIndex,
 ) -> (Vec<RuleOfRoute>, Vec<NotForSender>) {
     let Some(Handling::Http(http)) = &way.handling else { return Default::default() };
     let namespace = Namespace::from(from.namespace.as_str());
+    let memo = Memo::new();
     let found = |tried: &RouteTried| {
         let key = object(tried.object.as_deref()?)?;
-        let Spec::VirtualService(service) = &mesh.object(&key)?.spec else { return None };
-        Some((key, service, Port::new(port.into())?))
+        let rules = (*memo.observe(HttpRulesOf(key.clone()), mesh).1).clone()?;
+        Some((key, rules, Port::new(port.into())?))
     };
-    let place = |tried: &RouteTried| {
-        let (key, service, port) = found(tried)?;
-        let own = *written(service, port, &namespace, &from.labels).get(tried.index)?;
-        Some((own, Written::new(key, &field(own), places)))
+    let callers = |key: &ObjectKey| {
+        let own = key.namespace.clone();
+        move |found: &HttpMatch| match set {
+            // Of which of its Gateways a route is does not stand in it.
+            Some(set) => set.gateways.iter().find_map(|gateway| Callers::at(found, gateway, &own)),
+            None => Callers::of(found),
+        }
     };
+    let place = |index: usize, tried: &RouteTried| {
+        let (key, rules, port) = found(tried)?;
+        // At a gateway routes of several objects stand after each other.
+        let before = http.tried.iter().take(index).filter(|other| other.object == tried.object).count();
+        let all = written(&rules, callers(&key), port, &namespace, &from.labels);
+        let own = all.into_iter().nth(before)?;
+        let written = of_place(&key, &own, places);
+        Some((own, written))
+    };
+    let tried = http.tried.iter().enumerate();
     let rules: Vec<(usize, Option<(Place, Written)>)> =
-        http.tried.iter().map(|tried| (tried.index, place(tried))).collect();
+        tried.map(|(index, tried)| (tried.index, place(index, tried))).collect();
     let mut passed = Vec::new();
     if let Some(tried) = http.tried.last()
-        && let Some((key, service, port)) = found(tried)
+        && let Some((key, all, port)) = found(tried)
     {
-        let last =
-            rules.last().and_then(|(_, rule)| rule.as_ref()).filter(|_| tried.matched).map(|(own, _)| *own);
-        let routes = written(service, port, &namespace, &from.labels);
-        let all = passed_over(service, port, &namespace, &from.labels).into_iter();
-        passed.extend(all.filter(|(own, _)| last.is_none_or(|last| *own < last)).map(|(own, reason)| {
+        let last = rules.last().and_then(|(_, rule)| rule.as_ref()).filter(|_| tried.matched);
+        let last = last.map(|(own, _)| own);
+        let routes = written(&all, callers(&key), port, &namespace, &from.labels);
+        let over = passed_over(&all, callers(&key), port, &namespace, &from.labels).into_iter();
+        passed.extend(over.filter(|(own, _)| last.is_none_or(|last| own < last)).map(|(own, reason)| {
             let before = routes.iter().filter(|route| **route < own).count();
-            NotForSender { written: Written::new(key.clone(), &field(own), places), before, reason }
+            NotForSender { written: of_place(&key, &own, places), before, reason }
         }));
     }
     let rules = rules
@@ -103,11 +127,19 @@ pub(super) fn of_routes(
     (rules, passed)
 }
 
-fn field(place: Place) -> FieldPath {
-    let field = FieldPath::of(&["spec", "http"]).index(place.rule);
-    match place.matching {
-        Some(matching) => field.key("match").index(matching),
-        None => field,
+/// Where a route of the VirtualService under `key` is written: in it, or in a delegate.
+fn of_place(key: &ObjectKey, own: &Place, places: &PlaceIndex) -> Written {
+    let rule = |index: usize| FieldPath::of(&["spec", "http"]).index(index);
+    match (&own.place.delegate, own.matching) {
+        // A delegate's matches are joined with those of the rule that delegates: the rule as a whole is shown.
+        (Some((delegate, index)), _) => Written {
+            delegated_by: Some(Box::new(Written::new(key.clone(), &rule(own.place.rule), places))),
+            ..Written::new(delegate.clone(), &rule(*index), places)
+        },
+        (None, Some(matching)) => {
+            Written::new(key.clone(), &rule(own.place.rule).key("match").index(matching), places)
+        }
+        (None, None) => Written::new(key.clone(), &rule(own.place.rule), places),
     }
 }
 

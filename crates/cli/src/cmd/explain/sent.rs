@@ -9,8 +9,11 @@ use bytes::Bytes;
 use meltemi_catalog::Resource;
 use meltemi_memo::Memo;
 use meltemi_model::Mesh;
+use meltemi_model::gateway::GatewaySet;
 use meltemi_model::proxy::Proxy;
+use meltemi_names::TypeUrl;
 use meltemi_proto::envoy::config::core::v3::Node;
+use meltemi_translate::key::LayerKey;
 use meltemi_views::Glimpse;
 use meltemi_walk::{Action, Configuration, Handling, Request, Way, walk};
 use prost::Message;
@@ -34,11 +37,21 @@ pub(super) fn way(memo: &Memo<Mesh>, mesh: &Mesh, node: &Value, request: &Reques
             is_new = true;
         }
         for name in named(&way) {
-            if let Some(host) = name.split('|').nth(3)
-                && known.insert(format!("host {host}"))
-            {
-                add(&mut configuration, &glimpse.host(host));
-                is_new = true;
+            match name.split('|').nth(3) {
+                Some(host) if known.insert(format!("host {host}")) => {
+                    add(&mut configuration, &glimpse.host(host));
+                    is_new = true;
+                }
+                Some(_) => {}
+                // A cluster that is called otherwise may be of any service.
+                None if known.insert("every host".to_owned()) => {
+                    let is_there = glimpse.ground().iter().any(|found| found.name().as_str() == name);
+                    if !is_there {
+                        add(&mut configuration, &glimpse.hosts());
+                        is_new = true;
+                    }
+                }
+                None => {}
             }
         }
         if !is_new {
@@ -54,14 +67,27 @@ pub(super) fn inbound(memo: &Memo<Mesh>, mesh: &Mesh, node: &Value) -> anyhow::R
     Ok(configuration)
 }
 
+/// The Gateways that a proxy serves, and where it listens for them; none for a sidecar.
+pub(super) fn gateways(memo: &Memo<Mesh>, mesh: &Mesh, node: &Value) -> anyhow::Result<Option<GatewaySet>> {
+    let glimpse = Glimpse::new(memo, mesh, proxy(node)?);
+    let set = glimpse.layers().find_map(|layer| match layer {
+        LayerKey::Gateway(key) => Some(key.set.clone()),
+        _ => None,
+    });
+    Ok(set)
+}
+
 /// A proxy as it introduces itself by that node. Its routes come whole, as people read them.
 fn proxy(node: &Value) -> anyhow::Result<Arc<Proxy>> {
     let node = meltemi_proto::json::from_json("envoy.config.core.v3.Node", node)?;
-    Ok(Arc::new(Proxy::parse(&Node::decode(node.as_slice())?, false)?))
+    let mut proxy = Proxy::parse(&Node::decode(node.as_slice())?, false)?;
+    // Who has the mesh's certificate has an identity, and by that the Secrets of its namespace.
+    proxy.reads_secrets = proxy.has_certificates;
+    Ok(Arc::new(proxy))
 }
 
 fn add(configuration: &mut Configuration, all: &[Arc<Resource>]) {
-    for resource in all {
+    for resource in all.iter().filter(|resource| resource.type_url() != TypeUrl::Secret) {
         let body = Bytes::from(resource.body().to_vec());
         configuration.add(resource.type_url(), resource.name().as_str(), body);
     }

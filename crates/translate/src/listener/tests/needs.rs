@@ -64,7 +64,10 @@ fn every_cluster_and_route_that_a_listener_needs_is_made() {
                 http10: false,
                 access_log: false,
                 metrics: false,
+                unprivileged: false,
+                reads_secrets: false,
                 build: "envoy/1.40.0".into(),
+                texts: Default::default(),
                 takes_virtual_hosts: true,
             });
             assert_eq!(proxy.family(), family);

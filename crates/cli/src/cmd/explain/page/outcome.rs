@@ -30,8 +30,8 @@ pub(super) fn write(explanation: &Explanation, page: &mut Page) {
         };
         let line = format!("{severity}: {}{}", finding.message, place.unwrap_or_default());
         page.section(heading, &line);
-        if let Some(hint) = &finding.hint {
-            page.line(1, hint);
+        for line in finding.hint.iter().flat_map(|hint| hint.lines()) {
+            page.line(1, line);
         }
         heading = "";
     }
@@ -49,7 +49,10 @@ fn told(explanation: &Explanation, part: &SeenShare, page: &Page) -> String {
         Seen::Endpoint { cluster } => of_endpoint(explanation, cluster, page),
         Seen::Status { status, flags, cause } => {
             let line = format!("{status}{}: {}", flagged(flags), why(*cause));
-            let bad = !matches!(cause, Cause::Redirect | Cause::DirectResponse | Cause::TlsRequired);
+            let bad = !matches!(
+                cause,
+                Cause::Redirect | Cause::DirectResponse | Cause::TlsRequired | Cause::Preflight
+            );
             if bad { page.styled(BAD, &line) } else { line }
         }
         Seen::Closed { flags, cause } => {
@@ -101,6 +104,7 @@ fn why(cause: Cause) -> &'static str {
         Cause::Redirect => "the rule redirects",
         Cause::DirectResponse => "the sidecar's own answer",
         Cause::FaultAbort => "a fault that is made on purpose",
+        Cause::Preflight => "the sidecar answers the browser's question itself",
         Cause::UnknownCluster => "the rule sends to a cluster that there is not",
         Cause::NoEndpoint => "there is no endpoint that takes requests",
     }

@@ -1,0 +1,1 @@
+//! Patches on what is made for a small mesh.
