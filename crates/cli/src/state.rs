@@ -104,12 +104,12 @@ impl State {
 
     /// The keys of all objects, those that cannot be used among them.
     pub(crate) fn keys(&self) -> BTreeSet<&ObjectKey> {
-        let key = |event| match event {
-            &Event::Upsert(ref object) => Some(&object.meta.key),
+        let keys = self.batch.events.iter().filter_map(|event| match event {
+            Event::Upsert(object) => Some(&object.meta.key),
             Event::Reject { key, .. } => Some(key),
             Event::Delete(_) | Event::Defaults(_) => None,
-        };
-        self.batch.events.iter().filter_map(key).collect()
+        });
+        keys.collect()
     }
 
     pub(crate) fn objects(&self) -> usize {

@@ -30,7 +30,8 @@ impl<'a> Glimpse<'a> {
         Self { memo, mesh, layers: layers.iter().map(|layer| (layer.clone(), parts(layer))).collect() }
     }
 
-    /// All but routes and the services' own clusters and assignments: listeners, and what stands for no service.
+    /// All but routes, secrets and the services' own clusters and assignments: listeners, and what stands for no
+    /// service.
     pub fn ground(&self) -> Vec<Arc<Resource>> {
         // A certificate says nothing of a request's way, and is for its holder alone.
         let is_left_out = |part: &PartKey| {
@@ -65,6 +66,11 @@ impl<'a> Glimpse<'a> {
             |_, part| matches!(part, PartKey::Service(key) if key.service.host.as_str() == host),
             |_| true,
         )
+    }
+
+    /// The same of all services.
+    pub fn hosts(&self) -> Vec<Arc<Resource>> {
+        self.made(|_, part| matches!(part, PartKey::Service(_)), |_| true)
     }
 
     /// The Gateways that it serves, and where it listens for them; none for a sidecar.

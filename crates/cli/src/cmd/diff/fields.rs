@@ -31,7 +31,7 @@ pub(crate) fn between(before: &Value, after: &Value, apart: &[&str]) -> Vec<Fiel
                 .strip_prefix(*apart)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
-        !apart.iter().any(|apart| within(apart))
+        !apart.iter().any(within)
     });
     found
 }

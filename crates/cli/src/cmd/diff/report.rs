@@ -188,10 +188,13 @@ fn paired(then: Vec<Served>, now: Vec<Served>) -> Vec<Pair> {
     pairs
 }
 
+/// A resource with its versions before and after.
+type Stepped = (TypeUrl, ResourceName, Option<Version>, Option<Version>);
+
 /// What was told already: layers of many namespaces share what differs.
 struct Told<'a> {
     after: &'a Mesh,
-    cache: HashMap<(TypeUrl, ResourceName, Option<Version>, Option<Version>), Vec<Change>>,
+    cache: HashMap<Stepped, Vec<Change>>,
     /// The objects that what differs is made from, and those that differ themselves.
     origins: BTreeSet<ObjectKey>,
 }

@@ -13,6 +13,7 @@ use meltemi_model::gateway::GatewaySet;
 use meltemi_model::proxy::Proxy;
 use meltemi_names::TypeUrl;
 use meltemi_proto::envoy::config::core::v3::Node;
+use meltemi_translate::key::LayerKey;
 use meltemi_views::Glimpse;
 use meltemi_walk::{Action, Configuration, Handling, Request, Way, walk};
 use prost::Message;
@@ -73,11 +74,20 @@ pub(super) fn way(
             is_new = true;
         }
         for name in named(&way) {
-            if let Some(host) = name.split('|').nth(3)
-                && known.insert(format!("host {host}"))
-            {
-                sent.add(glimpse.host(host));
-                is_new = true;
+            match name.split('|').nth(3) {
+                Some(host) if known.insert(format!("host {host}")) => {
+                    sent.add(glimpse.host(host));
+                    is_new = true;
+                }
+                Some(_) => {}
+                // A cluster that is called otherwise may be of any service.
+                None if sent.find(TypeUrl::Cluster, name).is_none()
+                    && known.insert("every host".to_owned()) =>
+                {
+                    sent.add(glimpse.hosts());
+                    is_new = true;
+                }
+                None => {}
             }
         }
         if !is_new {

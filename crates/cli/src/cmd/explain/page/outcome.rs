@@ -33,8 +33,8 @@ pub(super) fn write(explanation: &Explanation, page: &mut Page) {
         };
         let line = format!("{severity}: {}{}", finding.message, place.unwrap_or_default());
         page.section(heading, &line);
-        if let Some(hint) = &finding.hint {
-            page.line(1, hint);
+        for line in finding.hint.iter().flat_map(|hint| hint.lines()) {
+            page.line(1, line);
         }
         heading = "";
     }

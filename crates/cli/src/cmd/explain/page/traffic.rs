@@ -67,7 +67,7 @@ fn fault(route: &RouteTaken, page: &mut Page) {
             Some(status) => format!("gRPC status {status}"),
             None => abort.status.to_string(),
         };
-        format!("{} of them are answered {with}", abort.share)
+        format!("{} are answered {with}", abort.share)
     });
     let all: Vec<String> = delay.into_iter().chain(abort).collect();
     page.section("Fault", &format!("on purpose, {}", list(&all)));
