@@ -52,23 +52,37 @@ pub struct Case {
 struct ProxyFile {
     /// `pod.namespace`.
     id: String,
+    /// `sidecar` or `router`.
+    r#type: ProxyType,
     labels: BTreeMap<String, String>,
     /// `REDIRECT`, `TPROXY` or `NONE`.
     interception: String,
     /// Its addresses, by comma.
     ip: String,
-    /// It has the mesh's certificates.
+    /// It has the mesh's certificates, and by them the Secrets of its namespace.
     certificates: bool,
+    /// Its agent answers DNS.
+    dns_capture: bool,
+}
+
+/// What a proxy is for.
+#[derive(Clone, Copy, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ProxyType {
+    Sidecar,
+    Router,
 }
 
 impl Default for ProxyFile {
     fn default() -> Self {
         Self {
             id: "client.default".to_owned(),
+            r#type: ProxyType::Sidecar,
             labels: [("app".to_owned(), "client".to_owned())].into(),
             interception: "REDIRECT".to_owned(),
             ip: "10.9.9.9".to_owned(),
             certificates: false,
+            dns_capture: false,
         }
     }
 }
@@ -175,6 +189,11 @@ impl Case {
         let ProxyFile { id, interception, ip, .. } = &self.proxy;
         let proxy = crate::mesh::proxy_at(ip, id, &labels, interception, false);
         let proxy = if self.proxy.certificates { crate::mesh::with_certificates(&proxy) } else { proxy };
+        let proxy = match self.proxy.r#type {
+            ProxyType::Sidecar => proxy,
+            ProxyType::Router => crate::mesh::as_gateway(&proxy),
+        };
+        let proxy = if self.proxy.dns_capture { crate::mesh::with_dns_capture(&proxy) } else { proxy };
         // Whole route configurations, as a state-of-the-world client has them: that is how people read them.
         let client = engine.connect(proxy);
         let view = engine.view(client);

@@ -3,6 +3,8 @@
 //! Knows: the command line of `meltemi`, its pages, and how long to wait for them. Must not know: how anything is translated.
 //! Start at [`World`]. Invariant: when [`World::save`] returns, the change is in force at every proxy, as far as it is to be.
 
+pub mod edge;
+pub mod https;
 pub mod pods;
 pub mod prometheus;
 mod server;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use meltemi_model::Event;
-use meltemi_model::proxy::Proxy;
+use meltemi_model::proxy::{Proxy, ProxyKind};
 use meltemi_proto::envoy::config::core::v3::{Extension, Node};
 use meltemi_proto::google::protobuf::{Struct, Value, value};
 use meltemi_views::{Engine, Options};
@@ -69,9 +69,20 @@ pub fn secured(id: &str, labels: &[(&str, &str)]) -> Arc<Proxy> {
     with_certificates(&sidecar(id, labels))
 }
 
+/// The same proxy, with an agent that answers DNS.
+pub fn with_dns_capture(proxy: &Proxy) -> Arc<Proxy> {
+    Arc::new(Proxy { dns_capture: true, ..proxy.clone() })
+}
+
 /// The same proxy, with the mesh's certificates.
 pub fn with_certificates(proxy: &Proxy) -> Arc<Proxy> {
     Arc::new(Proxy { has_certificates: true, ..proxy.clone() })
+}
+
+/// The same proxy as a gateway. One with the mesh's certificates may have the Secrets of its namespace.
+pub fn as_gateway(proxy: &Proxy) -> Arc<Proxy> {
+    let reads_secrets = proxy.has_certificates;
+    Arc::new(Proxy { kind: ProxyKind::Router, reads_secrets, ..proxy.clone() })
 }
 
 /// `count` services in namespace `shop`, each with two workloads, a rule with two subsets and a route 90/10 between them.

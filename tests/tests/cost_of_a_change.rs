@@ -117,6 +117,47 @@ fn where_a_caller_runs_makes_a_layer_only_while_a_service_prefers_what_is_near()
     assert_eq!(assignment(proxies[0], "s3"), assignment(proxies[2], "s3"), "the same zone");
 }
 
+/// The rule of service 3, with a policy.
+fn ruled(policy: &str) -> String {
+    format!(
+        "{{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {{name: s3, namespace: shop}}, spec: {{host: s3, trafficPolicy: {policy}, subsets: [{{name: v1, labels: {{version: v1}}}}, {{name: v2, labels: {{version: v2}}}}]}}}}"
+    )
+}
+
+#[test]
+fn a_rule_makes_layers_by_what_it_reads_of_callers_and_by_nothing_else() {
+    let (mut engine, _) = mesh(10);
+    let layers = engine.layer_count();
+    let proxies = in_zones(&mut engine);
+    let outliers = "outlierDetection: {consecutive5xxErrors: 3}";
+    let mut count = |policy: &str| {
+        engine.apply(upserts(&ruled(policy)));
+        let found = engine.layer_count() - layers;
+        let assignment = |proxy: ProxyId, service: &str| {
+            let name = format!("outbound|80||{service}.shop.svc.cluster.local");
+            let view = engine.view(proxy);
+            view.find(TypeUrl::Endpoint, &name).map(|live| std::sync::Arc::as_ptr(&live.resource))
+        };
+        assert!(assignment(proxies[0], "s4").is_some());
+        assert_eq!(
+            assignment(proxies[0], "s4"),
+            assignment(proxies[1], "s4"),
+            "{policy}: of another service"
+        );
+        (found, assignment(proxies[0], "s3") == assignment(proxies[1], "s3"))
+    };
+    let lb = |setting: &str| format!("{{loadBalancer: {{localityLbSetting: {setting}}}, {outliers}}}");
+    assert_eq!(count("{connectionPool: {tcp: {maxConnections: 9}}}"), (0, true), "nothing is read");
+    assert_eq!(count(&lb("{enabled: false}")), (0, true), "it is switched off");
+    // Who is in one region is told from who is nowhere.
+    assert_eq!(count(&lb("{distribute: [{from: eu, to: {eu: 100}}]}")), (1, true), "the region");
+    assert_eq!(count(&lb("{failoverPriority: [app]}")), (0, true), "a label that all of them have");
+    assert_eq!(count(&lb("{failoverPriority: [app=cart]}")), (0, true), "a value of the rule's own");
+    // These endpoints run nowhere that is known, and are equally far from both: the assignments come out equal.
+    assert_eq!(count(&format!("{{{outliers}}}")).0, 2, "each zone");
+    assert_eq!(count("{connectionPool: {tcp: {maxConnections: 9}}}"), (0, true), "and back");
+}
+
 #[test]
 fn a_weight_change_reads_as_much_in_a_small_mesh_as_in_a_large_one() {
     let entries = |services: usize| {

@@ -3,7 +3,7 @@
 //! Runs where `PILOT_AGENT_BIN` names a `pilot-agent`, as root, with Kubernetes' API server. Else each test is reported as ignored, told
 //! as NOT RUN with what is missing, and not counted as passed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +14,7 @@ use meltemi_tests::istio::{Agent, Kit, Spot, serial_of};
 use meltemi_tests::kubernetes::{Home, service};
 use meltemi_tests::live::{Addresses, Server};
 use meltemi_tests::not_run;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// After so long a test is given up: two agents start, each with an Envoy.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -21,14 +22,18 @@ const LIMIT: Duration = Duration::from_secs(240);
 /// The port of the Service.
 const PORT: u16 = 80;
 
+/// Where Istio's agent answers DNS (Istio: pkg/istio-agent).
+const DNS: u16 = 15053;
+
 type Test = fn(Kit) -> Result<()>;
 
 fn main() {
     let kit = available().and_then(|()| Kit::find());
     let missing = kit.as_ref().err().map(|missing| format!("{missing:#}"));
-    let tests: [(&str, Test); 2] = [
+    let tests: [(&str, Test); 3] = [
         ("pods_with_istio_s_agent_talk_mutual_tls_by_meltemi_s_certificates", |kit| run(talk(kit))),
         ("istio_s_agent_renews_its_certificate_in_time", |kit| run(renew(kit))),
+        ("istio_s_agent_answers_dns_by_meltemi_s_table_of_names", |kit| run(names(kit))),
     ];
     let trials = tests.map(|(name, test)| {
         let kit = kit.as_ref().ok().cloned();
@@ -113,6 +118,78 @@ async fn renew(kit: Kit) -> Result<()> {
         ensure!(shown.roots == [serial_of(agent.roots())?], "{shown:?}");
     }
     Ok(())
+}
+
+async fn names(kit: Kit) -> Result<()> {
+    let (home, network) = (Home::shared().await?, Network::new()?);
+    let server = serve(&home, &network).await?;
+    let namespace = home.cluster().namespace("shop").await?;
+    home.cluster().apply(&service(&namespace, "reviews", PORT, Spot::TARGET)).await?;
+    let entry = |address: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: outside, namespace: {namespace}}}
+spec:
+  hosts: [outside.example.com]
+  addresses: [{address}]
+  resolution: STATIC
+  endpoints: [{{address: 192.0.2.9}}]
+  ports: [{{number: 9000, name: tcp, protocol: TCP}}]
+"
+        )
+    };
+    home.cluster().apply(&entry("198.51.100.1")).await?;
+    let spot =
+        Spot { home: &home, control_plane: server.addresses().secure, namespace: &namespace, app: "client" };
+    let capture = [("ISTIO_META_DNS_CAPTURE", "true")];
+    let mut agent = Agent::start(&kit, &spot, network.pod("client")?, &capture).await?;
+    // It is not ready before it has its names.
+    agent.ready().await.with_context(|| format!("meltemi's log:\n{}", server.log()))?;
+    until_named(&agent, "outside.example.com", [198, 51, 100, 1]).await?;
+    let IpAddr::V4(of_service) = (Spot { app: "reviews", ..spot }).service_address().await? else {
+        anyhow::bail!("the Service's address is not of IPv4");
+    };
+    until_named(&agent, "reviews", of_service.octets()).await?;
+    home.cluster().apply(&entry("198.51.100.2")).await?;
+    until_named(&agent, "outside.example.com", [198, 51, 100, 2]).await?;
+    ensure!(server.metric("meltemi_xds_nacks_total").await? == 0, "{}", server.log());
+    Ok(())
+}
+
+/// Waits until the agent's DNS answers a name with that address.
+async fn until_named(agent: &Agent, name: &str, address: [u8; 4]) -> Result<()> {
+    let mut last = None;
+    let mut ticks = tokio::time::interval(Duration::from_millis(50));
+    let asking = async {
+        loop {
+            ticks.tick().await;
+            match resolve(agent, name).await {
+                Ok(answer) if answer.ends_with(&address) => return,
+                other => last = Some(other),
+            }
+        }
+    };
+    match tokio::time::timeout(Duration::from_secs(60), asking).await {
+        Ok(()) => Ok(()),
+        Err(_) => anyhow::bail!("{name} is not {address:?}; the last answer was {last:?}\n{}", agent.log()),
+    }
+}
+
+/// What the agent's DNS answers (RFC 1035, over TCP), as bytes: the last four are an address of the name.
+async fn resolve(agent: &Agent, name: &str) -> Result<Vec<u8>> {
+    let mut query = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        query.push(u8::try_from(label.len())?);
+        query.extend_from_slice(label.as_bytes());
+    }
+    query.extend_from_slice(&[0, 0, 1, 0, 1]);
+    let mut stream = agent.pod().connector().to(SocketAddr::from(([127, 0, 0, 1], DNS))).await?;
+    stream.write_u16(u16::try_from(query.len())?).await?;
+    stream.write_all(&query).await?;
+    let mut answer = vec![0; usize::from(stream.read_u16().await?)];
+    stream.read_exact(&mut answer).await?;
+    Ok(answer)
 }
 
 /// A GET of `/` from the agent's pod.

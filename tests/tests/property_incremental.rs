@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use meltemi_model::Event;
 use meltemi_names::{ObjectKey, TypeUrl};
-use meltemi_tests::mesh::{proxy, secured, sidecar, upserts, with_certificates};
+use meltemi_tests::mesh::{
+    as_gateway, proxy, secured, sidecar, upserts, with_certificates, with_dns_capture,
+};
 use meltemi_tests::served::{Served, served};
 use meltemi_views::{Engine, Options};
 use proptest::prelude::*;
@@ -38,11 +40,12 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
             )
         }
         1 => format!(
-            "{{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {{name: w{name}-{}, namespace: {namespace}}}, spec: {{address: 10.1.{name}.{}, labels: {{app: a{name}, version: v{}}}{}}}}}",
+            "{{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {{name: w{name}-{}, namespace: {namespace}}}, spec: {{address: 10.1.{name}.{}, labels: {{app: a{name}, version: v{}}}{}{}}}}}",
             variant % 2,
             variant + 1,
             variant % 3,
-            ["", ", serviceAccount: vm"][variant / 2 % 2]
+            ["", ", serviceAccount: vm"][variant / 2 % 2],
+            ["", ", locality: r1/z1", ", locality: r2/z1", ", locality: r3"][variant / 3 % 4]
         ),
         2 => {
             let policy = [
@@ -50,7 +53,12 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 ", trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}",
                 ", trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}",
                 ", trafficPolicy: {outlierDetection: {consecutive5xxErrors: 3}}",
-            ][variant % 4];
+                ", trafficPolicy: {outlierDetection: {minHealthPercent: 10}, loadBalancer: {localityLbSetting: {failoverPriority: [version, kubernetes.io/hostname, role=tester]}}}",
+                ", trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: 'r1/*', to: {r2: 30, 'r1/*': 70}}, {from: '*', to: {'*': 100}}]}}}",
+                ", trafficPolicy: {outlierDetection: {}, loadBalancer: {localityLbSetting: {failover: [{from: r1, to: r3}]}}, retryBudget: {}}",
+                ", trafficPolicy: {loadBalancer: {zoneAwareLbSetting: {failover: [{from: r1, to: r3}]}}, proxyProtocol: {version: V2}}",
+                ", trafficPolicy: {tunnel: {targetHost: out.example, targetPort: 443}, loadBalancer: {localityLbSetting: {enabled: false}}}",
+            ][variant % 9];
             let subset = |n: usize| format!("{{name: v{n}, labels: {{version: v{n}}}}}");
             let subsets: Vec<String> = (0..=variant % 3).map(subset).collect();
             let (at, host) = match variant % 3 {
@@ -161,6 +169,90 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "{{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {{name: p{name}, namespace: {at}, creationTimestamp: '{created}'}}, spec: {{{scope}mtls: {{mode: {mode}}}}}}}"
             )
         }
+        9 => {
+            let servers = [
+                "{port: {number: 8080, name: http, protocol: HTTP}, hosts: ['*.example.com', 'web/web.example.org'], tls: {httpsRedirect: true}}",
+                "{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}, {port: {number: 8443, name: https, protocol: HTTPS}, hosts: ['a.example.com'], tls: {mode: MUTUAL, credentialName: c0}}",
+                "{port: {number: 8443, name: https, protocol: HTTPS}, hosts: ['a.example.com', './b.example.com'], tls: {mode: SIMPLE, credentialNames: [c1, c2]}}",
+                "{port: {number: 8080, name: tcp, protocol: TCP}, hosts: ['*']}, {port: {number: 8443, name: tls, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}",
+            ][variant % 4];
+            let selector = ["{istio: edge}", "{istio: other}", "{}"][variant / 4 % 3];
+            let created = ["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"][variant % 2];
+            format!(
+                "{{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {{name: g{name}, namespace: {namespace}, creationTimestamp: '{created}'}}, spec: {{selector: {selector}, servers: [{servers}]}}}}"
+            )
+        }
+        10 => {
+            let block =
+                |kind: &str| format!("\"-----BEGIN {kind}-----\\n{variant}\\n-----END {kind}-----\\n\"");
+            let roots =
+                if variant % 2 == 0 { format!(", ca.crt: {}", block("CERTIFICATE")) } else { String::new() };
+            format!(
+                "{{apiVersion: v1, kind: Secret, type: kubernetes.io/tls, metadata: {{name: c{name}{}, namespace: {namespace}}}, stringData: {{tls.crt: {}, tls.key: {}{roots}}}}}",
+                ["", "", "-cacert"][variant % 3],
+                block("CERTIFICATE"),
+                block("PRIVATE KEY"),
+            )
+        }
+        11 => {
+            let hosts =
+                ["'*'", "a.example.com, c.example.com", "'*.example.com'", "web.example.org"][variant % 4];
+            let gateways =
+                ["[shop/g0, web/g1]", "[g0, g1, g2]", "[shop/g2, mesh]", "[web/g1]"][variant / 2 % 4];
+            let gateways = if hosts == "'*'" { gateways.replace(", mesh", "") } else { gateways.to_owned() };
+            let matches =
+                ["", "match: [{port: 80}], ", "match: [{sourceLabels: {istio: edge}}], "][variant % 3];
+            format!(
+                "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: e{name}, namespace: {namespace}}}, spec: {{hosts: [{hosts}], gateways: {gateways}, http: [{{match: [{{uri: {{prefix: /{variant}}}}}], route: [{{destination: {{host: s{name}}}}}]}}, {{{matches}route: [{{destination: {{host: s{name}.{namespace}.svc.cluster.local, port: {{number: 80}}}}}}]}}]}}}}"
+            )
+        }
+        12 => {
+            let selector = ["", "workloadSelector: {labels: {app: a0}}, "][variant % 2];
+            let at = if variant.is_multiple_of(5) { "istio-system" } else { namespace };
+            let priority = variant % 3;
+            let patch = [
+                format!("{{applyTo: CLUSTER, match: {{cluster: {{service: s{name}.{namespace}.svc.cluster.local}}}}, patch: {{operation: MERGE, value: {{connect_timeout: {variant}.5s}}}}}}"),
+                "{applyTo: CLUSTER, patch: {operation: ADD, value: {name: added, connect_timeout: NAMEs}}}".replace("NAME", &name.to_string()),
+                "{applyTo: HTTP_FILTER, match: {context: SIDECAR_INBOUND, listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager, subFilter: {name: envoy.filters.http.router}}}}}, patch: {operation: INSERT_BEFORE, value: {name: buffer, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer, max_request_bytes: 9}}}}".to_owned(),
+                "{applyTo: HTTP_ROUTE, match: {routeConfiguration: {portNumber: 80}}, patch: {operation: MERGE, value: {stat_prefix: patched}}}".to_owned(),
+                format!("{{applyTo: VIRTUAL_HOST, match: {{routeConfiguration: {{name: '80', vhost: {{name: 's{name}.{namespace}.svc.cluster.local:80'}}}}}}, patch: {{operation: REMOVE}}}}"),
+                format!("{{applyTo: VIRTUAL_HOST, match: {{routeConfiguration: {{name: '80'}}}}, patch: {{operation: ADD, value: {{name: new, domains: [new{variant}.example], routes: [{{match: {{prefix: /}}, direct_response: {{status: 200}}}}]}}}}}}"),
+                "{applyTo: ROUTE_CONFIGURATION, patch: {operation: MERGE, value: {request_headers_to_remove: [x]}}}".to_owned(),
+                "{applyTo: LISTENER, match: {context: SIDECAR_OUTBOUND, listener: {portNumber: 80}}, patch: {operation: REMOVE}}".to_owned(),
+            ][variant % 8]
+                .clone();
+            format!(
+                "{{apiVersion: networking.istio.io/v1alpha3, kind: EnvoyFilter, metadata: {{name: f{name}, namespace: {at}}}, spec: {{{selector}priority: {priority}, configPatches: [{patch}]}}}}"
+            )
+        }
+        13 => {
+            // Some share hosts, with each other and with Services.
+            let host = [
+                format!("h{}.example.com", name % 2),
+                format!("'*.n{name}.example.com', h{name}.example.com"),
+                format!("s{name}.{namespace}.svc.cluster.local"),
+                "outside.example.com".into(),
+            ][variant % 4]
+                .clone();
+            let port = [
+                "{number: 80, name: http, protocol: HTTP}",
+                "{number: 443, name: tls, protocol: TLS}",
+                "{number: 80, name: http, protocol: HTTP, targetPort: 8080}, {number: 443, name: tls, protocol: TLS}",
+            ][variant % 3];
+            let found = [
+                "resolution: STATIC, endpoints: [{address: 10.3.0.1, labels: {version: v1}}, {address: 10.3.0.2, weight: 2}]",
+                "addresses: [10.4.0.0/16, 10.5.0.1]",
+                "resolution: STATIC, workloadSelector: {labels: {app: aNAME}}",
+                "endpoints: [{address: db.example.com, locality: r1}, {address: 10.3.0.3}], resolution: DNS, location: MESH_INTERNAL",
+                "resolution: DNS_ROUND_ROBIN, endpoints: [{address: db.example.com}], subjectAltNames: [one]",
+            ][variant % 5]
+                .replace("NAME", &name.to_string());
+            let export = if variant.is_multiple_of(7) { ", exportTo: ['.']" } else { "" };
+            format!(
+                "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: n{name}-{}, namespace: {namespace}}}, spec: {{hosts: [{host}]{export}, ports: [{port}], {found}}}}}",
+                variant % 2
+            )
+        }
         _ => {
             let mesh = [
                 "",
@@ -171,7 +263,11 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "defaultDestinationRuleExportTo: ['.']",
                 "discoverySelectors: [{matchLabels: {env: e1}}]",
                 "discoverySelectors: [{matchExpressions: [{key: env, operator: NotIn, values: [e0]}]}]",
-            ][variant % 8];
+                "localityLbSetting: {failoverPriority: [version], failover: [{from: r1, to: r2}]}",
+                "localityLbSetting: {distribute: [{from: r1, to: {r1: 90, r2: 10}}]}",
+                "defaultTrafficPolicy: {outlierDetection: {minHealthPercent: 5}, connectionPool: {tcp: {maxConnections: 3}}}",
+                "zoneAwareLbSetting: {}",
+            ][variant % 12];
             format!(
                 "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: istio, namespace: istio-system}}, data: {{mesh: \"{mesh}\"}}}}"
             )
@@ -187,8 +283,11 @@ fn proxies(engine: &mut Engine) -> Vec<meltemi_views::ProxyId> {
         with_certificates(&proxy("client-7.web", &[("app", "a1")], "NONE", true)),
         proxy("client-3.shop", &[("app", "a0")], "REDIRECT", false),
         proxy("client-4.other", &[], "NONE", true),
-        sidecar("client-5.shop", &[("istio-locality", "r1")]),
+        sidecar("client-5.shop", &[("istio-locality", "r1.z1"), ("version", "v1")]),
         sidecar("p1.web", &[]),
+        as_gateway(&secured("edge.shop", &[("istio", "edge"), ("app", "a0")])),
+        as_gateway(&proxy("edge.web", &[("istio", "edge")], "REDIRECT", false)),
+        with_dns_capture(&proxy("client-8.web", &[("app", "a1")], "REDIRECT", true)),
     ]
     .into_iter()
     .map(|proxy| engine.connect(proxy))
@@ -220,7 +319,7 @@ proptest! {
     #[test]
     fn incremental_equals_scratch(
         steps in proptest::collection::vec(
-            proptest::collection::vec((0_usize..10, 0_usize..3, 0_usize..12, 0_u8..4), 1..5),
+            proptest::collection::vec((0_usize..15, 0_usize..3, 0_usize..12, 0_u8..4), 1..5),
             1..12,
         ),
     ) {
@@ -255,7 +354,7 @@ proptest! {
 
     #[test]
     fn every_reference_of_a_served_resource_is_served(
-        objects in proptest::collection::vec((0_usize..10, 0_usize..3, 0_usize..12), 1..25),
+        objects in proptest::collection::vec((0_usize..15, 0_usize..3, 0_usize..12), 1..25),
     ) {
         let mut engine = Engine::new(OFF);
         let ids = proxies(&mut engine);

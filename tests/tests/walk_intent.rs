@@ -215,6 +215,13 @@ fn requests_end_where_the_users_of_the_golden_cases_want() -> Result<()> {
         ("argo-managed-routes", CLIENT, "GET http://app/", &[("agent", "Mozilla Chrome")], "canary"),
         ("argo-managed-routes", CLIENT, "POST http://app/", NONE, "75% stable, 25% canary"),
         ("argo-two-services", CLIENT, "GET http://app/", NONE, "95% app-stable, 5% app-canary"),
+        ("entry-dns-endpoints", CLIENT, "GET http://legacy.example.com/", NONE, "legacy.example.com"),
+        ("entry-external-name", CLIENT, "GET http://search/", NONE, "search.example.com"),
+        ("entry-static-weights", CLIENT, "GET http://shop.example.com/", NONE, "shop.example.com"),
+        ("entry-wildcard-http", CLIENT, "GET http://a.b.example.com/", NONE, "*.example.com"),
+        ("entry-wildcard-http", CLIENT, "GET http://example.com/", NONE, "example.com"),
+        ("entry-wildcard-http", CLIENT, "GET http://example.org/", NONE, "502 direct_response"),
+        ("entry-without-endpoints", CLIENT, "GET http://empty.example.com/", NONE, "503 no_endpoint"),
     ];
     let mut wrong = Vec::new();
     for (case, labels, asked, headers, expected) in rows {
@@ -379,5 +386,43 @@ fn each_endpoint_is_spoken_to_in_the_mode_that_it_takes() -> Result<()> {
     let all: Vec<(String, bool)> = cluster.endpoints.iter().map(mutual).collect();
     let expected = [("10.1.0.1:8080", true), ("10.1.0.2:8080", false), ("10.1.0.3:8080", false)];
     assert_eq!(all, expected.map(|(address, mutual)| (address.to_owned(), mutual)));
+    Ok(())
+}
+
+/// The endpoints of the first destination that get requests, with their shares in percent; from a client in eu/eu-1/a.
+fn shares(case: &str, labels: &[(&str, &str)]) -> Result<Vec<(String, f64)>> {
+    let input = format!("tests/golden/{case}/input.yaml");
+    let place = ("topology.istio.io/locality", "eu/eu-1/a");
+    let labels: Vec<(&str, &str)> = labels.iter().copied().chain([place, ("app", "client")]).collect();
+    let way = way(&[&input], &labels, "GET http://myapp/", &[])?;
+    let endpoints = &forward(&way)?.destinations[0].cluster.endpoints;
+    let share = |endpoint: &EndpointWay| endpoint.share.map_or(0.0, |share| share.0);
+    let taking = endpoints.iter().filter(|endpoint| share(endpoint) > 0.0);
+    Ok(taking.map(|found| (found.address.trim_end_matches(":8080").to_owned(), share(found))).collect())
+}
+
+#[test]
+fn endpoints_get_requests_by_where_they_run() -> Result<()> {
+    let all = |address: &str| vec![(address.to_owned(), 100.0)];
+    for case in ["locality-failover-by-default", "locality-failover-region", "locality-of-the-mesh"] {
+        assert_eq!(shares(case, &[])?, all("10.1.0.1"), "{case}");
+    }
+    assert_eq!(shares("locality-failover-priority", &[("version", "v2")])?, all("10.1.0.3"));
+    for case in ["locality-failover-off", "locality-mesh-off", "locality-distribute-for-others"] {
+        assert_eq!(shares(case, &[])?.len(), 5, "{case}");
+    }
+    // 70, 20 and 10, of which the first is split one to three, and all rounded up: 18, 53, 20, 10.
+    let distributed = shares("locality-distribute", &[])?;
+    let expected = [
+        ("10.1.0.1", 18.0),
+        ("10.1.0.2", 53.0 / 3.0),
+        ("10.1.0.6", 53.0 * 2.0 / 3.0),
+        ("10.1.0.3", 20.0),
+        ("10.1.0.4", 10.0),
+    ];
+    assert_eq!(distributed.len(), expected.len(), "{distributed:?}");
+    for ((address, share), (wanted, weight)) in distributed.iter().zip(expected) {
+        assert!(address == wanted && (share - weight / 101.0 * 100.0).abs() < 0.01, "{distributed:?}");
+    }
     Ok(())
 }

@@ -21,7 +21,9 @@ use crate::field::FieldPath;
 use crate::finding::{Finding, Severity};
 use crate::markers::Unread;
 use crate::mesh_config::{ConfigMap, read_mesh_config};
-use crate::{EndpointSlice, Object, Spec, validate};
+use crate::secret::is_credential;
+use crate::workload_entry::HEALTH_CHECKS;
+use crate::{Credential, EndpointSlice, Object, Spec, validate};
 
 use kinds::Reading;
 use metadata::Metadata;
@@ -68,6 +70,9 @@ pub fn decode(value: &Value, namespace: &str) -> Decoded {
     }
     match kinds::reading(api_version, kind) {
         Reading::Skip => Decoded { skipped: Some(kind.to_owned()), ..Decoded::default() },
+        Reading::Read(Kind::Secret) if !is_credential(value) => {
+            Decoded { skipped: Some(kind.to_owned()), ..Decoded::default() }
+        }
         Reading::Read(kind) => read(value, kind, namespace),
         Reading::NotYet(kind, instead) => {
             let mut finding = Finding::warning("not-supported-yet", format!("{kind} is not supported yet"))
@@ -247,8 +252,19 @@ fn read_spec(
     match key.kind {
         Kind::VirtualService => of_spec!(VirtualService),
         Kind::DestinationRule => of_spec!(DestinationRule),
+        Kind::WorkloadEntry => {
+            let read: Root<crate::WorkloadEntry> = reader::read(value, &root, notices)?;
+            let status = value.get("status");
+            let entry = read.spec.with_status(read.metadata.annotation(HEALTH_CHECKS), status);
+            Ok((read.metadata, Spec::WorkloadEntry(entry)))
+        }
+        Kind::ServiceEntry => {
+            let read: Root<crate::ServiceEntry> = reader::read(value, &root, notices)?;
+            Ok((read.metadata, Spec::ServiceEntry(read.spec.with_status(value.get("status")))))
+        }
+        Kind::WorkloadGroup => of_spec!(WorkloadGroup),
         Kind::EnvoyFilter => of_spec!(EnvoyFilter),
-        Kind::WorkloadEntry => of_spec!(WorkloadEntry),
+        Kind::Gateway => of_spec!(Gateway),
         Kind::PeerAuthentication => {
             // Without a spec it is the default of its namespace.
             let read: RootOfPolicy = reader::read(value, &root, notices)?;
@@ -274,6 +290,14 @@ fn read_spec(
         Kind::ConfigMap => {
             let read: RootOfConfigMap = reader::read(value, &root, notices)?;
             Ok((read.metadata, Spec::ConfigMap(config_map(key, &read.data, findings))))
+        }
+        Kind::Secret => {
+            let read: MetadataOnly = reader::read(value, &root, &mut Vec::new())?;
+            // Where a finding stands, its line of the file is shown: never one of the data.
+            let path = Some(FieldPath::of(&["metadata", "name"]));
+            let credential =
+                Credential::read(value).map_err(|message| Fault { message, hint: None, path })?;
+            Ok((read.metadata, Spec::Secret(credential)))
         }
         Kind::Node => {
             let read: Bare = reader::read(value, &root, notices)?;

@@ -1,16 +1,23 @@
 //! DestinationRule: the parts of a service, and how connections to it behave (Istio's reference: networking/destination-rule).
 
+mod connection;
 mod load_balancer;
+mod locality;
 mod pool;
 
 use std::sync::Arc;
 
 use meltemi_names::{Host, Port, Selector};
 
+pub use connection::{ProxyProtocol, ProxyProtocolVersion, RetryBudget, Tunnel};
 pub use load_balancer::{ConsistentHash, HashAlgorithm, HashCookie, HashKey, LoadBalancer, SimpleLb, Warmup};
-pub use pool::{ConnectionPool, H2UpgradePolicy, HttpPool, OutlierDetection, TcpKeepalive, TcpPool};
+pub use locality::{
+    Distribute, Failover, FailoverLabel, LocalityLbSetting, LocalityPattern, ZoneAwareLbSetting,
+};
+pub use pool::{
+    ConnectionKeepalive, ConnectionPool, H2UpgradePolicy, HttpPool, OutlierDetection, TcpKeepalive, TcpPool,
+};
 
-use crate::markers::not_yet;
 use crate::value::{ExportTo, non_empty};
 
 /// Policies for the traffic to a host.
@@ -67,21 +74,32 @@ pub struct TrafficPolicy {
     pub outlier_detection: Option<OutlierDetection>,
     /// How the client speaks TLS.
     pub tls: Option<ClientTls>,
-    /// Replaces the four above as a whole for a port.
+    /// Replaces the four above as a whole for a port, and none of the three below.
     pub port_level_settings: Vec<PortPolicy>,
-    /// Not supported yet.
-    pub tunnel: not_yet::Tunnel,
-    /// Not supported yet.
-    pub proxy_protocol: not_yet::ProxyProtocol,
-    /// Not supported yet.
-    pub retry_budget: not_yet::RetryBudget,
+    /// Connections go through a tunnel.
+    pub tunnel: Option<Tunnel>,
+    /// Connections begin with a header that says who calls.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Retries in proportion to requests.
+    pub retry_budget: Option<RetryBudget>,
 }
 
 impl TrafficPolicy {
+    /// The load balancers in it, at the top and for a port.
+    pub fn balancers(&self) -> impl Iterator<Item = &LoadBalancer> {
+        let ports = self.port_level_settings.iter().filter_map(|level| level.load_balancer.as_ref());
+        self.load_balancer.iter().chain(ports)
+    }
+
+    /// Whether outliers are set aside anywhere in it, at the top or for a port.
+    pub fn detects_outliers(&self) -> bool {
+        let ports = self.port_level_settings.iter().filter_map(|level| level.outlier_detection.as_ref());
+        self.outlier_detection.iter().chain(ports).next().is_some()
+    }
+
     /// Whether requests are hashed anywhere in it, at the top or for a port.
     pub fn hashes(&self) -> bool {
-        let ports = self.port_level_settings.iter().filter_map(|level| level.load_balancer.as_ref());
-        self.load_balancer.iter().chain(ports).any(|balancer| balancer.consistent_hash.is_some())
+        self.balancers().any(|balancer| balancer.consistent_hash.is_some())
     }
 }
 

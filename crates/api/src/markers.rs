@@ -67,15 +67,12 @@ pub mod not_yet {
     use super::{Deserialize, Deserializer, Dropped};
 
     not_yet! {
-        Tunnel: "connections go to the destination without a tunnel"
-        ProxyProtocol: "no PROXY protocol header is sent"
-        RetryBudget: "retries are bounded by connectionPool.http.maxRetries alone"
-        LocalityLbSetting: "endpoints of all localities are used alike"
         BackendUtilization: "the default, LEAST_REQUEST, is used"
-        HttpErrorCodes: "the status codes that count as failures are 500 to 599"
         MeshSetting: "the mesh behaves as if the field were absent"
         EgressProxy: "unknown destinations are reached directly"
-        KeepAlive: "HTTP/2 connections are not probed"
+        DefaultEndpoint: "traffic goes where VirtualServices send it"
+        CaCertCredential: "clients are verified by the Secret of the certificate, or the one beside it"
+        CaOfCertificate: "clients are verified by caCertificates beside the list"
         PatchTargets: "the patches are for no proxy"
         FilterClass: "filters are put where the operation says, as in Istio"
         PatchPortName: "listeners are matched without it, as in Istio"
@@ -91,8 +88,10 @@ mod tests {
     fn a_marker_takes_any_value_and_keeps_that_it_was_given() {
         assert_eq!(size_of::<Unread>(), 0);
         serde_json::from_str::<Unread>(r#"{"a": [1, null]}"#).unwrap();
-        assert!(serde_json::from_str::<not_yet::ProxyProtocol>(r#"[{"match": []}]"#).unwrap().is_given());
-        assert!(!not_yet::ProxyProtocol::default().is_given());
+        assert!(
+            serde_json::from_str::<not_yet::BackendUtilization>(r#"[{"match": []}]"#).unwrap().is_given()
+        );
+        assert!(!not_yet::BackendUtilization::default().is_given());
         assert!("not supported yet: x".starts_with(NOT_YET));
     }
 

@@ -1,11 +1,13 @@
 //! MeshConfig: the settings of the whole mesh, in ConfigMap `istio` (Istio's reference: istio.mesh.v1alpha1).
 
+mod defaults;
+
 use std::sync::Arc;
 
 use meltemi_names::Port;
 
 use crate::decode::{finding_of, reader};
-use crate::destination_rule::H2UpgradePolicy;
+use crate::destination_rule::{H2UpgradePolicy, LocalityLbSetting, TcpKeepalive, ZoneAwareLbSetting};
 use crate::document::yaml;
 use crate::field::FieldPath;
 use crate::finding::{Finding, Severity};
@@ -13,6 +15,7 @@ use crate::markers::{Unread, not_yet};
 use crate::validate;
 use crate::value::{Duration, ExportTo, LabelSelector};
 use crate::virtual_service::Retries;
+pub use defaults::{DefaultTrafficPolicy, Normalization, PathNormalization, TlsDefaults};
 
 /// The ConfigMap `istio` (or `istio-<revision>`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,8 +67,8 @@ pub struct MeshConfig {
     pub enable_auto_mtls: bool,
     /// Whether HTTP/1.1 is sent on as HTTP/2.
     pub h2_upgrade_policy: H2UpgradePolicy,
-    /// Not supported yet.
-    pub dns_refresh_rate: not_yet::MeshSetting,
+    /// How often a proxy asks DNS again for a name that an answer gives no lifetime for.
+    pub dns_refresh_rate: Duration,
     /// Not read: the agent's settings, which the node sends.
     pub default_config: Unread,
     /// Not read: belongs to injection.
@@ -84,12 +87,14 @@ pub struct MeshConfig {
     pub ingress_service: not_yet::MeshSetting,
     /// Not supported yet.
     pub ingress_selector: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub locality_lb_setting: not_yet::LocalityLbSetting,
-    /// Not supported yet.
-    pub path_normalization: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub tcp_keepalive: not_yet::MeshSetting,
+    /// Which endpoints come first by where they run, where neither a rule nor the service says so.
+    pub locality_lb_setting: Arc<LocalityLbSetting>,
+    /// The same, by Envoy's zone-aware routing; it counts before the other.
+    pub zone_aware_lb_setting: Option<Arc<ZoneAwareLbSetting>>,
+    /// What of a request's path is made regular before it is looked at.
+    pub path_normalization: PathNormalization,
+    /// Probes of silent connections, where a rule writes none of its own.
+    pub tcp_keepalive: Option<TcpKeepalive>,
     /// Trust domains whose identities count as the mesh's own: such as the one it had before.
     pub trust_domain_aliases: Vec<Arc<str>>,
     /// Not supported yet.
@@ -98,27 +103,27 @@ pub struct MeshConfig {
     pub certificates: not_yet::MeshSetting,
     /// Which namespaces count, by their labels: those that any of these selects; empty: all.
     pub discovery_selectors: Vec<LabelSelector>,
-    /// Not supported yet.
-    pub service_settings: not_yet::MeshSetting,
+    /// Not read: says which services are for one cluster, and there is one.
+    pub service_settings: Unread,
     /// The TLS that the mesh's workloads speak to each other.
     #[serde(rename = "meshMTLS")]
     pub mesh_mtls: MeshTls,
-    /// Not supported yet.
-    pub tls_defaults: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub default_inbound_http_retry_policy: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub default_traffic_policy: not_yet::MeshSetting,
+    /// The TLS that is not between the mesh's own workloads.
+    pub tls_defaults: TlsDefaults,
+    /// How the proxy tries again at its own application; none: the built-in way.
+    pub default_inbound_http_retry_policy: Option<Retries>,
+    /// What counts where a rule does not say.
+    pub default_traffic_policy: DefaultTrafficPolicy,
     /// Not supported yet.
     pub enable_envoy_access_log_service: not_yet::MeshSetting,
     /// Not supported yet.
     pub config_sources: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub verify_certificate_at_client: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub inbound_cluster_stat_name: not_yet::MeshSetting,
-    /// Not supported yet.
-    pub outbound_cluster_stat_name: not_yet::MeshSetting,
+    /// Not read, as in Istio, which verifies a server's certificate whatever it says.
+    pub verify_certificate_at_client: Unread,
+    /// How statistics call inbound clusters; empty: by their own names.
+    pub inbound_cluster_stat_name: Arc<str>,
+    /// How statistics call the clusters of services; empty: by their own names.
+    pub outbound_cluster_stat_name: Arc<str>,
     /// Not supported yet.
     pub ca: not_yet::MeshSetting,
 }
@@ -151,7 +156,7 @@ impl Default for MeshConfig {
             proxy_http_port: not_yet::MeshSetting::default(),
             enable_auto_mtls: true,
             h2_upgrade_policy: H2UpgradePolicy::DoNotUpgrade,
-            dns_refresh_rate: not_yet::MeshSetting::default(),
+            dns_refresh_rate: seconds(60),
             default_config: Unread,
             enable_prometheus_merge: Unread,
             enable_tracing: not_yet::MeshSetting::default(),
@@ -161,23 +166,24 @@ impl Default for MeshConfig {
             ingress_controller_mode: not_yet::MeshSetting::default(),
             ingress_service: not_yet::MeshSetting::default(),
             ingress_selector: not_yet::MeshSetting::default(),
-            locality_lb_setting: not_yet::LocalityLbSetting::default(),
-            path_normalization: not_yet::MeshSetting::default(),
-            tcp_keepalive: not_yet::MeshSetting::default(),
+            locality_lb_setting: Arc::default(),
+            zone_aware_lb_setting: None,
+            path_normalization: PathNormalization::default(),
+            tcp_keepalive: None,
             trust_domain_aliases: Vec::new(),
             ca_certificates: not_yet::MeshSetting::default(),
             certificates: not_yet::MeshSetting::default(),
             discovery_selectors: Vec::new(),
-            service_settings: not_yet::MeshSetting::default(),
+            service_settings: Unread,
             mesh_mtls: MeshTls::default(),
-            tls_defaults: not_yet::MeshSetting::default(),
-            default_inbound_http_retry_policy: not_yet::MeshSetting::default(),
-            default_traffic_policy: not_yet::MeshSetting::default(),
+            tls_defaults: TlsDefaults::default(),
+            default_inbound_http_retry_policy: None,
+            default_traffic_policy: DefaultTrafficPolicy::default(),
             enable_envoy_access_log_service: not_yet::MeshSetting::default(),
             config_sources: not_yet::MeshSetting::default(),
-            verify_certificate_at_client: not_yet::MeshSetting::default(),
-            inbound_cluster_stat_name: not_yet::MeshSetting::default(),
-            outbound_cluster_stat_name: not_yet::MeshSetting::default(),
+            verify_certificate_at_client: Unread,
+            inbound_cluster_stat_name: Arc::default(),
+            outbound_cluster_stat_name: Arc::default(),
             ca: not_yet::MeshSetting::default(),
         }
     }

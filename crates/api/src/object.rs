@@ -6,8 +6,8 @@ use meltemi_names::{Kind, Labels, ObjectKey};
 
 use crate::value::Timestamp;
 use crate::{
-    ConfigMap, DestinationRule, EndpointSlice, EnvoyFilter, PeerAuthentication, Pod, Service, VirtualService,
-    WorkloadEntry,
+    ConfigMap, Credential, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, PeerAuthentication, Pod,
+    Service, ServiceEntry, VirtualService, WorkloadEntry, WorkloadGroup,
 };
 
 /// What every object has. Slim: what no reader asks for is not kept, so that a change of it is no change.
@@ -98,10 +98,15 @@ pub enum Spec {
     /// All that is read of a namespace is its labels and annotations.
     Namespace,
     ConfigMap(ConfigMap),
+    /// All that is read of a Secret is whether it is a certificate, and which.
+    Secret(Credential),
     VirtualService(VirtualService),
     DestinationRule(DestinationRule),
     WorkloadEntry(WorkloadEntry),
+    ServiceEntry(ServiceEntry),
+    Gateway(Gateway),
     EnvoyFilter(EnvoyFilter),
+    WorkloadGroup(WorkloadGroup),
     PeerAuthentication(PeerAuthentication),
 }
 
@@ -115,10 +120,14 @@ impl Spec {
             Self::Node => Kind::Node,
             Self::Namespace => Kind::Namespace,
             Self::ConfigMap(_) => Kind::ConfigMap,
+            Self::Secret(_) => Kind::Secret,
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,
+            Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::Gateway(_) => Kind::Gateway,
             Self::EnvoyFilter(_) => Kind::EnvoyFilter,
+            Self::WorkloadGroup(_) => Kind::WorkloadGroup,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
         }
     }

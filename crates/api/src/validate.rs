@@ -12,19 +12,26 @@ mod destination;
 mod destination_rule;
 mod envoy_filter;
 mod fault;
+mod gateway;
 mod headers;
 mod hosts;
 mod http_match;
 mod http_route;
 mod labels;
-mod mesh_tls;
+mod locality;
+mod mesh_settings;
+pub(crate) mod mesh_tls;
 mod peer_authentication;
 mod reach;
 mod retry;
+mod server_tls;
 mod service;
+mod service_entry;
 mod traffic_policy;
 mod virtual_service;
 mod workload_entry;
+mod workload_group;
+mod wrapping;
 
 #[cfg(test)]
 mod tests;
@@ -43,11 +50,14 @@ pub(crate) fn object(object: &Object) -> Vec<Finding> {
         Spec::VirtualService(service) => virtual_service::check(service, &object.meta, &spec, &mut report),
         Spec::DestinationRule(rule) => destination_rule::check(rule, &object.meta, &spec, &mut report),
         Spec::WorkloadEntry(entry) => workload_entry::check(entry, &spec, &mut report),
+        Spec::Gateway(gateway) => gateway::check(gateway, &object.meta, &spec, &mut report),
+        Spec::ServiceEntry(entry) => service_entry::check(entry, &object.meta, &spec, &mut report),
+        Spec::WorkloadGroup(group) => workload_group::check(group, &spec, &mut report),
         Spec::EnvoyFilter(filter) => envoy_filter::check(filter, &spec, &mut report),
         Spec::PeerAuthentication(policy) => peer_authentication::check(policy, &spec, &mut report),
         Spec::Service(service) => service::check(service, &object.meta, &spec, &mut report),
         Spec::Namespace => annotations::of_distribution(&object.meta, &mut report),
-        Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::ConfigMap(_) => {}
+        Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::ConfigMap(_) | Spec::Secret(_) => {}
     }
     report.0
 }
@@ -59,6 +69,7 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
         retry::check(retries, &path.key("defaultHttpRetryPolicy"), &mut report);
     }
     report.duration(&path.key("connectTimeout"), Some(mesh.connect_timeout));
+    report.duration(&path.key("dnsRefreshRate"), Some(mesh.dns_refresh_rate));
     let metrics = path.key("defaultProviders").key("metrics");
     for (index, provider) in mesh.default_providers.metrics.iter().flatten().enumerate() {
         if provider != PROMETHEUS {
@@ -81,6 +92,7 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
         );
     }
     mesh_tls::check(mesh, path, &mut report);
+    mesh_settings::check(mesh, path, &mut report);
     report.0
 }
 

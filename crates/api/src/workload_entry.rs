@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use meltemi_names::{Labels, Locality, Port};
+use serde_json::Value;
 
 use crate::value::{Address, non_empty};
 
@@ -28,6 +29,32 @@ pub struct WorkloadEntry {
     /// Whose identity it has, in its namespace.
     #[serde(deserialize_with = "non_empty")]
     pub service_account: Option<String>,
+    /// Its agent says whether it is well, and does not say that it is: it is left out.
+    #[serde(skip)]
+    pub unwell: bool,
+}
+
+/// The annotation by which an agent asks whether the workload is well, and writes it into the entry's status.
+pub(crate) const HEALTH_CHECKS: &str = "proxy.istio.io/health-checks-enabled";
+
+impl WorkloadEntry {
+    /// Takes what of the object's status is read: where health is asked for, an entry is well from when its condition says so (Istio:
+    /// serviceregistry/serviceentry/conversion.go).
+    pub(crate) fn with_status(mut self, checked: Option<&str>, status: Option<&Value>) -> Self {
+        let conditions = status.and_then(|status| status.get("conditions")).and_then(Value::as_array);
+        let says = |condition: &&Value, name: &str, text: &str| {
+            condition.get(name).and_then(Value::as_str) == Some(text)
+        };
+        let healthy = conditions
+            .into_iter()
+            .flatten()
+            .find(|condition| says(condition, "type", "Healthy"))
+            .is_some_and(|condition| says(&condition, "status", "True"));
+        // The words that Go reads as true.
+        let is_checked = matches!(checked, Some("1" | "t" | "T" | "TRUE" | "true" | "True"));
+        self.unwell = is_checked && !healthy;
+        self
+    }
 }
 
 fn optional_address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Address>, D::Error> {

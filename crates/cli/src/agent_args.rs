@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use meltemi_agent::{Flags, HostPort};
+use meltemi_agent::{Flags, HostPort, Kind};
 
 use crate::args::duration;
 use crate::logging::LogFormat;
@@ -16,6 +16,9 @@ pub(crate) struct AgentArgs {
     /// The workload as NAME.NAMESPACE; else POD_NAME and POD_NAMESPACE.
     #[arg(long, value_name = "NAME.NS", value_parser = proxy_id)]
     id: Option<ProxyId>,
+    /// The proxy is a gateway; else `proxy sidecar` or `proxy router` of Istio's arguments says what it is.
+    #[arg(long)]
+    gateway: bool,
     /// Its service account; else SERVICE_ACCOUNT.
     #[arg(long, value_name = "SA")]
     service_account: Option<String>,
@@ -101,7 +104,7 @@ impl AgentArgs {
         let args = self;
         Flags {
             id: args.id.clone().map(|ProxyId { name, namespace }| (name, namespace)),
-            kind: None,
+            kind: args.gateway.then_some(Kind::Router),
             service_account: args.service_account.clone(),
             trust_domain: args.trust_domain.clone(),
             labels: args.labels.clone(),

@@ -204,6 +204,9 @@ pub(crate) struct ExplainArgs {
     /// A label of the sender's workload, over those that it is known to have; repeat it for more.
     #[arg(long = "label", value_name = "K=V", value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
+    /// `--from` is a gateway, and the request comes to it from outside of the mesh, at a port as clients know it.
+    #[arg(long, conflicts_with = "interception")]
+    pub(crate) gateway: bool,
     /// The sender's sidecar has no certificate: it stands beside no agent.
     #[arg(long)]
     pub(crate) without_certificate: bool,

@@ -18,6 +18,9 @@ pub(crate) struct ProxyArgs {
     /// The workload's address.
     #[arg(long, value_name = "A", default_value = "127.0.0.1")]
     pub(crate) ip: IpAddr,
+    /// The proxy is a gateway (Istio: `proxy router`): it serves the Gateways whose selector selects its labels.
+    #[arg(long)]
+    pub(crate) gateway: bool,
     /// How traffic reaches the proxy.
     #[arg(long, value_enum, default_value = "redirect", ignore_case = true)]
     pub(crate) interception: InterceptionArg,
@@ -63,7 +66,7 @@ impl ProxyArgs {
             InterceptionArg::None => "NONE",
         };
         let node = Node {
-            kind: "sidecar",
+            kind: if self.gateway { "router" } else { "sidecar" },
             addresses: vec![self.ip],
             name: name.clone(),
             namespace: namespace.clone(),

@@ -73,8 +73,13 @@ impl State {
 
     /// Nothing.
     pub(crate) fn empty() -> Self {
+        Self::of(Vec::new())
+    }
+
+    /// Of these objects, which stand nowhere.
+    pub(crate) fn of(events: Vec<Event>) -> Self {
         let batch = Batch {
-            events: Vec::new(),
+            events,
             findings: [].into(),
             places: PlaceIndex::default(),
             written: Vec::new(),
@@ -109,6 +114,13 @@ impl State {
 
     pub(crate) fn objects(&self) -> usize {
         self.batch.events.iter().filter(|event| matches!(event, Event::Upsert(_))).count()
+    }
+
+    /// The mesh that they are.
+    pub(crate) fn store(&self) -> Store {
+        let mut store = Store::of_revision(&self.revision);
+        store.apply(self.batch.events.iter().cloned());
+        store
     }
 
     /// An engine that has them in force.

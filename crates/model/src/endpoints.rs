@@ -4,6 +4,7 @@
 //! [`EndpointsOf`]; `slice` and `workload` make endpoints of one object each.
 //! Invariant: one object that changes remakes its own endpoints, and the list of the services that it serves; nothing of others.
 
+mod declared;
 mod identity;
 mod merge;
 mod slice;
@@ -16,7 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use meltemi_memo::Question;
-use meltemi_names::{Labels, Locality, Namespace, ObjectName, Port, Selector};
+use meltemi_names::{Kind, Labels, Locality, Namespace, ObjectName, Port, Selector};
 
 use crate::entry::IndexKey;
 use crate::index::workload_labels;
@@ -27,7 +28,8 @@ use crate::service::ServiceId;
 pub use identity::{Identities, IdentitiesOf, TakeTls, WhoTakesTls};
 use slice::SliceEndpoints;
 use targets::{Target, TargetsOf};
-pub use topology::{CLUSTER_ID, is_topology_label, locality};
+pub(crate) use topology::{CLUSTER, HOSTNAME, REGION, SUB_ZONE, ZONE};
+pub use topology::{CLUSTER_ID, NETWORK, is_topology_label, locality, network, place_label};
 use workload::{EntryEndpoint, PodEndpoint};
 
 /// Where an endpoint listens.
@@ -35,6 +37,8 @@ use workload::{EntryEndpoint, PodEndpoint};
 pub enum EndpointAddress {
     /// At an IP address, on the endpoint's port.
     Ip(IpAddr),
+    /// At whatever the name is resolved to, on the endpoint's port.
+    Name(Arc<str>),
     /// At the path of a Unix domain socket; ports have no meaning.
     Unix(Arc<str>),
 }
@@ -84,6 +88,8 @@ pub struct Endpoint {
     pub backend: Arc<Backend>,
     /// The pod that it is, in the service's namespace.
     pub pod: Option<ObjectName>,
+    /// Its own name within the service, by its slice.
+    pub hostname: Option<Arc<str>>,
     /// An IPv6 address of a pod that the service has at an IPv4 address too: for who reaches both, one of them counts.
     pub twin: bool,
 }
@@ -113,6 +119,9 @@ impl Question for EndpointsOf {
     const NAME: &'static str = "endpoints";
 
     fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        if self.0.object.kind == Kind::ServiceEntry {
+            return by_locality(merge::sorted(declared::located(read, &self.0)));
+        }
         let (service, key) = (&self.0, &self.0.object);
         let shape = read.ask(TargetsOf(service.clone()));
         let Some(targets) = &*shape else { return BTreeMap::new() };
@@ -140,13 +149,16 @@ impl Question for EndpointsOf {
                 }
             }
         }
-        let found = merge::sorted(found);
-        let mut by_locality: BTreeMap<Locality, Vec<Arc<Endpoint>>> = BTreeMap::new();
-        for (locality, endpoint) in found {
-            by_locality.entry(locality).or_default().push(endpoint);
-        }
-        by_locality.into_iter().map(|(locality, endpoints)| (locality, endpoints.into())).collect()
+        by_locality(merge::sorted(found))
     }
+}
+
+fn by_locality(found: Vec<Located>) -> BTreeMap<Locality, Endpoints> {
+    let mut by_locality: BTreeMap<Locality, Vec<Arc<Endpoint>>> = BTreeMap::new();
+    for (locality, endpoint) in found {
+        by_locality.entry(locality).or_default().push(endpoint);
+    }
+    by_locality.into_iter().map(|(locality, endpoints)| (locality, endpoints.into())).collect()
 }
 
 /// The endpoints of a service in one locality: a change in another one ends here.

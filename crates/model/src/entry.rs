@@ -19,15 +19,19 @@ pub enum Entry {
 /// What objects are filed under, each one question that translation asks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IndexKey {
-    /// Services of that host.
+    /// Services and ServiceEntries of that host.
     ServicesByHost(Host),
-    /// All services.
+    /// All Services and ServiceEntries.
     Services,
+    /// ServiceEntries.
+    ServiceEntries,
+    /// ServiceEntries whose hosts are given addresses.
+    AllocatedEntries,
     /// Services that write to whom they are exported.
     RestrictedServices,
     /// ExternalName services that point to that host.
     AliasesOf(Host),
-    /// Services whose selector's first pair (by key) is this one.
+    /// Services and ServiceEntries whose selector's first pair (by key) is this one.
     ServicesSelecting(Namespace, Arc<str>, Arc<str>),
     /// EndpointSlices of the service of that name.
     SlicesOf(Namespace, ObjectName),
@@ -47,6 +51,8 @@ pub enum IndexKey {
     VirtualServicesByHost(Host),
     /// All VirtualServices that apply to sidecars.
     MeshVirtualServices,
+    /// VirtualServices that are bound to that Gateway.
+    VirtualServicesOfGateway(ObjectKey),
     /// VirtualServices that apply to sidecars and have rules for connections, `tcp` or `tls`.
     ConnectionVirtualServices,
     /// VirtualServices that delegate to that one.
@@ -65,12 +71,16 @@ pub enum IndexKey {
     RulesWithSelector(Namespace),
     /// DestinationRules that hash requests, anywhere in them.
     RulesThatHash,
+    /// DestinationRules that say which endpoints come first, or under which the mesh's settings say so.
+    RulesThatOrder,
     /// DestinationRules for that host in any namespace.
     RulesForHost(Host),
     /// PeerAuthentications of that namespace for all of it.
     GeneralPeerAuthentications(Namespace),
     /// PeerAuthentications of that namespace whose selector's first pair (by key) is this one.
     PeerAuthenticationsSelecting(Namespace, Arc<str>, Arc<str>),
+    /// Gateways.
+    Gateways,
     /// EnvoyFilters of that namespace that patch something.
     EnvoyFiltersIn(Namespace),
     /// ConfigMaps that hold mesh settings.

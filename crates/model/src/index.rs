@@ -6,12 +6,14 @@ use std::sync::Arc;
 use meltemi_api::endpoint_slice::{MANAGED_BY_LABEL, OF_SELECTORS};
 use meltemi_api::pod::Phase;
 use meltemi_api::service::TrafficDistribution;
+use meltemi_api::value::GatewayName;
 use meltemi_api::virtual_service::{Destination, HttpRoute};
 use meltemi_api::{Meta, Object, Spec, VirtualService};
-use meltemi_names::{Host, Labels, Namespace};
+use meltemi_names::{Host, Kind, Labels, Namespace, ObjectKey};
 
 use crate::discovery::is_settings;
 use crate::entry::IndexKey;
+use crate::place::orders;
 use crate::service::{CLUSTER_DOMAIN, written_exposure};
 use crate::virtual_service::delegate::delegate_key;
 
@@ -70,10 +72,25 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
                 keys.insert(IndexKey::WorkloadsAt(*ip));
             }
         }
-        Spec::VirtualService(service) => {
-            if !service.is_in_mesh() {
-                return keys;
+        Spec::ServiceEntry(entry) => {
+            keys.insert(IndexKey::Services);
+            keys.insert(IndexKey::ServiceEntries);
+            keys.extend(entry.hosts.iter().cloned().map(IndexKey::ServicesByHost));
+            if !entry.export_to.is_empty() {
+                keys.insert(IndexKey::RestrictedServices);
             }
+            let selector = entry.workload_selector.as_ref();
+            if let Some((key, value)) = selector.and_then(|found| found.labels.labels().iter().next()) {
+                keys.insert(IndexKey::ServicesSelecting(namespace.clone(), key.into(), value.into()));
+            }
+            if entry.is_allocated(meta) && entry.hosts.iter().any(|host| entry.can_have_address(host)) {
+                keys.insert(IndexKey::AllocatedEntries);
+            }
+            keys.extend(preferring(TrafficDistribution::annotated(meta)));
+        }
+        Spec::VirtualService(service) => {
+            let gateways = service.gateways.iter().filter_map(|gateway| gateway_key(gateway, namespace));
+            keys.extend(gateways.map(IndexKey::VirtualServicesOfGateway));
             let resolve = |host: &Host| qualified(host, namespace);
             keys.extend(
                 destinations(service)
@@ -84,15 +101,18 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             if service.is_delegate() {
                 return keys;
             }
+            let delegates = service.http.iter().filter_map(|rule| rule.delegate.as_ref());
+            keys.extend(
+                delegates.map(|delegate| delegate_key(delegate, namespace)).map(IndexKey::DelegatingTo),
+            );
+            if !service.is_in_mesh() {
+                return keys;
+            }
             keys.insert(IndexKey::MeshVirtualServices);
             keys.extend(service.hosts.iter().map(resolve).map(IndexKey::VirtualServicesByHost));
             if !service.tcp.is_empty() || !service.tls.is_empty() {
                 keys.insert(IndexKey::ConnectionVirtualServices);
             }
-            let delegates = service.http.iter().filter_map(|rule| rule.delegate.as_ref());
-            keys.extend(
-                delegates.map(|delegate| delegate_key(delegate, namespace)).map(IndexKey::DelegatingTo),
-            );
             if asks_for_labels(service) {
                 keys.insert(IndexKey::VirtualServicesWithSourceLabels);
             }
@@ -109,6 +129,13 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             if rule.traffic_policy.iter().chain(subsets).any(|policy| policy.hashes()) {
                 keys.insert(IndexKey::RulesThatHash);
             }
+            let subsets = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
+            if rule.traffic_policy.iter().chain(subsets).any(|policy| orders(policy)) {
+                keys.insert(IndexKey::RulesThatOrder);
+            }
+        }
+        Spec::Gateway(_) => {
+            keys.insert(IndexKey::Gateways);
         }
         Spec::EnvoyFilter(filter) => {
             if !filter.config_patches.is_empty() && !filter.target_refs.is_given() {
@@ -131,7 +158,8 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             }
         }
         Spec::Namespace => keys.extend(preferring(TrafficDistribution::annotated(meta))),
-        Spec::Node => {}
+        // A Secret is asked for by its name.
+        Spec::Node | Spec::Secret(_) | Spec::WorkloadGroup(_) => {}
     }
     keys
 }
@@ -146,6 +174,17 @@ pub fn qualified(host: &Host, namespace: &Namespace) -> Host {
         Host::of_service(host.as_str(), namespace.as_str(), CLUSTER_DOMAIN)
     } else {
         host.clone()
+    }
+}
+
+/// The Gateway that a name in a VirtualService of `namespace` stands for; none for `mesh`.
+pub fn gateway_key(name: &GatewayName, namespace: &Namespace) -> Option<ObjectKey> {
+    match name {
+        GatewayName::Mesh => None,
+        GatewayName::Named { namespace: written, name } => {
+            let namespace = written.clone().unwrap_or_else(|| namespace.clone());
+            Some(ObjectKey::new(Kind::Gateway, namespace, name.as_str()))
+        }
     }
 }
 
@@ -170,9 +209,10 @@ fn asks_for_labels(service: &VirtualService) -> bool {
     service.http.iter().any(of_requests) || tcp.chain(tls).any(|found| !found.source_labels.is_empty())
 }
 
-/// The labels of a WorkloadEntry: those of its spec over those of the object, both of which Istio's selectors read.
+/// The labels of a WorkloadEntry: those of the object over those of its spec, both of which Istio's selectors read (Istio:
+/// serviceregistry/serviceentry/conversion.go).
 pub fn workload_labels(meta: &Meta, spec: &Labels) -> Labels {
-    meta.labels.iter().chain(spec.iter()).collect()
+    spec.iter().chain(meta.labels.iter()).collect()
 }
 
 fn labelled(

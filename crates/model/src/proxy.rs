@@ -84,6 +84,9 @@ pub struct Proxy {
     pub locality: Locality,
     /// Accepts HTTP/1.0 (metadata `HTTP10` = "1").
     pub http10: bool,
+    /// Its agent answers its workload's DNS, from a table that it asks for (metadata `DNS_CAPTURE`): so it can be called by addresses that
+    /// nobody else knows.
+    pub dns_capture: bool,
     /// Logs every request on standard output where the mesh's settings ask for no log (metadata `MELTEMI_ACCESS_LOG` = "true", which
     /// `meltemi bootstrap` writes, so that a person who tries a proxy sees what it does).
     pub access_log: bool,
@@ -92,6 +95,10 @@ pub struct Proxy {
     /// It has the mesh's certificates: something beside it serves them to it (SDS). Metadata `MELTEMI_CERTIFICATES` says so, `true` or
     /// `false`; without it all that Istio's agents start do, and they alone write `ISTIO_VERSION`.
     pub has_certificates: bool,
+    /// It may not listen on ports below 1024 (metadata `UNPRIVILEGED_POD` = "true").
+    pub unprivileged: bool,
+    /// It may have the certificates that Secrets of its namespace hold. Never by its own word: who authenticated its stream says so.
+    pub reads_secrets: bool,
     /// Which build of which client it is, as `envoy/1.40.0`; the name alone where it does not say.
     pub build: Arc<str>,
     /// The texts of its metadata, for those who patch what proxies of some kind are served; long ones are left out.
@@ -181,12 +188,15 @@ impl Proxy {
             node_name: metadata.text("NODE_NAME").filter(|name| !name.is_empty()).map(Arc::from),
             locality,
             http10: metadata.text("HTTP10") == Some("1"),
+            dns_capture: metadata.says("DNS_CAPTURE"),
             access_log: metadata.text("MELTEMI_ACCESS_LOG") == Some("true"),
             metrics: node.extensions.iter().any(|extension| extension.name == STATS_LOGGER),
             has_certificates: match metadata.text("MELTEMI_CERTIFICATES") {
                 Some(said) => said == "true",
                 None => metadata.text("ISTIO_VERSION").is_some_and(|version| !version.is_empty()),
             },
+            unprivileged: metadata.text("UNPRIVILEGED_POD") == Some("true"),
+            reads_secrets: false,
             texts: metadata.short_texts(),
             build: build(node).into(),
             takes_virtual_hosts: delta && node.user_agent_name == "envoy",
@@ -247,6 +257,17 @@ impl<'a> Metadata<'a> {
         match self.value(key)? {
             value::Kind::StringValue(text) => Some(text),
             _ => None,
+        }
+    }
+
+    /// Whether it is true, as a text that Go reads so or as itself (Istio: `StringBool`).
+    fn says(&self, key: &str) -> bool {
+        match self.value(key) {
+            Some(value::Kind::BoolValue(said)) => *said,
+            Some(value::Kind::StringValue(text)) => {
+                matches!(text.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True")
+            }
+            _ => false,
         }
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use meltemi_api::{
-    DestinationRule, EndpointSlice, EnvoyFilter, Meta, Object, PeerAuthentication, Pod, Service, Spec,
-    VirtualService, WorkloadEntry,
+    Credential, DestinationRule, EndpointSlice, EnvoyFilter, Gateway, Meta, Object, PeerAuthentication, Pod,
+    Service, ServiceEntry, Spec, VirtualService, WorkloadEntry,
 };
 use meltemi_memo::Reader;
 use meltemi_names::ObjectKey;
@@ -31,6 +31,14 @@ pub fn none_filed(read: &Read<'_>, key: IndexKey) -> bool {
     read.world_at(Entry::Index(key.clone())).index.get(&key).is_none()
 }
 
+/// The Secret under `key`, as far as it is a certificate.
+pub fn credential<'a>(read: &Read<'a>, key: &ObjectKey) -> Option<&'a Credential> {
+    match &object(read, key)?.spec {
+        Spec::Secret(credential) => Some(credential),
+        _ => None,
+    }
+}
+
 macro_rules! typed {
     ($(#[$doc:meta] $name:ident => $kind:ident),* $(,)?) => {$(
         #[$doc]
@@ -54,8 +62,12 @@ typed! {
     virtual_service => VirtualService,
     /// The DestinationRule under `key`.
     destination_rule => DestinationRule,
+    /// The Gateway under `key`.
+    gateway => Gateway,
     /// The WorkloadEntry under `key`.
     workload_entry => WorkloadEntry,
+    /// The ServiceEntry under `key`.
+    service_entry => ServiceEntry,
     /// The EnvoyFilter under `key`.
     envoy_filter => EnvoyFilter,
     /// The PeerAuthentication under `key`.

@@ -45,6 +45,12 @@ pub fn judge(before: &Mesh, after: &Mesh, changes: &ChangeSet) -> Verdict {
                     );
                     suspects.extend(after.filed(&IndexKey::VirtualServicesByDestination(host)).cloned());
                 }
+                Spec::ServiceEntry(entry) => {
+                    for host in &entry.hosts {
+                        let host = IndexKey::VirtualServicesByDestination(host.clone());
+                        suspects.extend(after.filed(&host).cloned());
+                    }
+                }
                 _ => {}
             }
         }

@@ -7,8 +7,10 @@
 use std::sync::Arc;
 
 use meltemi_api::destination_rule::{
-    ClientTls, ConnectionPool, LoadBalancer, OutlierDetection, PortPolicy, Subset, TrafficPolicy,
+    ClientTls, ConnectionPool, LoadBalancer, OutlierDetection, PortPolicy, ProxyProtocol, RetryBudget,
+    Subset, TrafficPolicy, Tunnel,
 };
+use meltemi_api::mesh_config::DefaultTrafficPolicy;
 use meltemi_api::value::ExportTo;
 use meltemi_memo::Question;
 use meltemi_names::{Host, Namespace, ObjectKey, Port, Selector};
@@ -224,22 +226,28 @@ impl MergedRule {
     /// The policy for a port, whole or of a subset; none if there is no such subset.
     ///
     /// A port's own settings replace the rest as a whole; a subset's settings override what is above them one by one, and its own
-    /// settings for the port replace all (Istio: pilot/pkg/networking/util/util.go).
+    /// settings for the port replace all that can be said of a port (Istio: pilot/pkg/networking/util/util.go). A tunnel is the rule's,
+    /// or the subset's own (core/tunnelingconfig).
     pub fn policy(&self, port: Port, subset: Option<&str>) -> Option<Policy> {
         let mut policy = Policy::default();
         if let Some(written) = &self.traffic_policy {
             match port_level(written, port) {
-                Some(level) => policy = Policy::of_port(level),
+                Some(level) => policy.replace(level),
                 None => policy.overlay(written),
             }
         }
-        if let Some(name) = subset
-            && let Some(written) = &self.subset(name)?.traffic_policy
-        {
-            match port_level(written, port) {
-                Some(level) => policy = Policy::of_port(level),
-                None => policy.overlay(written),
+        // It is the listener's to open, which reads the rule's own word whatever is said of its port.
+        let tunnel = |policy: &Arc<TrafficPolicy>| policy.tunnel.clone();
+        policy.tunnel = self.traffic_policy.as_ref().and_then(tunnel);
+        if let Some(name) = subset {
+            let written = &self.subset(name)?.traffic_policy;
+            if let Some(written) = written {
+                match port_level(written, port) {
+                    Some(level) => policy.replace(level),
+                    None => policy.overlay(written),
+                }
             }
+            policy.tunnel = written.as_ref().and_then(tunnel);
         }
         Some(policy)
     }
@@ -260,15 +268,29 @@ pub struct Policy {
     pub outlier_detection: Option<OutlierDetection>,
     /// How the client speaks TLS.
     pub tls: Option<ClientTls>,
+    /// Connections go through a tunnel.
+    pub tunnel: Option<Tunnel>,
+    /// Connections begin with a header that says who calls.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Retries in proportion to requests.
+    pub retry_budget: Option<RetryBudget>,
 }
 
 impl Policy {
-    fn of_port(level: &PortPolicy) -> Self {
-        Self {
-            load_balancer: level.load_balancer.clone(),
-            connection_pool: level.connection_pool.clone(),
-            outlier_detection: level.outlier_detection.clone(),
-            tls: level.tls.clone(),
+    fn replace(&mut self, level: &PortPolicy) {
+        self.load_balancer.clone_from(&level.load_balancer);
+        self.connection_pool.clone_from(&level.connection_pool);
+        self.outlier_detection.clone_from(&level.outlier_detection);
+        self.tls.clone_from(&level.tls);
+    }
+
+    /// What the mesh says where no rule does.
+    pub fn or_default(&mut self, mesh: &DefaultTrafficPolicy) {
+        if self.connection_pool.is_none() {
+            self.connection_pool.clone_from(&mesh.connection_pool);
+        }
+        if self.outlier_detection.is_none() {
+            self.outlier_detection.clone_from(&mesh.outlier_detection);
         }
     }
 
@@ -282,6 +304,8 @@ impl Policy {
         take(&mut self.connection_pool, written.connection_pool.as_ref());
         take(&mut self.outlier_detection, written.outlier_detection.as_ref());
         take(&mut self.tls, written.tls.as_ref());
+        take(&mut self.proxy_protocol, written.proxy_protocol.as_ref());
+        take(&mut self.retry_budget, written.retry_budget.as_ref());
     }
 }
 

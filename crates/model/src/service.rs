@@ -1,5 +1,7 @@
 //! Services as translation sees them, and which of them a namespace sees.
 
+mod allocation;
+mod declared;
 mod id;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,10 +9,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use meltemi_api::service::TrafficDistribution;
-use meltemi_api::value::ExportTo;
+use meltemi_api::value::{ExportTo, Subnet};
 use meltemi_memo::Question;
 use meltemi_names::{Host, Kind, Namespace, ObjectKey, Port, Protocol, Selector};
 
+pub use allocation::{AllocatedTo, AnyAllocated};
+pub use declared::{Chosen, Contested, Group, declared, objects_of};
+pub(crate) use declared::{numbered, target};
 pub use id::ServiceId;
 
 use crate::entry::IndexKey;
@@ -39,6 +44,13 @@ pub struct Age {
     pub namespace: Namespace,
 }
 
+impl Resolution {
+    /// Whether the proxy resolves names.
+    pub fn is_dns(self) -> bool {
+        matches!(self, Self::Dns | Self::DnsRoundRobin)
+    }
+}
+
 impl Age {
     /// The age of an object.
     pub fn of(meta: &meltemi_api::Meta) -> Self {
@@ -51,8 +63,13 @@ impl Age {
 pub enum Resolution {
     /// The proxy picks among the endpoints (a ClusterIP service).
     Endpoints,
-    /// The client picks the endpoint's address itself (headless).
+    /// The connection goes where it was going: the client picks the endpoint's address itself (headless), or the address is none that
+    /// the mesh knows (a ServiceEntry with resolution NONE).
     Passthrough,
+    /// The endpoints' names are resolved by the proxy: each address is an endpoint.
+    Dns,
+    /// The same of one name, of whose addresses the first is taken.
+    DnsRoundRobin,
 }
 
 /// A port of a service.
@@ -69,14 +86,22 @@ pub struct ServicePort {
 /// A service as outbound translation sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServiceShape {
-    /// The object that declares it, and its host: `name.namespace.svc.cluster.local`.
+    /// The object that declares it, and its host.
     pub id: ServiceId,
     /// Its ports that carry TCP, as written.
     pub ports: Vec<ServicePort>,
-    /// Cluster IPs; empty for headless services, and for those in a folder that write none.
+    /// Cluster IPs, or what a ServiceEntry writes; empty for headless services, and for those that write none.
     pub addresses: Vec<IpAddr>,
+    /// Blocks of addresses that a ServiceEntry writes.
+    pub blocks: Vec<Subnet>,
+    /// Addresses that it was given because it has none: of use to proxies that answer DNS alone.
+    pub allocated: Arc<[IpAddr]>,
     /// How its endpoints are found.
     pub resolution: Resolution,
+    /// The port that connections go to where they go to the address that was called, if it is another one than the service's.
+    pub port_overrides: BTreeMap<Port, Port>,
+    /// It is not part of the mesh: nobody there has the mesh's certificates.
+    pub external: bool,
     /// Which workloads it has; none: its endpoints are written by somebody else.
     pub selector: Option<Selector>,
     /// Who sees it.
@@ -94,6 +119,17 @@ impl ServiceShape {
     pub fn port(&self, port: Port) -> Option<&ServicePort> {
         self.ports.iter().find(|found| found.port == port)
     }
+
+    /// Whether its clients ask DNS for its endpoints' addresses, of which the mesh knows (a Service with `clusterIP: None`).
+    pub fn is_headless(&self) -> bool {
+        self.resolution == Resolution::Passthrough && self.id.object.kind == Kind::Service
+    }
+
+    /// The addresses at which it is called, by a caller whose proxy answers DNS or does not.
+    pub fn addresses(&self, dns_capture: bool) -> &[IpAddr] {
+        let given = dns_capture && self.addresses.is_empty() && self.blocks.is_empty();
+        if given { &self.allocated } else { &self.addresses }
+    }
 }
 
 /// The service under that key; none if there is none, or if it is an ExternalName (an alias, no service of its own).
@@ -106,6 +142,9 @@ impl Question for ServiceOf {
     const NAME: &'static str = "service";
 
     fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        if self.0.object.kind == Kind::ServiceEntry {
+            return declared::shape(read, &self.0).map(Arc::new);
+        }
         let (meta, service) = read::service(read, &self.0.object)?;
         if service.external_name.is_some() {
             return None;
@@ -125,6 +164,10 @@ impl Question for ServiceOf {
                 .filter(|port| port.protocol != Protocol::Udp)
                 .collect(),
             addresses: service.cluster_ips.clone(),
+            blocks: Vec::new(),
+            allocated: Arc::default(),
+            port_overrides: BTreeMap::new(),
+            external: false,
             resolution: if service.headless { Resolution::Passthrough } else { Resolution::Endpoints },
             selector: Some(service.selector.clone()).filter(|selector| !selector.is_empty()),
             exposure: Exposure::resolve(
@@ -175,14 +218,18 @@ impl Question for DistributionOf {
     const NAME: &'static str = "traffic distribution of a service";
 
     fn answer(&self, read: &Read<'_>) -> TrafficDistribution {
-        let Some((meta, service)) = read::service(read, &self.0.object) else {
-            return TrafficDistribution::Any;
+        let own = match read::service(read, &self.0.object) {
+            Some((meta, service)) => service.traffic_distribution(meta),
+            None => match read::service_entry(read, &self.0.object) {
+                Some((meta, _)) => TrafficDistribution::annotated(meta),
+                None => return TrafficDistribution::Any,
+            },
         };
         let inherited = || {
             let namespace = ObjectKey::new(Kind::Namespace, "", self.0.namespace().as_str());
             read::meta(read, &namespace).and_then(TrafficDistribution::annotated)
         };
-        service.traffic_distribution(meta).or_else(inherited).unwrap_or_default()
+        own.or_else(inherited).unwrap_or_default()
     }
 }
 
@@ -204,7 +251,7 @@ impl Question for AnyDistribution {
 }
 
 /// All services that a namespace sees, oldest first; those that only some see before the public ones (Istio's order, in which the
-/// first wins).
+/// first wins). One for each host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VisibleServices(pub Namespace);
 
@@ -219,18 +266,26 @@ impl Question for VisibleServices {
         let by_default = Exposure::resolve(&[], &settings(read).default_service_export_to, &self.0);
         let candidates =
             if by_default == Exposure::Public { IndexKey::RestrictedServices } else { IndexKey::Services };
-        let own = by_age(read, filed(read, candidates).cloned(), |shape| {
+        let own = by_age(read, filed(read, candidates), |shape| {
             shape.exposure != Exposure::Public && shape.exposure.reaches(&self.0)
         });
-        if own.is_empty() {
-            Arc::clone(&public)
-        } else {
-            own.into_iter().chain(public.iter().cloned()).collect()
+        let contested = read.ask(Contested);
+        let chosen = |viewer: Option<&Namespace>, host: &Host| {
+            read.ask(Chosen { viewer: viewer.cloned(), host: host.clone() })
+        };
+        let is_own = |host: &&Host| chosen(Some(&self.0), host) != chosen(None, host);
+        if own.is_empty() && !contested.iter().any(|host| is_own(&host)) {
+            return Arc::clone(&public);
         }
+        let everyone = if contested.is_empty() { public } else { read.ask(AllPublicServices) };
+        let meant = |id: &&ServiceId| {
+            !contested.contains(&id.host) || chosen(Some(&self.0), &id.host).as_ref().as_ref() == Some(*id)
+        };
+        own.iter().chain(everyone.iter()).filter(meant).cloned().collect()
     }
 }
 
-/// The services that everyone sees, oldest first.
+/// The services that everyone sees, oldest first, one for each host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PublicServices;
 
@@ -240,19 +295,42 @@ impl Question for PublicServices {
     const NAME: &'static str = "public services";
 
     fn answer(&self, read: &Read<'_>) -> Self::Answer {
-        by_age(read, filed(read, IndexKey::Services).cloned(), |shape| shape.exposure == Exposure::Public)
-            .into()
+        let all = read.ask(AllPublicServices);
+        let contested = read.ask(Contested);
+        if contested.is_empty() {
+            return Arc::clone(&all);
+        }
+        let chosen = |host: &Host| read.ask(Chosen { viewer: None, host: host.clone() });
+        let meant = |id: &&ServiceId| {
+            !contested.contains(&id.host) || chosen(&id.host).as_ref().as_ref() == Some(*id)
+        };
+        all.iter().filter(meant).cloned().collect()
     }
 }
 
-fn by_age(
+/// The services that everyone sees, oldest first, also where several have one host.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct AllPublicServices;
+
+impl Question for AllPublicServices {
+    type World = Mesh;
+    type Answer = Arc<[ServiceId]>;
+    const NAME: &'static str = "all public services";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        by_age(read, filed(read, IndexKey::Services), |shape| shape.exposure == Exposure::Public).into()
+    }
+}
+
+fn by_age<'a>(
     read: &Read<'_>,
-    objects: impl Iterator<Item = ObjectKey>,
+    objects: impl Iterator<Item = &'a ObjectKey>,
     keep: impl Fn(&ServiceShape) -> bool,
 ) -> Vec<ServiceId> {
     let mut found: Vec<(Age, ServiceId)> = objects
-        .filter_map(|object| {
-            let shape = read.ask(ServiceOf(ServiceId::of(&object)));
+        .flat_map(|object| declared(read, object))
+        .filter_map(|id| {
+            let shape = read.ask(ServiceOf(id));
             let shape = shape.as_ref().as_ref()?;
             keep(shape).then(|| (shape.age.clone(), shape.id.clone()))
         })
@@ -266,7 +344,7 @@ fn by_age(
 pub struct ServiceByHost {
     /// Who asks.
     pub viewer: Namespace,
-    /// An exact host; short names are resolved before.
+    /// A host as a service has it; short names are resolved before.
     pub host: Host,
 }
 
@@ -276,9 +354,9 @@ impl Question for ServiceByHost {
     const NAME: &'static str = "service by host";
 
     fn answer(&self, read: &Read<'_>) -> Self::Answer {
-        let shapes = filed(read, IndexKey::ServicesByHost(self.host.clone()))
-            .filter_map(|key| (*read.ask(ServiceOf(ServiceId::of(key)))).clone());
-        shapes.into_iter().find(|shape| shape.exposure.reaches(&self.viewer))
+        let chosen = Chosen { viewer: Some(self.viewer.clone()), host: self.host.clone() };
+        let id = (*read.ask(chosen)).clone()?;
+        (*read.ask(ServiceOf(id))).clone()
     }
 }
 
@@ -302,3 +380,6 @@ impl Question for PortTable {
         table
     }
 }
+
+#[cfg(test)]
+mod tests;

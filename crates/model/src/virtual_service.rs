@@ -19,7 +19,7 @@ use self::connection::ConnectionRules;
 use self::delegate::http_rules;
 use crate::entry::IndexKey;
 use crate::exposure::Exposure;
-use crate::index::qualified;
+use crate::index::{gateway_key, qualified};
 use crate::mesh::Mesh;
 use crate::read::{self, Read, filed};
 use crate::service::Age;
@@ -49,6 +49,19 @@ impl Callers {
         }
         let sidecars = matching.gateways.contains(&GatewayName::Mesh);
         sidecars.then(|| Self { port: matching.port, ..Self::default() })
+    }
+
+    /// Whom `matching`, of a VirtualService of namespace `own`, lets in among the proxies of a Gateway; none if it is for others.
+    pub fn at(matching: &HttpMatch, gateway: &ObjectKey, own: &Namespace) -> Option<Self> {
+        if matching.gateways.is_empty() {
+            return Some(Self {
+                port: matching.port,
+                labels: matching.source_labels.clone(),
+                namespace: matching.source_namespace.clone(),
+            });
+        }
+        let named = matching.gateways.iter().any(|name| gateway_key(name, own).as_ref() == Some(gateway));
+        named.then(|| Self { port: matching.port, ..Self::default() })
     }
 
     /// Whether a request to `port` is let in that comes from a workload of `namespace` which matches these of the selectors that
@@ -107,36 +120,45 @@ impl Question for OutlineOf {
     const NAME: &'static str = "virtual service outline";
 
     fn answer(&self, read: &Read<'_>) -> Self::Answer {
-        let (meta, service) = read::virtual_service(read, &self.0)?;
-        let namespace = &meta.key.namespace;
-        let default = &settings(read).default_virtual_service_export_to;
-        let http = http_rules(read, meta, service);
-        let routes = http.rules.iter().filter_map(|route| match route.action() {
-            Action::Route(destinations) => Some(destinations),
-            _ => None,
-        });
-        Some(Arc::new(Outline {
-            key: meta.key.clone(),
-            hosts: service.hosts.iter().map(|host| qualified(host, namespace)).collect(),
-            exposure: Exposure::resolve(&service.export_to, default, namespace),
-            age: Age::of(meta),
-            callers: callers(&http.rules),
-            destinations: routes
-                .flatten()
-                .map(|weighted| qualified(&weighted.destination.host, namespace))
-                .collect(),
-            connections: ConnectionRules::of(service, namespace),
-        }))
+        outline(read, &self.0, Callers::of)
     }
 }
 
-fn callers(rules: &[HttpRoute]) -> BTreeSet<Callers> {
+/// The outline of a VirtualService, of whose matches `of` says whom they let in.
+pub(crate) fn outline(
+    read: &Read<'_>,
+    key: &ObjectKey,
+    of: impl Fn(&HttpMatch) -> Option<Callers>,
+) -> Option<Arc<Outline>> {
+    let (meta, service) = read::virtual_service(read, key)?;
+    let namespace = &meta.key.namespace;
+    let default = &settings(read).default_virtual_service_export_to;
+    let http = http_rules(read, meta, service);
+    let routes = http.rules.iter().filter_map(|route| match route.action() {
+        Action::Route(destinations) => Some(destinations),
+        _ => None,
+    });
+    Some(Arc::new(Outline {
+        key: meta.key.clone(),
+        hosts: service.hosts.iter().map(|host| qualified(host, namespace)).collect(),
+        exposure: Exposure::resolve(&service.export_to, default, namespace),
+        age: Age::of(meta),
+        callers: callers(&http.rules, of),
+        destinations: routes
+            .flatten()
+            .map(|weighted| qualified(&weighted.destination.host, namespace))
+            .collect(),
+        connections: ConnectionRules::of(service, namespace),
+    }))
+}
+
+fn callers(rules: &[HttpRoute], of: impl Fn(&HttpMatch) -> Option<Callers>) -> BTreeSet<Callers> {
     let mut callers = BTreeSet::new();
     for route in rules.iter().filter(|route| route.action() != Action::None) {
         if route.matches.is_empty() {
             callers.insert(Callers::default());
         }
-        callers.extend(route.matches.iter().filter_map(Callers::of));
+        callers.extend(route.matches.iter().filter_map(&of));
     }
     callers
 }

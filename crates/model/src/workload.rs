@@ -14,7 +14,7 @@ use crate::mesh::Mesh;
 use crate::peer::WorkloadPolicy;
 use crate::proxy::Proxy;
 use crate::read::{self, Read, filed, none_filed};
-use crate::service::{Age, ServiceId, ServiceOf};
+use crate::service::{Age, Group, ServiceId, ServiceOf, declared, numbered};
 
 /// A port of a workload that a service leads to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,54 +59,95 @@ impl Question for Workload {
     fn answer(&self, read: &Read<'_>) -> WorkloadFacts {
         let proxy = &self.0;
         let Identity { name, labels, node, named, .. } = identify(read, proxy);
-        let mut services: Vec<(Age, ServiceId)> = labels
-            .iter()
-            .flat_map(|(key, value)| {
-                filed(read, IndexKey::ServicesSelecting(proxy.namespace.clone(), key.into(), value.into()))
-            })
-            .filter_map(|key| {
-                let shape = (*read.ask(ServiceOf(ServiceId::of(key)))).clone()?;
-                let selects = shape.selector.as_ref().is_some_and(|selector| selector.selects(&labels));
-                selects.then(|| (shape.age.clone(), shape.id.clone()))
-            })
-            .collect();
-        services.sort_unstable();
         let mut ports = BTreeMap::new();
         // The oldest service wins a target port (Istio: core/listener_inbound.go).
-        let mut leads = |service: &ServiceId, port: &ServicePort, target: Option<Port>| {
-            if let Some(target) = target.filter(|_| port.protocol() != Protocol::Udp) {
-                let (service, protocol) = (service.clone(), port.protocol());
-                let inbound = InboundPort { target, service, port: port.port, protocol };
-                ports.entry(target).or_insert(inbound);
-            }
-        };
-        for (_, id) in &services {
-            let Some((_, service)) = read::service(read, &id.object) else { continue };
-            for port in &service.ports {
-                let target = match &port.target_port {
-                    TargetPort::Number(number) => Some(*number),
-                    TargetPort::Name(name) => named.get(name).copied(),
-                };
-                leads(id, port, target);
-            }
-        }
-        if services.is_empty() {
-            for (_, id, slice) in without_selector(read, proxy) {
-                let (Some((_, service)), Some((_, slice))) =
-                    (read::service(read, &id.object), read::endpoint_slice(read, &slice))
-                else {
-                    continue;
-                };
-                for port in &service.ports {
-                    let own = slice.ports.iter().find(|own| own.name == port.name);
-                    leads(&id, port, own.and_then(|own| own.port));
-                }
-            }
+        for Led { service, port, protocol, target } in led(read, proxy, &labels, &named) {
+            ports.entry(target).or_insert(InboundPort { target, service, port, protocol });
         }
         let policy = WorkloadPolicy { namespace: proxy.namespace.clone(), labels: labels.clone() };
         let policy = (*read.ask(policy)).clone();
         WorkloadFacts { name, labels, node, ports: ports.into_values().collect(), policy }
     }
+}
+
+/// A port of a service that leads to a workload, and to which port of it.
+struct Led {
+    service: ServiceId,
+    port: Port,
+    protocol: Protocol,
+    target: Port,
+}
+
+/// The ports of services that lead to a workload, of the oldest service first.
+fn led(read: &Read<'_>, proxy: &Proxy, labels: &Labels, named: &NamedPorts) -> Vec<Led> {
+    let mut services: Vec<(Age, ServiceId)> = labels
+        .iter()
+        .flat_map(|(key, value)| {
+            filed(read, IndexKey::ServicesSelecting(proxy.namespace.clone(), key.into(), value.into()))
+        })
+        .flat_map(|key| declared(read, key))
+        .filter_map(|id| {
+            let shape = (*read.ask(ServiceOf(id))).clone()?;
+            let selects = shape.selector.as_ref().is_some_and(|selector| selector.selects(labels));
+            selects.then(|| (shape.age.clone(), shape.id.clone()))
+        })
+        .collect();
+    services.sort_unstable();
+    let mut found = Vec::new();
+    let mut leads = |service: &ServiceId, (port, protocol): (Port, Protocol), target: Option<Port>| {
+        if let Some(target) = target.filter(|_| protocol != Protocol::Udp) {
+            found.push(Led { service: service.clone(), port, protocol, target });
+        }
+    };
+    let spoken = |port: &ServicePort| (port.port, port.protocol());
+    for (_, id) in &services {
+        let entries = (id.object.kind == Kind::ServiceEntry).then(|| read.ask(Group(id.clone())));
+        for entry in entries.iter().flat_map(|entries| entries.iter()) {
+            let Some((_, entry)) = read::service_entry(read, entry) else { continue };
+            for (port, number) in numbered(&entry.ports) {
+                let target = named.get(&port.name).copied().or(port.target_port).unwrap_or(number);
+                leads(id, (number, port.protocol), Some(target));
+            }
+        }
+        let Some((_, service)) = read::service(read, &id.object) else { continue };
+        for port in &service.ports {
+            let target = match &port.target_port {
+                TargetPort::Number(number) => Some(*number),
+                TargetPort::Name(name) => named.get(name).copied(),
+            };
+            leads(id, spoken(port), target);
+        }
+    }
+    if services.is_empty() {
+        for (_, id, slice) in without_selector(read, proxy) {
+            let (Some((_, service)), Some((_, slice))) =
+                (read::service(read, &id.object), read::endpoint_slice(read, &slice))
+            else {
+                continue;
+            };
+            for port in &service.ports {
+                let own = slice.ports.iter().find(|own| own.name == port.name);
+                leads(&id, spoken(port), own.and_then(|own| own.port));
+            }
+        }
+    }
+    found
+}
+
+/// The label of Services whose ports no Gateway means (Istio: pilot/pkg/model/gateway.go, `DisableGatewayPortTranslationLabel`).
+const NO_TRANSLATION: &str = "experimental.istio.io/disable-gateway-port-translation";
+
+/// Each port of a service that leads to a gateway's proxy, with the port that it listens on, of the oldest service first.
+pub(crate) fn led_to(read: &Read<'_>, proxy: &Proxy) -> Vec<(Port, Port)> {
+    let Identity { labels, named, .. } = identify(read, proxy);
+    let counts = |led: &Led| {
+        read::meta(read, &led.service.object).is_none_or(|meta| meta.labels.value(NO_TRANSLATION).is_none())
+    };
+    led(read, proxy, &labels, &named)
+        .iter()
+        .filter(|led| counts(led))
+        .map(|led| (led.port, led.target))
+        .collect()
 }
 
 /// The services without a selector whose slices name one of the proxy's addresses, oldest first, each with such a slice.

@@ -33,6 +33,7 @@ pub enum Kind {
     Namespace,
     Node,
     ConfigMap,
+    Secret,
     Service,
     EndpointSlice,
     Pod,
@@ -56,7 +57,13 @@ impl Kind {
     pub fn is_configuration(self) -> bool {
         !matches!(
             self,
-            Self::Namespace | Self::Node | Self::ConfigMap | Self::Service | Self::EndpointSlice | Self::Pod
+            Self::Namespace
+                | Self::Node
+                | Self::ConfigMap
+                | Self::Secret
+                | Self::Service
+                | Self::EndpointSlice
+                | Self::Pod
         )
     }
 
@@ -66,6 +73,7 @@ impl Kind {
             Self::Namespace => "Namespace",
             Self::Node => "Node",
             Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::Pod => "Pod",
@@ -88,10 +96,11 @@ impl Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Namespace,
         Self::Node,
         Self::ConfigMap,
+        Self::Secret,
         Self::Service,
         Self::EndpointSlice,
         Self::Pod,
@@ -142,7 +151,9 @@ impl Kind {
             Self::RequestAuthentication => Some("ra"),
             Self::AuthorizationPolicy => Some("ap"),
             Self::Telemetry => Some("telemetry"),
-            Self::EndpointSlice | Self::Sidecar | Self::EnvoyFilter | Self::ProxyConfig => None,
+            Self::Secret | Self::EndpointSlice | Self::Sidecar | Self::EnvoyFilter | Self::ProxyConfig => {
+                None
+            }
         }
     }
 }

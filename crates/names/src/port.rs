@@ -7,6 +7,9 @@ use std::num::NonZeroU16;
 pub struct Port(NonZeroU16);
 
 impl Port {
+    /// 80, HTTP's own.
+    pub const HTTP: Self = Self(NonZeroU16::MIN.saturating_add(79));
+
     /// A port of that number; none for 0 and for what does not fit 16 bits.
     pub fn new(number: u32) -> Option<Self> {
         u16::try_from(number).ok().and_then(NonZeroU16::new).map(Self)

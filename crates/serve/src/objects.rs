@@ -1,12 +1,13 @@
 //! `GET /api/v1/objects`: the objects in force as they were written, for `meltemi explain`, `diff` and `analyze` with `--server`.
 //!
 //! Whoever is on the machine is answered (`kubectl port-forward` comes from there, too), and nobody else: that is the right to look into
-//! the pod, which the API server checks. Secrets are none of the kinds that are read. Must not know: what the objects mean.
+//! the pod, which the API server checks. A Secret has no text to hand on. Must not know: what the objects mean.
 
 pub mod client;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
@@ -25,6 +26,9 @@ pub use client::{Told, get};
 /// The page.
 pub const PATH: &str = "/api/v1/objects";
 
+/// How long the first snapshot is waited for.
+const START: Duration = Duration::from_secs(20);
+
 /// How many bytes are written at a time.
 const PIECE: usize = 64 << 10;
 
@@ -37,7 +41,10 @@ pub(crate) async fn page(
         let words = "objects are shown to this machine only; reach it by kubectl port-forward\n";
         return (StatusCode::FORBIDDEN, words).into_response();
     }
-    if !*shown.ready.borrow() {
+    // Who asks while it starts wants the answer, and not to ask again.
+    let mut ready = shown.ready.clone();
+    let ready = tokio::time::timeout(START, ready.wait_for(|ready| *ready)).await;
+    if !ready.is_ok_and(|ready| ready.is_ok()) {
         return (StatusCode::SERVICE_UNAVAILABLE, "the first snapshot is not there yet\n").into_response();
     }
     let mesh = Arc::clone(&shown.mesh.borrow());

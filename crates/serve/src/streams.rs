@@ -9,7 +9,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use futures::future::BoxFuture;
 use meltemi_catalog::{Generation, View};
-use meltemi_model::proxy::Proxy;
+use meltemi_model::proxy::{Proxy, ProxyKind};
 use meltemi_names::SpiffeId;
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_views::{ProxyId, Refused};
@@ -129,9 +129,18 @@ impl Directory for Registry {
     ) -> BoxFuture<'static, Result<Connection, Status>> {
         let (streams, gate) = (Arc::clone(&self.streams), self.gate.clone());
         Box::pin(async move {
-            let proxy = Proxy::parse(&node, peer.form == Form::Delta)
+            let mut proxy = Proxy::parse(&node, peer.form == Form::Delta)
                 .map_err(|error| Status::invalid_argument(error.to_string()))?;
             let identity = gate.admit(&node, &proxy, &peer).await?;
+            // Of an identity that was verified, and so of that namespace.
+            proxy.reads_secrets = identity.is_some();
+            if proxy.kind == ProxyKind::Router && identity.is_none() {
+                tracing::warn!(
+                    proxy = %proxy.id,
+                    "a gateway without an identity gets no secrets, and none of the servers that name one by credentialName: let it \
+                     connect to the port with TLS, by `meltemi agent`"
+                );
+            }
             let proxy = Arc::new(proxy);
             // Nobody is served from half a mesh: an answer before the first snapshot would take working routes away.
             let mut ready = streams.ready.clone();

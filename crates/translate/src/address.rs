@@ -24,6 +24,16 @@ pub fn tcp(ip: IpAddr, port: Port) -> Address {
     Address { address: Some(address::Address::SocketAddress(socket_address(ip, port.number()))) }
 }
 
+/// A name that Envoy resolves, and a port.
+pub fn named(name: &str, port: Port) -> Address {
+    let socket = SocketAddress {
+        address: name.to_owned(),
+        port_specifier: Some(socket_address::PortSpecifier::PortValue(port.number().into())),
+        ..SocketAddress::default()
+    };
+    Address { address: Some(address::Address::SocketAddress(socket)) }
+}
+
 /// A Unix domain socket.
 pub fn pipe(path: &str) -> Address {
     Address { address: Some(address::Address::Pipe(Pipe { path: path.to_owned(), ..Pipe::default() })) }

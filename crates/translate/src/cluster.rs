@@ -5,30 +5,37 @@
 //! Invariant: a cluster reads the policy of its own port and subset, so that a change of another one in the same rule ends before it.
 
 mod balance;
+mod failures;
 mod fixed;
 mod inbound;
+mod locality;
 mod outbound;
 mod outlier;
 mod pool;
 pub(crate) mod protocol;
+mod proxy_protocol;
+mod resolved;
+mod stat_name;
 pub(crate) mod tls;
 
 use std::sync::Arc;
 
-use meltemi_api::destination_rule::{H2UpgradePolicy, SimpleLb};
-use meltemi_api::mesh_config::InboundMode;
+use meltemi_api::destination_rule::{H2UpgradePolicy, SimpleLb, TcpKeepalive};
+use meltemi_api::mesh_config::{DefaultTrafficPolicy, InboundMode, TlsDefaults};
+use meltemi_api::service::TrafficDistribution;
 use meltemi_api::value::Duration;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::endpoints::{Families, FamiliesOf};
+use meltemi_model::place::{MeshBalance, MeshBalanceAnswer, Order, ServiceReads};
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::rule::{Policy, PolicyOf, Rule, RuleFor, RuleRef};
-use meltemi_model::service::{DistributionOf, Resolution, ServiceId, ServiceOf};
+use meltemi_model::service::{AnyDistribution, DistributionOf, Resolution, ServiceId, ServiceOf};
 use meltemi_model::settings::settings;
-use meltemi_names::{Locality, Namespace, Port, Protocol, Selector};
+use meltemi_names::{Kind, Locality, Namespace, Port, Protocol, Selector};
 
-use crate::endpoint::{AssignmentKey, Near};
+use crate::endpoint::{AssignmentKey, Caller};
 use crate::key::{Made, Members, ResourceKey};
 
 /// Clusters that stand for no service: `PassthroughCluster` and `BlackHoleCluster`.
@@ -57,6 +64,8 @@ pub struct ServicePartKey {
     /// As in [`crate::key::OutboundKey`].
     pub locality: Option<Locality>,
     /// As in [`crate::key::OutboundKey`].
+    pub failover_labels: Arc<[(Arc<str>, Arc<str>)]>,
+    /// As in [`crate::key::OutboundKey`].
     pub node: Option<Arc<str>>,
     /// As in [`crate::key::OutboundKey`].
     pub family: IpFamily,
@@ -84,15 +93,22 @@ impl Question for ServicePartKey {
             (Families::Both | Families::Twins, _) => true,
         };
         let family = matters.then_some(self.family);
-        let near = self.locality.as_ref().and_then(|locality| {
-            Near::to(locality, self.node.as_ref(), *read.ask(DistributionOf(self.service.clone())))
+        let caller = self.locality.as_ref().and_then(|locality| {
+            let reads = ServiceReads { service: self.service.clone(), rule: (*rule).clone() };
+            Caller::read(&read.ask(reads), locality, self.node.as_ref(), &self.failover_labels)
         });
+        // Names are resolved by the caller's proxy, to addresses that it reaches. Only entries have any.
+        let lookup = (self.service.object.kind == Kind::ServiceEntry)
+            .then(|| read.ask(ServiceOf(self.service.clone())))
+            .filter(|shape| shape.as_ref().as_ref().is_some_and(|shape| shape.resolution.is_dns()))
+            .map(|_| self.family);
         let members = ServiceMembers {
             service: self.service.clone(),
             rule: (*rule).clone(),
-            near,
+            caller,
             node,
             family,
+            lookup,
             redirected: self.redirected,
             has_certificates: self.has_certificates,
         };
@@ -105,9 +121,12 @@ impl Question for ServicePartKey {
 struct ServiceMembers {
     service: ServiceId,
     rule: Option<RuleRef>,
-    near: Option<Near>,
+    /// None: nothing orders its endpoints.
+    caller: Option<Caller>,
     node: Option<Arc<str>>,
     family: Option<IpFamily>,
+    /// Which addresses names are resolved to; none: there are no names.
+    lookup: Option<IpFamily>,
     redirected: bool,
     has_certificates: bool,
 }
@@ -128,37 +147,66 @@ impl Question for ServiceMembers {
                     .map(|subset| (Some(Arc::from(subset.name.as_str())), subset.labels.clone())),
             )
             .collect();
+        // Where nothing orders endpoints the mesh has no default for outliers either, and else it says nothing that is read here.
+        let ordered = self
+            .caller
+            .as_ref()
+            .map(|caller| (caller, read.ask(MeshBalance), *read.ask(DistributionOf(self.service.clone()))));
         let mut members = Members::new();
         for port in &shape.ports {
             for (subset, labels) in &subsets {
                 let policy = policy(read, self.rule.as_ref(), port.port, subset.as_ref()).unwrap_or_default();
+                let policy = match &ordered {
+                    Some((_, mesh, _)) => with_defaults(policy, &mesh.policy),
+                    None => policy,
+                };
                 let original_dst = is_original_dst(shape.resolution, &policy);
+                let has_endpoints = !original_dst || !self.redirected;
+                let outlier = policy.outlier_detection.as_ref();
+                let assignment = AssignmentKey {
+                    service: self.service.clone(),
+                    port: port.port,
+                    subset: subset.clone(),
+                    labels: labels.clone(),
+                    near: ordered.as_ref().and_then(|(caller, mesh, preferred)| {
+                        let order = Order::in_force(policy.load_balancer.as_ref(), || *preferred, mesh);
+                        caller.near(order, outlier.is_some())
+                    }),
+                    node: self.node.clone(),
+                    family: self.family,
+                    healthy_only: outlier.is_some_and(|outlier| outlier.min_health_percent > 0),
+                };
+                // Names are resolved where the cluster itself says them.
+                let resolved = self
+                    .lookup
+                    .filter(|_| has_endpoints)
+                    .map(|family| Arc::new(Resolved { family, assignment: assignment.clone() }));
+                let by_itself = has_endpoints && resolved.is_none();
                 members.push(ResourceKey::Cluster(ClusterKey::Outbound {
                     service: self.service.clone(),
                     port: port.port,
                     subset: subset.clone(),
                     rule: self.rule.clone(),
                     by_endpoints: original_dst && !self.redirected,
+                    resolved,
                     has_certificates: self.has_certificates && tls::is_of_mesh(&policy),
                 }));
-                if original_dst && self.redirected {
-                    continue;
+                if by_itself {
+                    members.push(ResourceKey::Assignment(assignment));
                 }
-                let outlier = policy.outlier_detection.as_ref();
-                members.push(ResourceKey::Assignment(AssignmentKey {
-                    service: self.service.clone(),
-                    port: port.port,
-                    subset: subset.clone(),
-                    labels: labels.clone(),
-                    near: self.near.clone().filter(|_| !says_locality(&policy)),
-                    node: self.node.clone(),
-                    family: self.family,
-                    healthy_only: outlier.is_some_and(|outlier| outlier.min_health_percent > 0),
-                }));
             }
         }
         members
     }
+}
+
+/// How a cluster comes by its endpoints where they are names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Resolved {
+    /// Which addresses the caller reaches.
+    pub family: IpFamily,
+    /// The endpoints, some of them names; the cluster holds them itself.
+    pub assignment: AssignmentKey,
 }
 
 /// Whether a service keeps its traffic on the caller's node.
@@ -200,6 +248,8 @@ pub enum ClusterKey {
         /// It would send to the address that the client called, but the caller's proxy does not know it, since nothing is redirected
         /// there (interception NONE): its endpoints are balanced instead. Istio's cluster has nowhere to send to in that mode.
         by_endpoints: bool,
+        /// Its endpoints are names that Envoy resolves; none: they are addresses, which come by themselves.
+        resolved: Option<Arc<Resolved>>,
         /// The caller has the mesh's certificates, and no rule says that connections are encrypted otherwise, or not.
         has_certificates: bool,
     },
@@ -229,7 +279,7 @@ impl Question for ClusterKey {
             Self::BlackHole => Some(fixed::black_hole(&settings)),
             Self::Passthrough => Some(fixed::passthrough(&settings)),
             Self::InboundPassthrough { family } => Some(fixed::inbound_passthrough(&settings, *family)),
-            Self::Outbound { service, port, subset, rule, by_endpoints, has_certificates } => {
+            Self::Outbound { service, port, subset, rule, by_endpoints, resolved, has_certificates } => {
                 outbound::cluster(
                     read,
                     &settings,
@@ -239,6 +289,7 @@ impl Question for ClusterKey {
                         subset: subset.as_ref(),
                         rule: rule.as_ref(),
                         by_endpoints: *by_endpoints,
+                        resolved: resolved.as_deref(),
                         has_certificates: *has_certificates,
                     },
                 )
@@ -268,6 +319,16 @@ struct ClusterSettingsAnswer {
     h2_upgrade_policy: H2UpgradePolicy,
     inbound: InboundMode,
     auto_mtls: bool,
+    tcp_keepalive: Option<TcpKeepalive>,
+    inbound_stat_name: Arc<str>,
+    outbound_stat_name: Arc<str>,
+    /// What counts where neither a rule nor the service says.
+    balance: Arc<MeshBalanceAnswer>,
+    /// Some service prefers endpoints near the caller.
+    any_distribution: bool,
+    /// The TLS by files.
+    tls_defaults: TlsDefaults,
+    dns_refresh_rate: Duration,
 }
 
 impl Question for ClusterSettings {
@@ -282,6 +343,13 @@ impl Question for ClusterSettings {
             h2_upgrade_policy: mesh.h2_upgrade_policy,
             inbound: mesh.inbound_traffic_policy.mode,
             auto_mtls: mesh.enable_auto_mtls,
+            tcp_keepalive: mesh.tcp_keepalive.clone(),
+            inbound_stat_name: Arc::clone(&mesh.inbound_cluster_stat_name),
+            outbound_stat_name: Arc::clone(&mesh.outbound_cluster_stat_name),
+            balance: read.ask(MeshBalance),
+            any_distribution: *read.ask(AnyDistribution) != TrafficDistribution::Any,
+            tls_defaults: mesh.tls_defaults.clone(),
+            dns_refresh_rate: mesh.dns_refresh_rate,
         }
     }
 }
@@ -303,12 +371,12 @@ fn policy(
     }
 }
 
-/// Whether a rule says itself how localities are balanced, which is not supported yet: it overrules the service's own word (Istio:
-/// core/loadbalancer/loadbalancer.go).
-fn says_locality(policy: &Policy) -> bool {
-    policy.load_balancer.as_ref().is_some_and(|balancer| {
-        balancer.locality_lb_setting.is_given() || balancer.zone_aware_lb_setting.is_given()
-    })
+/// The same policy, with what the mesh says where no rule does.
+fn with_defaults(mut policy: Arc<Policy>, mesh: &DefaultTrafficPolicy) -> Arc<Policy> {
+    if *mesh != DefaultTrafficPolicy::default() {
+        Arc::make_mut(&mut policy).or_default(mesh);
+    }
+    policy
 }
 
 /// Whether Envoy sends to the address that the client called: headless services, and `simple: PASSTHROUGH`. Such a cluster has no

@@ -5,18 +5,20 @@
 //! Invariant: an assignment is put together from its localities, each encoded by its own question: one endpoint that changes encodes
 //! one locality for each port and set of labels that holds it.
 
+mod caller;
 mod locality;
 mod near;
 
 use std::sync::Arc;
 
+use meltemi_api::destination_rule::LocalityPattern;
 use meltemi_catalog::Resource;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::endpoints::LocalitiesOf;
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
-use meltemi_model::service::ServiceId;
+use meltemi_model::service::{ServiceId, objects_of};
 use meltemi_names::{Locality, Port, Selector, TypeUrl};
 use meltemi_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
 
@@ -24,8 +26,9 @@ use crate::cluster::NodeLocal;
 use crate::encode::{Piece, assembled};
 use crate::key::Made;
 use crate::resource_names::outbound_cluster;
-use locality::{LocalityPiece, Nodes, Picked};
-pub use near::Near;
+pub use caller::Caller;
+use locality::{Distances, LocalityPiece, Nodes, Picked, WeightOf};
+pub use near::{Common, Near, Places};
 
 /// The endpoints of one cluster, as callers of one place have them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,32 +70,71 @@ impl Question for AssignmentKey {
             locality: locality.clone(),
             labels: self.labels.clone(),
             nodes,
+            apart: None,
             family: self.family,
             healthy_only: self.healthy_only,
         };
         let all = node.map_or(Nodes::All, Nodes::On);
-        let pieces = match &self.near {
-            None => localities.iter().map(|locality| (picked(locality, all.clone()), 0)).collect(),
+        let whole = localities.iter().map(|locality| picked(locality, all.clone()));
+        let pieces: Vec<LocalityPiece> = match &self.near {
+            None => whole.map(|picked| self.piece(picked, 0, None)).collect(),
+            Some(Near::Shares(shares)) => self.by_shares(read, shares, whole.collect()),
             Some(near) => {
                 let parts = localities.iter().flat_map(|locality| {
-                    near.parts(locality, &all).map(|(nodes, distance)| (picked(locality, nodes), distance))
+                    near.parts(locality, &all).map(|(nodes, far)| (picked(locality, nodes), far))
                 });
-                let has_port = |picked: &Picked| {
-                    read.ask(picked.clone()).iter().any(|endpoint| endpoint.ports.contains_key(&self.port))
-                };
-                near::dense(parts.filter(|(picked, _)| has_port(picked)).collect())
+                let parts = parts.flat_map(|(picked, far)| apart(read, near, picked, far));
+                let serving = parts.filter(|(picked, _)| self.weight(read, picked) > 0).collect();
+                let dense = near::dense(serving).into_iter();
+                dense.map(|(picked, priority)| self.piece(picked, priority, None)).collect()
             }
         };
-        let pieces = pieces
-            .into_iter()
-            .map(|(picked, priority)| read.ask(LocalityPiece { picked, port: self.port, priority }));
-        let pieces: Vec<_> = pieces.collect();
+        let pieces: Vec<_> = pieces.into_iter().map(|piece| read.ask(piece)).collect();
         let (body, version) = assembled(
             std::iter::once(&head).chain(pieces.iter().filter_map(|piece| piece.as_ref().as_ref())),
         );
         let resource = Resource::new(TypeUrl::Endpoint, name, version, body);
-        Some(Arc::new(resource.made_from(vec![self.service.object.clone()])))
+        Some(Arc::new(resource.made_from(objects_of(read, &self.service))))
     }
+}
+
+impl AssignmentKey {
+    fn piece(&self, picked: Picked, priority: u32, share: Option<u32>) -> LocalityPiece {
+        LocalityPiece { picked, port: self.port, priority, share }
+    }
+
+    fn weight(&self, read: &Read<'_>, picked: &Picked) -> u32 {
+        *read.ask(WeightOf { picked: picked.clone(), port: self.port })
+    }
+
+    fn by_shares(
+        &self,
+        read: &Read<'_>,
+        shares: &[(LocalityPattern, u32)],
+        localities: Vec<Picked>,
+    ) -> Vec<LocalityPiece> {
+        let weigh = |picked: Picked| (self.weight(read, &picked), picked);
+        let serving: Vec<(u32, Picked)> =
+            localities.into_iter().map(weigh).filter(|(weight, _)| *weight > 0).collect();
+        let groups: Vec<_> = serving.iter().map(|(weight, picked)| (&picked.locality, *weight)).collect();
+        let weights = near::shared(shares, &groups);
+        let shared = serving.into_iter().zip(weights);
+        shared.filter_map(|((_, picked), share)| Some(self.piece(picked, 0, Some(share?)))).collect()
+    }
+}
+
+/// The same endpoints, in parts by what they have in common with the caller.
+fn apart(read: &Read<'_>, near: &Near, picked: Picked, by_place: u32) -> Vec<(Picked, u32)> {
+    let Some(common) = near.common() else { return vec![(picked, Near::joined(0, by_place))] };
+    let distances = read.ask(Distances { picked: picked.clone(), common: common.clone() });
+    if let [only] = Vec::from_iter(distances.iter().copied())[..] {
+        return vec![(picked, Near::joined(only, by_place))];
+    }
+    let part = |far: &u32| {
+        let apart = Some((common.clone(), *far));
+        (Picked { apart, ..picked.clone() }, Near::joined(*far, by_place))
+    };
+    distances.iter().map(part).collect()
 }
 
 #[cfg(test)]

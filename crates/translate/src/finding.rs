@@ -6,9 +6,11 @@
 
 mod destination_rule;
 mod envoy_filter;
+mod gateway;
 mod nearest;
 mod peer_authentication;
 mod service;
+mod service_entry;
 mod virtual_service;
 mod workload_entry;
 
@@ -39,10 +41,17 @@ impl Question for FindingsOf {
             Spec::VirtualService(written) => virtual_service::findings(read, &object.meta, written),
             Spec::DestinationRule(rule) => destination_rule::findings(read, key, rule),
             Spec::WorkloadEntry(entry) => workload_entry::findings(read, &object.meta, entry),
+            Spec::Gateway(gateway) => gateway::findings(read, key, gateway),
             Spec::EnvoyFilter(filter) => envoy_filter::findings(read, key, filter),
             Spec::PeerAuthentication(policy) => peer_authentication::findings(read, key, policy),
+            Spec::ServiceEntry(entry) => service_entry::findings(read, key, entry),
             Spec::ConfigMap(_) => settings(read, key),
-            Spec::EndpointSlice(_) | Spec::Pod(_) | Spec::Node | Spec::Namespace => Vec::new(),
+            Spec::EndpointSlice(_)
+            | Spec::Pod(_)
+            | Spec::Node
+            | Spec::Namespace
+            | Spec::Secret(_)
+            | Spec::WorkloadGroup(_) => Vec::new(),
         };
         findings.sort();
         findings.into_iter().map(|finding| finding.about(key)).collect()
@@ -80,7 +89,10 @@ fn target(read: &Read<'_>, viewer: &Namespace, written: &Host, host: &Host) -> T
     if let Some(hidden) = filed(read, IndexKey::ServicesByHost(host.clone())).next() {
         return Target::Missing {
             message: format!("{hidden} is not exported to namespace {viewer}"),
-            hint: Some(format!("add {viewer} to its annotation networking.istio.io/exportTo")),
+            hint: Some(match hidden.kind {
+                Kind::Service => format!("add {viewer} to its annotation networking.istio.io/exportTo"),
+                _ => format!("add {viewer} to its exportTo"),
+            }),
         };
     }
     let parts: Vec<&str> = host.as_str().splitn(4, '.').collect();

@@ -113,6 +113,7 @@ pub(crate) fn part(viewer: &str, name: &str) -> ServicePartKey {
         service: ServiceId::of(&service(name)),
         selectors: Arc::default(),
         locality: None,
+        failover_labels: Arc::default(),
         node: None,
         family: IpFamily::V4,
         redirected: true,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use meltemi_catalog::Resource;
+use meltemi_catalog::{Resource, ResourceName};
 use meltemi_memo::{Memo, NodeId};
 use meltemi_model::Mesh;
 use meltemi_model::proxy::{Interception, IpFamily};
@@ -12,8 +12,13 @@ use meltemi_names::{Locality, Namespace, Selector};
 
 use crate::cluster::ClusterKey;
 use crate::endpoint::AssignmentKey;
+use crate::gateway::GatewayKey;
+use crate::gateway::secret::{SecretKey, SecretsKey};
+use crate::listener::gateway::GatewayListenersKey;
 use crate::listener::{InboundKey, InboundPartKey, ListenerKey, ListenersKey};
+use crate::names::{NamesKey, PartOfNames};
 use crate::patch::{AddedKey, AddedPartKey, PatchedKey, PatchedPartKey, Patches};
+use crate::route::gateway::GatewayRoutesKey;
 use crate::route::{RouteKey, RoutesKey, VirtualHostKey};
 
 /// A set of resources that proxies share: those of equal keys hold the same one.
@@ -23,6 +28,8 @@ pub enum LayerKey {
     Outbound(OutboundKey),
     /// What a proxy needs to be called.
     Inbound(InboundKey),
+    /// What a gateway needs.
+    Gateway(GatewayKey),
 }
 
 /// All that outbound translation may know of a proxy.
@@ -39,12 +46,17 @@ pub struct OutboundKey {
     /// Of the selectors that something outbound asks for (a VirtualService's `sourceLabels`, a DestinationRule's `workloadSelector`),
     /// those that match its labels; sorted. Labels that no rule reads are not here, and make no layer.
     pub selectors: Arc<[Selector]>,
-    /// Where it runs; none where no service prefers endpoints near the caller. Without the sub-zone where none prefers those of its node.
+    /// Where it runs, as far as some setting that orders endpoints reads it; none where nothing orders any.
     pub locality: Option<Locality>,
+    /// Its labels that some rule's `failoverPriority` reads, sorted by key; those that it lacks are not here.
+    pub failover_labels: Arc<[(Arc<str>, Arc<str>)]>,
     /// The Kubernetes node that it runs on; none where no service keeps its traffic on the node, or prefers it.
     pub node: Option<Arc<str>>,
     /// HTTP/1.0 is accepted.
     pub http10: bool,
+    /// Its agent answers its workload's DNS: there is a table of names for it, and services may be called at addresses that they were
+    /// given.
+    pub dns_capture: bool,
     /// It logs even where the mesh's settings do not ask for it.
     pub access_log: bool,
     /// It has what counts traffic. Whether it is to count is the mesh's to say.
@@ -70,6 +82,14 @@ pub enum PartKey {
     Routes(RoutesKey),
     /// The listener and clusters of inbound traffic.
     Inbound(InboundPartKey),
+    /// The listeners of gateways.
+    GatewayListeners(GatewayListenersKey),
+    /// The route configurations and virtual hosts of gateways.
+    GatewayRoutes(GatewayRoutesKey),
+    /// The certificates of gateways.
+    Secrets(SecretsKey),
+    /// The table of names, for agents that answer DNS.
+    Names(NamesKey),
     /// Another part, patched.
     Patched(Box<PatchedPartKey>),
     /// What patches add.
@@ -89,6 +109,10 @@ pub enum ResourceKey {
     Route(RouteKey),
     /// A virtual host as a resource (VHDS).
     VirtualHost(VirtualHostKey),
+    /// A secret (SDS).
+    Secret(SecretKey),
+    /// A table of names (NDS).
+    NameTable(NamesKey),
     /// Another resource, patched.
     Patched(Box<PatchedKey>),
     /// What a patch adds.
@@ -110,6 +134,10 @@ impl PartKey {
             Self::Listeners(key) => memo.observe(key, mesh),
             Self::Routes(key) => memo.observe(key, mesh),
             Self::Inbound(key) => memo.observe(key, mesh),
+            Self::GatewayListeners(key) => memo.observe(key, mesh),
+            Self::GatewayRoutes(key) => memo.observe(key, mesh),
+            Self::Secrets(key) => memo.observe(key, mesh),
+            Self::Names(key) => memo.observe(PartOfNames(key), mesh),
             Self::Patched(key) => memo.observe(*key, mesh),
             Self::Added(key) => memo.observe(key, mesh),
         }
@@ -123,6 +151,10 @@ impl PartKey {
             Self::Listeners(key) => read.ask(key),
             Self::Routes(key) => read.ask(key),
             Self::Inbound(key) => read.ask(key),
+            Self::GatewayListeners(key) => read.ask(key),
+            Self::GatewayRoutes(key) => read.ask(key),
+            Self::Secrets(key) => read.ask(key),
+            Self::Names(key) => read.ask(PartOfNames(key)),
             Self::Patched(key) => read.ask(*key),
             Self::Added(key) => read.ask(key),
         }
@@ -136,13 +168,42 @@ impl PartKey {
             Self::Listeners(_) => memo.answer::<ListenersKey>(node),
             Self::Routes(_) => memo.answer::<RoutesKey>(node),
             Self::Inbound(_) => memo.answer::<InboundPartKey>(node),
+            Self::GatewayListeners(_) => memo.answer::<GatewayListenersKey>(node),
+            Self::GatewayRoutes(_) => memo.answer::<GatewayRoutesKey>(node),
+            Self::Secrets(_) => memo.answer::<SecretsKey>(node),
+            Self::Names(_) => memo.answer::<PartOfNames>(node),
             Self::Patched(_) => memo.answer::<PatchedPartKey>(node),
             Self::Added(_) => memo.answer::<AddedPartKey>(node),
         }
     }
 }
 
+impl PartKey {
+    /// The part as it is without patches.
+    pub fn unpatched(&self) -> &Self {
+        match self {
+            Self::Patched(key) => key.part().unpatched(),
+            _ => self,
+        }
+    }
+}
+
 impl ResourceKey {
+    /// The name of the route configuration that it is, or that it is a virtual host of; none for other resources.
+    pub fn route_configuration(&self) -> Option<ResourceName> {
+        match self {
+            Self::Route(key) => Some(key.config.resource_name()),
+            Self::VirtualHost(key) => Some(key.config.resource_name()),
+            Self::Patched(key) => key.inner().route_configuration(),
+            Self::Added(key) => key.route_configuration(),
+            Self::Cluster(_)
+            | Self::Assignment(_)
+            | Self::Listener(_)
+            | Self::Secret(_)
+            | Self::NameTable(_) => None,
+        }
+    }
+
     /// Observes the resource.
     pub fn observe(&self, memo: &Memo<Mesh>, mesh: &Mesh) -> (NodeId, Made) {
         let (node, made) = match self.clone() {
@@ -151,6 +212,8 @@ impl ResourceKey {
             Self::Listener(key) => memo.observe(key, mesh),
             Self::Route(key) => memo.observe(key, mesh),
             Self::VirtualHost(key) => memo.observe(key, mesh),
+            Self::Secret(key) => memo.observe(key, mesh),
+            Self::NameTable(key) => memo.observe(key, mesh),
             Self::Patched(key) => memo.observe(*key, mesh),
             Self::Added(key) => memo.observe(*key, mesh),
         };
@@ -165,6 +228,8 @@ impl ResourceKey {
             Self::Listener(key) => read.ask(key),
             Self::Route(key) => read.ask(key),
             Self::VirtualHost(key) => read.ask(key),
+            Self::Secret(key) => read.ask(key),
+            Self::NameTable(key) => read.ask(key),
             Self::Patched(key) => read.ask(*key),
             Self::Added(key) => read.ask(*key),
         }
@@ -178,6 +243,8 @@ impl ResourceKey {
             Self::Listener(_) => memo.answer::<ListenerKey>(node),
             Self::Route(_) => memo.answer::<RouteKey>(node),
             Self::VirtualHost(_) => memo.answer::<VirtualHostKey>(node),
+            Self::Secret(_) => memo.answer::<SecretKey>(node),
+            Self::NameTable(_) => memo.answer::<NamesKey>(node),
             Self::Patched(_) => memo.answer::<PatchedKey>(node),
             Self::Added(_) => memo.answer::<AddedKey>(node),
         };

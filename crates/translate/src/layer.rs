@@ -4,19 +4,22 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_api::envoy_filter::Context;
-use meltemi_api::service::TrafficDistribution;
 use meltemi_memo::{Memo, NodeId, Question};
-use meltemi_model::endpoints::CLUSTER_ID;
+use meltemi_model::endpoints::{CLUSTER_ID, NETWORK, network};
+use meltemi_model::gateway::{GatewaySet, SourcesAt};
+use meltemi_model::place::AnyCallerReads;
 use meltemi_model::proxy::{Interception, Proxy, ProxyKind};
 use meltemi_model::read::Read;
-use meltemi_model::service::{AnyDistribution, VisibleServices};
+use meltemi_model::service::{AnyAllocated, VisibleServices};
 use meltemi_model::workload::{self, Workload, WorkloadFacts, WorkloadLocality};
 use meltemi_model::{Mesh, envoy_filter, virtual_service};
 use meltemi_names::{Locality, Selector};
 
 use crate::cluster::{FixedKey, ServicePartKey};
+use crate::gateway::GatewayKey;
 use crate::key::{LayerKey, OutboundKey, PartKey};
 use crate::listener::{InboundKey, InboundPartKey, ListenersKey};
+use crate::names::NamesKey;
 use crate::patch::{self, Patches};
 use crate::route::RoutesKey;
 
@@ -43,39 +46,49 @@ impl Question for LayersOf {
             .filter(|selector| selector.selects(&workload.labels))
             .cloned()
             .collect();
-        // Where a proxy runs is read as far as something prefers endpoints near the caller, and no further.
-        let preferred = *read.ask(AnyDistribution);
-        let locality = (preferred != TrafficDistribution::Any).then(|| {
-            let locality = (*read.ask(WorkloadLocality(Arc::clone(proxy)))).clone();
-            match preferred {
-                TrafficDistribution::SameNode => locality,
-                _ => Locality { sub_zone: Arc::default(), ..locality },
-            }
+        // Where a proxy runs is read as far as something orders endpoints by it, and no further.
+        let reads = read.ask(AnyCallerReads);
+        let locality = reads.any.then(|| match reads.depth {
+            0 => Locality::default(),
+            _ => reads.of(&read.ask(WorkloadLocality(Arc::clone(proxy)))),
         });
-        let reads_node = preferred == TrafficDistribution::SameNode || *read.ask(workload::AnyNodeLocal);
+        let labelled = |key: &Arc<str>| match &**key {
+            NETWORK => network(read, &workload.labels),
+            key => workload.labels.value(key).map(Arc::from),
+        };
+        let failover_labels = reads.labels.iter().filter_map(|key| Some((Arc::clone(key), labelled(key)?)));
+        let reads_node = reads.node || *read.ask(workload::AnyNodeLocal);
+        let place = Whereabouts {
+            locality,
+            failover_labels: failover_labels.collect(),
+            node: workload.node.clone().filter(|_| reads_node),
+        };
         let patches = |traffic: Context| {
             Patches::new(traffic, envoy_filter::matching(read, proxy, &workload.labels, traffic))
         };
+        if proxy.kind == ProxyKind::Router {
+            let patches = patches(Context::Gateway);
+            return vec![LayerKey::Gateway(self.gateway(read, &workload, selectors, place, patches))];
+        }
         let mut layers = vec![LayerKey::Outbound(OutboundKey {
             namespace: proxy.namespace.clone(),
             domain: proxy.cluster_domain().map(Arc::from),
             interception: proxy.interception,
             family: proxy.family(),
             selectors: selectors.into_iter().collect(),
-            locality,
-            node: workload.node.clone().filter(|_| reads_node),
+            locality: place.locality,
+            failover_labels: place.failover_labels,
+            node: place.node,
             http10: proxy.http10,
+            dns_capture: proxy.dns_capture,
             access_log: proxy.access_log,
             metrics: proxy.metrics,
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
             has_certificates: proxy.has_certificates,
-            patches: patches(match proxy.kind {
-                ProxyKind::Sidecar => Context::SidecarOutbound,
-                ProxyKind::Router => Context::Gateway,
-            }),
+            patches: patches(Context::SidecarOutbound),
         })];
         // Without redirection nothing reaches the proxy that was not sent to it by name (Istio: no inbound in mode NONE).
-        if proxy.kind == ProxyKind::Sidecar && proxy.interception != Interception::None {
+        if proxy.interception != Interception::None {
             layers.push(LayerKey::Inbound(InboundKey {
                 namespace: proxy.namespace.clone(),
                 ports: workload.ports.clone(),
@@ -93,7 +106,47 @@ impl Question for LayersOf {
     }
 }
 
+/// Where a proxy runs, as far as anything reads it; see [`OutboundKey`].
+struct Whereabouts {
+    locality: Option<Locality>,
+    failover_labels: Arc<[(Arc<str>, Arc<str>)]>,
+    node: Option<Arc<str>>,
+}
+
 impl LayersOf {
+    /// A gateway is not called by other workloads' sidecars in any way of its own: its servers are all that it has.
+    fn gateway(
+        &self,
+        read: &Read<'_>,
+        workload: &WorkloadFacts,
+        mut selectors: BTreeSet<Selector>,
+        place: Whereabouts,
+        patches: Patches,
+    ) -> GatewayKey {
+        let proxy = &self.proxy;
+        let set = GatewaySet::of(read, proxy, &workload.labels);
+        for gateway in &*set.gateways {
+            let asked = read.ask(SourcesAt(gateway.clone()));
+            selectors.extend(asked.iter().filter(|selector| selector.selects(&workload.labels)).cloned());
+        }
+        GatewayKey {
+            namespace: proxy.namespace.clone(),
+            set,
+            family: proxy.family(),
+            selectors: selectors.into_iter().collect(),
+            locality: place.locality,
+            failover_labels: place.failover_labels,
+            node: place.node,
+            http10: proxy.http10,
+            access_log: proxy.access_log,
+            metrics: proxy.metrics,
+            virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
+            has_certificates: proxy.has_certificates,
+            reads_secrets: proxy.reads_secrets,
+            patches,
+        }
+    }
+
     /// The workload as metrics know it.
     fn packed(&self, workload: &WorkloadFacts) -> String {
         let namespace = self.proxy.namespace.as_str();
@@ -118,7 +171,13 @@ impl Question for PartsOf {
                 let made = InboundKey { patches: Patches::default(), ..key.clone() };
                 patch::parts(read, vec![PartKey::Inbound(InboundPartKey(made))], &key.patches)
             }
+            LayerKey::Gateway(key) => patch::parts(read, crate::gateway::parts(read, key), &key.patches),
             LayerKey::Outbound(key) => {
+                // Where no service was given an address it makes no difference to listeners and routes who answers DNS.
+                let allocated = key.dns_capture && *read.ask(AnyAllocated);
+                let names = key.dns_capture.then(|| {
+                    PartKey::Names(NamesKey { namespace: key.namespace.clone(), family: key.family })
+                });
                 let fixed = [
                     PartKey::Fixed(FixedKey),
                     PartKey::Listeners(ListenersKey {
@@ -127,6 +186,7 @@ impl Question for PartsOf {
                         family: key.family,
                         selectors: Arc::clone(&key.selectors),
                         http10: key.http10,
+                        allocated,
                         access_log: key.access_log,
                         metrics: key.metrics,
                         has_certificates: key.has_certificates,
@@ -135,6 +195,7 @@ impl Question for PartsOf {
                         namespace: key.namespace.clone(),
                         domain: key.domain.clone(),
                         family: key.family,
+                        allocated,
                         selectors: Arc::clone(&key.selectors),
                         virtual_hosts: key.virtual_hosts,
                     }),
@@ -146,13 +207,15 @@ impl Question for PartsOf {
                         service: service.clone(),
                         selectors: Arc::clone(&key.selectors),
                         locality: key.locality.clone(),
+                        failover_labels: Arc::clone(&key.failover_labels),
                         node: key.node.clone(),
                         family: key.family,
                         redirected: key.interception != Interception::None,
                         has_certificates: key.has_certificates,
                     })
                 });
-                patch::parts(read, fixed.into_iter().chain(services).collect(), &key.patches)
+                let parts = fixed.into_iter().chain(names).chain(services).collect();
+                patch::parts(read, parts, &key.patches)
             }
         }
     }

@@ -14,10 +14,12 @@ mod external_name;
 pub mod finding;
 #[cfg(test)]
 mod fixture;
+pub mod gateway;
 pub mod key;
 pub mod layer;
 pub mod listener;
 pub mod metadata;
+pub mod names;
 pub mod patch;
 pub mod resource_names;
 pub mod route;

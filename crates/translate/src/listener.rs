@@ -6,7 +6,9 @@
 
 mod access_log;
 mod bind;
+mod block;
 mod chain;
+pub mod gateway;
 mod http_manager;
 pub mod inbound;
 mod listener_filter;
@@ -29,10 +31,12 @@ use meltemi_model::workload::InboundPort;
 use meltemi_names::{Namespace, ObjectKey, Port, Selector};
 
 pub use self::bind::{Bind, Treatment, has_own_route};
+pub use self::block::Block;
 pub use self::plan::{Backend, HttpChain, OutboundListener, ShadowedBy};
 pub use self::policy::ConnectionPolicy;
 pub use self::ruled::RuledChain;
 
+pub use self::gateway::GatewayListener;
 pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
 use self::ruled::RulesOfConnections;
@@ -54,6 +58,8 @@ pub struct ListenersKey {
     pub selectors: Arc<[Selector]>,
     /// HTTP/1.0 is accepted.
     pub http10: bool,
+    /// Services are called at addresses that they were given, too: the caller's proxy tells those to its workload.
+    pub allocated: bool,
     /// As in [`crate::key::OutboundKey`].
     pub access_log: bool,
     /// As in [`crate::key::OutboundKey`].
@@ -74,6 +80,7 @@ impl Question for ListenersKey {
             bound,
             family: self.family,
             http10: self.http10,
+            allocated: self.allocated,
         });
         let mut listeners: Vec<OutboundListener> = plan.listeners.clone();
         let mut taken: BTreeSet<(Bind, Port)> =
@@ -129,6 +136,8 @@ pub enum ListenerKey {
     },
     /// Takes what iptables redirects to the workload, `virtualInbound`.
     VirtualInbound(InboundListener),
+    /// Of a gateway.
+    Gateway(GatewayListener),
 }
 
 impl Question for ListenerKey {
@@ -138,6 +147,7 @@ impl Question for ListenerKey {
 
     fn answer(&self, read: &Read<'_>) -> Made {
         Some(match self {
+            Self::Gateway(listener) => return listener.make(read),
             Self::Outbound(listener) => listener.make(read),
             Self::VirtualOutbound { family, interception, access_log, metrics } => {
                 let settings = SettingsOfListeners { access_log: *access_log, metrics: *metrics };

@@ -63,6 +63,11 @@ pub fn services(service: &ServiceId) -> (&'static str, Value) {
     ("services", Value { kind: Some(value::Kind::ListValue(list)) })
 }
 
+/// `external`: the service is not part of the mesh.
+pub fn external() -> (&'static str, Value) {
+    ("external", Value { kind: Some(value::Kind::BoolValue(true)) })
+}
+
 /// A text.
 pub fn text(text: impl Into<String>) -> Value {
     Value { kind: Some(value::Kind::StringValue(text.into())) }

@@ -104,7 +104,12 @@ impl Class {
             ResourceKey::Cluster(_) => Some(Self::Clusters),
             ResourceKey::Listener(_) => Some(Self::Listeners),
             ResourceKey::Route(_) | ResourceKey::VirtualHost(_) => Some(Self::Routes),
-            ResourceKey::Assignment(_) | ResourceKey::Patched(_) | ResourceKey::Added(_) => None,
+            // A secret is nobody's to patch.
+            ResourceKey::Assignment(_)
+            | ResourceKey::Secret(_)
+            | ResourceKey::NameTable(_)
+            | ResourceKey::Patched(_)
+            | ResourceKey::Added(_) => None,
         }
     }
 }
@@ -128,10 +133,10 @@ pub fn parts(read: &Read<'_>, parts: Vec<PartKey>, patches: &Patches) -> Vec<Par
     let patched = parts.into_iter().map(|part| {
         let patches = match &part {
             PartKey::Fixed(_) | PartKey::Service(_) => &clusters,
-            PartKey::Listeners(_) => &outbound,
-            PartKey::Routes(_) => &routes,
+            PartKey::Listeners(_) | PartKey::GatewayListeners(_) => &outbound,
+            PartKey::Routes(_) | PartKey::GatewayRoutes(_) => &routes,
             PartKey::Inbound(_) => &inbound,
-            PartKey::Patched(_) | PartKey::Added(_) => return part,
+            PartKey::Secrets(_) | PartKey::Names(_) | PartKey::Patched(_) | PartKey::Added(_) => return part,
         };
         if patches.is_empty() {
             return part;
@@ -149,6 +154,13 @@ pub struct PatchedPartKey {
     patches: Patches,
 }
 
+impl PatchedPartKey {
+    /// The part as it is without the patches.
+    pub fn part(&self) -> &PartKey {
+        &self.part
+    }
+}
+
 impl Question for PatchedPartKey {
     type World = Mesh;
     type Answer = Members;
@@ -161,9 +173,10 @@ impl Question for PatchedPartKey {
             .patches
             .among(read, |patch| patch.apply_to == ApplyTo::VirtualHost && patch.operation == Operation::Add);
         let mut members = Members::new();
+        let mut configs = Vec::new();
         for inner in self.part.ask(read).iter().cloned() {
             if let ResourceKey::Route(route) = &inner {
-                members.extend(added::virtual_hosts(read, &hosts, route));
+                configs.push(route.clone());
             }
             let patches = match Class::of(&inner) {
                 Some(Class::Clusters) => &clusters,
@@ -176,6 +189,11 @@ impl Question for PatchedPartKey {
             } else {
                 ResourceKey::Patched(Box::new(PatchedKey { inner, patches: patches.clone() }))
             });
+        }
+        if !hosts.is_empty() {
+            let added = configs.iter().flat_map(|route| added::virtual_hosts(read, &hosts, route, &members));
+            let added: Members = added.collect();
+            members.extend(added);
         }
         members
     }

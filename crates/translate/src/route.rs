@@ -11,11 +11,12 @@ mod body;
 mod cors;
 mod domains;
 mod fault;
+pub mod gateway;
 mod hash;
 mod headers;
 mod http_route;
 mod matching;
-mod retry;
+pub(crate) mod retry;
 mod set;
 mod virtual_host;
 mod wire;
@@ -57,6 +58,8 @@ pub struct RoutesKey {
     pub domain: Option<Arc<str>>,
     /// Which addresses are of use as domains.
     pub family: IpFamily,
+    /// As in [`crate::listener::ListenersKey`].
+    pub allocated: bool,
     /// As in [`crate::key::OutboundKey`].
     pub selectors: Arc<[Selector]>,
     /// Routes go out as virtual hosts.
@@ -80,13 +83,20 @@ pub enum ConfigName {
     Port(Port),
     /// `<host>:<port>`: a service's port whose protocol is found out on a listener of its own.
     Sniffed(Host, Port),
+    /// `http.<port>`, `https.<port>.<name>.<gateway>.<namespace>`: servers of Gateways.
+    Gateway {
+        /// The whole of it.
+        name: Arc<str>,
+        /// The port that clients know.
+        port: Port,
+    },
 }
 
 impl ConfigName {
     /// The port that requests come to.
     pub fn port(&self) -> Port {
         match self {
-            Self::Port(port) | Self::Sniffed(_, port) => *port,
+            Self::Port(port) | Self::Sniffed(_, port) | Self::Gateway { port, .. } => *port,
         }
     }
 
@@ -95,6 +105,7 @@ impl ConfigName {
         match self {
             Self::Port(port) => port_route(*port),
             Self::Sniffed(host, port) => service_route(host, *port),
+            Self::Gateway { name, .. } => (&**name).into(),
         }
     }
 }

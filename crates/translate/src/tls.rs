@@ -5,6 +5,7 @@
 //! Invariant: no certificate and no key is here; proxies get them from what runs beside them (SDS), or from their own files.
 
 pub(crate) mod downstream;
+pub(crate) mod gateway;
 pub(crate) mod upstream;
 
 use std::sync::Arc;

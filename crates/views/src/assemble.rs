@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use meltemi_catalog::{Body, Change, Generation, Layer, LayerBuilder, Live, Need, Resource, ResourceName};
-use meltemi_names::{TypeUrl, Version};
+use meltemi_names::{Kind, TypeUrl, Version};
 use meltemi_translate::encode::field_head;
 
 use crate::group::{Aside, LastGood};
@@ -31,9 +31,19 @@ pub(crate) struct Quarantined<'a> {
     pub(crate) aside: &'a mut Aside,
 }
 
+fn as_it_is(resource: &Resource) -> Option<&Resource> {
+    Some(resource)
+}
+
 /// Whether something takes its place where it is refused.
 fn is_patched(resource: &Resource) -> bool {
     resource.instead().is_some()
+}
+
+/// Whether it is there only because somebody patched something.
+fn is_added(resource: &Resource) -> bool {
+    let origin = resource.origin();
+    !origin.is_empty() && origin.iter().all(|object| object.kind == Kind::EnvoyFilter)
 }
 
 impl Default for Assembly {
@@ -126,25 +136,30 @@ impl Assembly {
     }
 
     fn assemble(&self, head: &Resource) -> Resource {
-        let assembled = self.assemble_of(head, |child| child);
+        let assembled = self.assemble_of(head, as_it_is);
         let children = self.children.get(head.name()).into_iter().flatten();
         let mut children = children.filter_map(|name| self.parts.find(TypeUrl::VirtualHost, name.as_str()));
-        if head.instead().is_none() && !children.any(|child| is_patched(&child.resource)) {
+        if head.instead().is_none()
+            && !children.any(|child| is_patched(&child.resource) || is_added(&child.resource))
+        {
             return assembled;
         }
         let head = head.instead().map_or(head, |instead| &**instead);
-        let instead = self.assemble_of(head, |child| child.instead().map_or(child, |instead| &**instead));
+        let instead = self.assemble_of(head, |child| {
+            let unpatched = child.instead().map_or(child, |instead| &**instead);
+            Some(unpatched).filter(|child| !is_added(child))
+        });
         assembled.or_instead(Arc::new(instead))
     }
 
-    fn assemble_of(&self, head: &Resource, state: impl Fn(&Resource) -> &Resource) -> Resource {
+    fn assemble_of(&self, head: &Resource, state: impl Fn(&Resource) -> Option<&Resource>) -> Resource {
         let mut body = Body::new();
         body.extend(head.body());
         let mut versions = vec![head.version()];
         let (mut needs, mut origin): (Vec<Need>, Vec<_>) = (head.needs().to_vec(), head.origin().to_vec());
         for name in self.children.get(head.name()).into_iter().flatten() {
             let Some(child) = self.parts.find(TypeUrl::VirtualHost, name.as_str()) else { continue };
-            let child = state(&child.resource);
+            let Some(child) = state(&child.resource) else { continue };
             let mut field = Vec::with_capacity(8);
             field_head(VIRTUAL_HOSTS, child.body().len(), &mut field);
             body.push(Bytes::from(field));

@@ -461,6 +461,8 @@ fn has_findings(kind: Kind) -> bool {
         Kind::Service
             | Kind::VirtualService
             | Kind::DestinationRule
+            | Kind::Gateway
+            | Kind::ServiceEntry
             | Kind::EnvoyFilter
             | Kind::PeerAuthentication
     )

@@ -107,7 +107,11 @@ impl Group {
     ) -> Self {
         let (parts_node, parts) = key.observe(step.memo, step.mesh);
         step.subscriptions.add(parts_node, Role::Parts);
-        let inline = matches!(key, LayerKey::Outbound(key) if !key.virtual_hosts);
+        let inline = match key {
+            LayerKey::Outbound(key) => !key.virtual_hosts,
+            LayerKey::Gateway(key) => !key.virtual_hosts,
+            LayerKey::Inbound(_) => false,
+        };
         let mut group = Self {
             parts_node,
             parts: BTreeMap::new(),

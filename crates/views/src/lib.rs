@@ -7,6 +7,7 @@
 
 mod assemble;
 mod engine;
+mod glimpse;
 mod group;
 mod hold;
 mod intern;
@@ -15,6 +16,7 @@ mod quarantine;
 mod withheld;
 
 pub use engine::{Applied, Engine, LayerStep, Options, ProxyId};
+pub use glimpse::Glimpse;
 pub use group::Held;
 pub use quarantine::Refused;
 pub use withheld::{Withheld, WithheldByLayer, Withholding};

@@ -17,9 +17,12 @@ pub type Named = (TypeUrl, ResourceName);
 pub fn is_traced(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Service
+        Kind::Secret
+            | Kind::Service
             | Kind::VirtualService
             | Kind::DestinationRule
+            | Kind::Gateway
+            | Kind::ServiceEntry
             | Kind::EnvoyFilter
             | Kind::PeerAuthentication
     )
@@ -28,7 +31,7 @@ pub fn is_traced(kind: Kind) -> bool {
 /// Whether objects of that kind decide which layers a proxy is served from: what came or went with one may be in a layer that was made
 /// since, and name it no more.
 pub fn moves_proxies(kind: Kind) -> bool {
-    matches!(kind, Kind::EnvoyFilter | Kind::PeerAuthentication)
+    matches!(kind, Kind::Gateway | Kind::EnvoyFilter | Kind::PeerAuthentication)
 }
 
 /// Whether resources of that type say nothing of the rules that they are made from: rules that ask for the same endpoints share an

@@ -1,16 +1,23 @@
 //! A cluster: how endpoints are found and chosen, what limits it has, what it speaks.
 
-use meltemi_proto::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
+use meltemi_proto::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy,
+};
 use meltemi_proto::envoy::config::cluster::v3::{Cluster, OutlierDetection};
+use meltemi_proto::envoy::config::common::matcher::v3::MatchPredicate;
+use meltemi_proto::envoy::config::common::matcher::v3::match_predicate::Rule;
 use meltemi_proto::envoy::config::core::v3::{Metadata, RoutingPriority};
+use meltemi_proto::envoy::config::route::v3::HeaderMatcher;
+use meltemi_proto::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
 use meltemi_proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use meltemi_proto::envoy::extensions::upstreams::http::v3::http_protocol_options::UpstreamProtocolOptions;
 use meltemi_proto::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
+use meltemi_proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use meltemi_proto::google::protobuf::{Struct, UInt32Value, value};
 use serde::Serialize;
 
 use crate::configuration::{Broken, Sent, opened};
-use crate::endpoint::{self, EndpointWay, Sockets};
+use crate::endpoint::{self, Chosen, EndpointWay, Sockets};
 use crate::listener::bracketed;
 use crate::seen::{Cause, Seen};
 use crate::share::Share;
@@ -50,7 +57,7 @@ pub struct ClusterWay {
 }
 
 /// What a cluster takes at most; none: without a limit that anybody meets (Envoy's own default of 1024 is written out).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Limits {
     /// Connections.
     pub connections: Option<u32>,
@@ -58,14 +65,26 @@ pub struct Limits {
     pub pending_requests: Option<u32>,
     /// Requests at once.
     pub requests: Option<u32>,
-    /// Retries at once.
+    /// Retries at once; none also where a budget counts instead.
     pub retries: Option<u32>,
+    /// Retries in proportion to requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_budget: Option<RetryBudget>,
     /// Requests on one connection.
     pub requests_per_connection: Option<u32>,
 }
 
+/// Retries in proportion to the requests that are under way or wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct RetryBudget {
+    /// Of these requests.
+    pub percent: f64,
+    /// So many retries at once are always allowed.
+    pub at_least: u32,
+}
+
 /// Outlier detection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Outliers {
     /// So many answers of 500 and above in a row set an endpoint aside; none: they do not.
     pub consecutive_5xx: Option<u32>,
@@ -77,11 +96,15 @@ pub struct Outliers {
     pub ejection_ms: u64,
     /// Of all endpoints at most.
     pub max_ejection_percent: u32,
+    /// The statuses that count instead of 500 and above; empty: those.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub statuses: Vec<u32>,
 }
 
 /// Envoy's.
 const LIMIT: u32 = 1024;
 const RETRY_LIMIT: u32 = 3;
+const BUDGET_PERCENT: f64 = 20.0;
 const CONNECT_TIMEOUT_MS: u64 = 5000;
 
 /// The cluster of that name; and why the client of a request to it gets no answer of an endpoint.
@@ -96,18 +119,18 @@ pub(crate) fn of(sent: Sent<'_>, name: &str) -> Result<(ClusterWay, Option<Cause
             // Who connects to the listener's own socket wants to go nowhere else.
             let Some(destination) = sent.restored else { return Ok((way, Some(Cause::NoEndpoint))) };
             let sockets = Sockets::of(&cluster)?;
-            let (socket_match, socket) = sockets.choose(None, None);
+            let Chosen { by: socket_match, socket, proxy_protocol } = sockets.choose(None, None);
             let address = destination.address.map(|address| address.to_string());
+            let port = overridden(&cluster).unwrap_or(destination.port.into());
             way.endpoints = vec![EndpointWay {
-                address: address
-                    .map(|address| format!("{}:{}", bracketed(&address), destination.port))
-                    .unwrap_or_default(),
+                address: address.map(|address| format!("{}:{port}", bracketed(&address))).unwrap_or_default(),
                 health: "healthy",
                 priority: 0,
                 locality: None,
                 weight: 1,
                 share: Some(Share::ALL),
                 socket,
+                proxy_protocol,
                 socket_match,
             }];
             return Ok((way, None));
@@ -127,6 +150,16 @@ pub(crate) fn of(sent: Sent<'_>, name: &str) -> Result<(ClusterWay, Option<Cause
         .map(|percent| percent.value);
     let cause = (!endpoint::takes_requests(&assignment, threshold)).then_some(Cause::NoEndpoint);
     Ok((way, cause))
+}
+
+/// The port that connections go to, whatever they were for.
+fn overridden(cluster: &Cluster) -> Option<u32> {
+    match &cluster.lb_config {
+        Some(LbConfig::OriginalDstLbConfig(config)) => {
+            config.upstream_port_override.as_ref().map(|port| port.value)
+        }
+        _ => None,
+    }
 }
 
 /// What a request that is sent to the cluster sees.
@@ -213,7 +246,11 @@ fn described(cluster: &Cluster) -> Result<ClusterWay, Broken> {
         connect_timeout_ms: cluster.connect_timeout.as_ref().map_or(CONNECT_TIMEOUT_MS, milliseconds),
         idle_timeout_ms: limit(common.and_then(|common| common.idle_timeout.as_ref())),
         limits: limits(cluster, common.and_then(|common| common.max_requests_per_connection.as_ref())),
-        outliers: cluster.outlier_detection.as_ref().map(outliers),
+        outliers: cluster.outlier_detection.as_ref().map(|detection| {
+            let counted = options.as_ref().and_then(|options| options.outlier_detection.as_ref());
+            let statuses = counted.and_then(|counted| counted.error_matcher.as_ref()).map(statuses);
+            outliers(detection, statuses.unwrap_or_default())
+        }),
         panic: false,
         endpoints: Vec::new(),
     })
@@ -225,6 +262,7 @@ fn limits(cluster: &Cluster, per_connection: Option<&UInt32Value>) -> Limits {
     let usual = cluster.circuit_breakers.as_ref().and_then(|breakers| {
         breakers.thresholds.iter().find(|found| found.priority == i32::from(RoutingPriority::Default))
     });
+    let budget = usual.and_then(|found| found.retry_budget.as_ref());
     let of = |value: Option<&UInt32Value>, usual: u32| {
         Some(value.map_or(usual, |value| value.value)).filter(|limit| *limit < i32::MAX as u32)
     };
@@ -232,12 +270,40 @@ fn limits(cluster: &Cluster, per_connection: Option<&UInt32Value>) -> Limits {
         connections: of(usual.and_then(|found| found.max_connections.as_ref()), LIMIT),
         pending_requests: of(usual.and_then(|found| found.max_pending_requests.as_ref()), LIMIT),
         requests: of(usual.and_then(|found| found.max_requests.as_ref()), LIMIT),
-        retries: of(usual.and_then(|found| found.max_retries.as_ref()), RETRY_LIMIT),
+        retries: if budget.is_some() {
+            None
+        } else {
+            of(usual.and_then(|found| found.max_retries.as_ref()), RETRY_LIMIT)
+        },
+        retry_budget: budget.map(|budget| RetryBudget {
+            percent: budget.budget_percent.as_ref().map_or(BUDGET_PERCENT, |percent| percent.value),
+            at_least: budget.min_retry_concurrency.as_ref().map_or(RETRY_LIMIT, |least| least.value),
+        }),
         requests_per_connection: per_connection.map(|value| value.value).filter(|limit| *limit > 0),
     }
 }
 
-fn outliers(detection: &OutlierDetection) -> Outliers {
+/// The statuses that a matcher of answers names one by one.
+fn statuses(matcher: &MatchPredicate) -> Vec<u32> {
+    match &matcher.rule {
+        Some(Rule::OrMatch(set)) => set.rules.iter().flat_map(statuses).collect(),
+        Some(Rule::HttpResponseHeadersMatch(headers)) => {
+            let status = |header: &HeaderMatcher| match &header.header_match_specifier {
+                Some(HeaderMatchSpecifier::StringMatch(text)) if header.name == ":status" => {
+                    match &text.match_pattern {
+                        Some(MatchPattern::Exact(text)) => text.parse().ok(),
+                        _ => None,
+                    }
+                }
+                _ => None,
+            };
+            headers.headers.iter().filter_map(status).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn outliers(detection: &OutlierDetection, statuses: Vec<u32>) -> Outliers {
     let value = |found: &Option<UInt32Value>, usual: u32| found.as_ref().map_or(usual, |found| found.value);
     let counted =
         |found: &Option<UInt32Value>, enforcing: &Option<UInt32Value>, usual: u32, enforced: u32| {
@@ -254,6 +320,7 @@ fn outliers(detection: &OutlierDetection) -> Outliers {
         interval_ms: detection.interval.as_ref().map_or(10_000, milliseconds),
         ejection_ms: detection.base_ejection_time.as_ref().map_or(30_000, milliseconds),
         max_ejection_percent: value(&detection.max_ejection_percent, 10),
+        statuses,
     }
 }
 

@@ -34,6 +34,9 @@ pub struct EndpointWay {
     pub share: Option<Share>,
     /// How it is spoken to.
     pub socket: UpstreamSocket,
+    /// The version of the PROXY protocol's header that comes first, `v1` or `v2`; none: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<&'static str>,
     /// Which of the cluster's transport socket matches decided that; none: the cluster's own socket.
     pub socket_match: Option<String>,
 }
@@ -86,7 +89,8 @@ pub(crate) fn of(
             } else {
                 part(endpoint, beside().flat_map(|other| &other.lb_endpoints), taking)
             };
-            let (socket_match, socket) = sockets.choose(endpoint.metadata.as_ref(), group.metadata.as_ref());
+            let Chosen { by: socket_match, socket, proxy_protocol } =
+                sockets.choose(endpoint.metadata.as_ref(), group.metadata.as_ref());
             found.push(EndpointWay {
                 address: address(endpoint),
                 health: health_name(endpoint),
@@ -95,6 +99,7 @@ pub(crate) fn of(
                 weight: weight(endpoint),
                 share: (!hashed).then_some(Share(percent * share)),
                 socket,
+                proxy_protocol,
                 socket_match,
             });
         }
@@ -205,8 +210,19 @@ fn locality(group: &LocalityLbEndpoints) -> Option<String> {
 
 /// The transport sockets of a cluster.
 pub(crate) struct Sockets<'a> {
-    matches: Vec<(&'a TransportSocketMatch, UpstreamSocket)>,
-    own: UpstreamSocket,
+    matches: Vec<(&'a TransportSocketMatch, Spoken)>,
+    own: Spoken,
+}
+
+/// What is spoken, and the header before it.
+type Spoken = (UpstreamSocket, Option<&'static str>);
+
+/// The transport socket of one endpoint.
+pub(crate) struct Chosen {
+    /// The match that decided; none: the cluster's own socket.
+    pub(crate) by: Option<String>,
+    pub(crate) socket: UpstreamSocket,
+    pub(crate) proxy_protocol: Option<&'static str>,
 }
 
 impl<'a> Sockets<'a> {
@@ -215,17 +231,14 @@ impl<'a> Sockets<'a> {
         let matches: Result<Vec<_>, Broken> = cluster
             .transport_socket_matches
             .iter()
-            .map(|found| Ok((found, UpstreamSocket::of(found.transport_socket.as_ref(), &what)?)))
+            .map(|found| Ok((found, UpstreamSocket::after_header(found.transport_socket.as_ref(), &what)?)))
             .collect();
-        Ok(Self { matches: matches?, own: UpstreamSocket::of(cluster.transport_socket.as_ref(), &what)? })
+        let own = UpstreamSocket::after_header(cluster.transport_socket.as_ref(), &what)?;
+        Ok(Self { matches: matches?, own })
     }
 
     /// The first match whose labels the endpoint has; an endpoint that says nothing is as its locality says.
-    pub(crate) fn choose(
-        &self,
-        endpoint: Option<&Metadata>,
-        locality: Option<&Metadata>,
-    ) -> (Option<String>, UpstreamSocket) {
+    pub(crate) fn choose(&self, endpoint: Option<&Metadata>, locality: Option<&Metadata>) -> Chosen {
         let of = |metadata: Option<&'_ Metadata>| {
             metadata.and_then(|metadata| metadata.filter_metadata.get(SOCKET_MATCH)).cloned()
         };
@@ -234,10 +247,9 @@ impl<'a> Sockets<'a> {
             .matches
             .iter()
             .find(|(found, _)| found.r#match.as_ref().is_none_or(|wanted| has(&labels, wanted)));
-        match found {
-            Some((found, socket)) => (Some(found.name.clone()), socket.clone()),
-            None => (None, self.own.clone()),
-        }
+        let by = found.map(|(found, _)| found.name.clone());
+        let (socket, proxy_protocol) = found.map_or(&self.own, |(_, spoken)| spoken).clone();
+        Chosen { by, socket, proxy_protocol }
     }
 }
 

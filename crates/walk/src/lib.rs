@@ -24,7 +24,7 @@ mod time;
 mod way;
 
 pub use chain::{ChainTaken, Connection};
-pub use cluster::{ClusterWay, Limits, Outliers};
+pub use cluster::{ClusterWay, Limits, Outliers, RetryBudget};
 pub use configuration::{Broken, Configuration};
 pub use endpoint::EndpointWay;
 pub use headers::{HeaderChange, HeaderOperation};
@@ -39,7 +39,7 @@ pub use request::{Destination, Request, TlsOffer};
 pub use seen::{Cause, Seen, SeenShare};
 pub use share::Share;
 pub use socket::{AcceptedName, ClientCertificate, DownstreamSocket, TlsSettings, UpstreamSocket};
-pub use tcp::{TcpDestination, TcpWay};
+pub use tcp::{TcpDestination, TcpWay, TunnelWay};
 pub use text::{How, Wanted};
 pub use way::{Handling, Mode, Way, arrive, mode, walk};
 

@@ -1,7 +1,9 @@
 //! Transport sockets: in the clear, or by TLS with whose certificate, and whom it is shown to.
 
 use meltemi_proto::envoy::config::core::v3::TransportSocket;
+use meltemi_proto::envoy::config::core::v3::proxy_protocol_config::Version;
 use meltemi_proto::envoy::config::core::v3::transport_socket::ConfigType;
+use meltemi_proto::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 use meltemi_proto::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use meltemi_proto::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
 use meltemi_proto::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_matcher::SanType;
@@ -103,6 +105,23 @@ pub struct AcceptedName {
 }
 
 impl UpstreamSocket {
+    /// What is spoken, and the version of the PROXY protocol's header that comes before it.
+    pub(crate) fn after_header(
+        socket: Option<&TransportSocket>,
+        what: &str,
+    ) -> Result<(Self, Option<&'static str>), Broken> {
+        let any = match socket.and_then(|socket| socket.config_type.as_ref()) {
+            Some(ConfigType::TypedConfig(any)) => Some(any),
+            None => None,
+        };
+        let Some(header) = opened::<ProxyProtocolUpstreamTransport>(any, || what.to_owned())? else {
+            return Ok((Self::of(socket, what)?, None));
+        };
+        let version = header.config.map(|config| Version::try_from(config.version));
+        let version = if version == Some(Ok(Version::V2)) { "v2" } else { "v1" };
+        Ok((Self::of(header.transport_socket.as_ref(), what)?, Some(version)))
+    }
+
     pub(crate) fn of(socket: Option<&TransportSocket>, what: &str) -> Result<Self, Broken> {
         let Some(socket) = socket else { return Ok(Self::Plaintext) };
         let Some(ConfigType::TypedConfig(any)) = &socket.config_type else {

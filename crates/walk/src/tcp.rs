@@ -23,10 +23,22 @@ pub struct TcpWay {
     pub destinations: Vec<TcpDestination>,
     /// What is offered to the endpoint in the handshake, instead of the cluster's own ALPN; none: that.
     pub application_protocols: Option<Vec<String>>,
+    /// The destination opens a tunnel, and the connection goes on in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<TunnelWay>,
     /// How long it may be silent; none: without end.
     pub idle_timeout_ms: Option<u64>,
     /// How long it may live; none: without end.
     pub max_duration_ms: Option<u64>,
+}
+
+/// A tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TunnelWay {
+    /// `CONNECT` or `POST`.
+    pub method: &'static str,
+    /// `host:port`.
+    pub target: String,
 }
 
 /// One of the clusters that a connection may go to.
@@ -63,6 +75,10 @@ pub(crate) fn way(sent: Sent<'_>, proxy: &TcpProxy) -> Result<(TcpWay, Vec<SeenS
     let way = TcpWay {
         destinations,
         application_protocols: None,
+        tunnel: proxy.tunneling_config.as_ref().map(|tunnel| TunnelWay {
+            method: if tunnel.use_post { "POST" } else { "CONNECT" },
+            target: tunnel.hostname.clone(),
+        }),
         idle_timeout_ms: match &proxy.idle_timeout {
             Some(span) => limit(Some(span)),
             None => Some(IDLE_TIMEOUT_MS),

@@ -38,7 +38,8 @@ pub struct Mesh {
     pub servers: [Sidecar; 2],
     /// An app that is in no mesh.
     pub stranger: App,
-    _stranger: Pod,
+    /// Its pod.
+    pub stranger_pod: Pod,
     /// The control plane.
     pub server: Server,
     folder: TempDir,
@@ -88,17 +89,7 @@ spec:
             sidecar(&server, two, "v2", &["--label", "app=myapp", "--label", "version=v2"]).await?,
         ];
         server.in_force(0, 3).await?;
-        Ok(Self {
-            v1,
-            v2,
-            client,
-            servers,
-            stranger,
-            _stranger: stranger_pod,
-            server,
-            folder,
-            _network: network,
-        })
+        Ok(Self { v1, v2, client, servers, stranger, stranger_pod, server, folder, _network: network })
     }
 
     /// Saves a file, and waits until it is in force in every sidecar.

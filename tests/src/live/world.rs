@@ -94,6 +94,26 @@ impl World {
     /// When one of them does not get ready; with its log.
     pub async fn start(&mut self) -> Result<()> {
         let server = Server::start(self.folder.path(), self.addresses, self.holds).await?;
+        let envoy = self.launch(&server).await?;
+        self.running = Some((server, envoy));
+        self.settle().await;
+        Ok(())
+    }
+
+    /// Ends the client's Envoy and starts another one in its place, which has nothing of what that one had.
+    ///
+    /// # Errors
+    /// When it does not get ready; with the control plane's log.
+    pub async fn replace_envoy(&mut self) -> Result<()> {
+        let (server, envoy) = self.running.take().context("the world is not started")?;
+        drop(envoy);
+        let envoy = self.launch(&server).await?;
+        self.running = Some((server, envoy));
+        self.settle().await;
+        Ok(())
+    }
+
+    async fn launch(&self, server: &Server) -> Result<Envoy> {
         let bootstrap = server.bootstrap("client.default", &["--interception", "NONE"]).await?;
         let bootstrap = match self.form {
             Form::Delta => bootstrap,
@@ -108,9 +128,7 @@ impl World {
         let envoy = Launch::new(bootstrap).start().await;
         let envoy = envoy.with_context(|| format!("meltemi's log:\n{}", server.log()))?;
         server.in_force(0, 1).await?;
-        self.running = Some((server, envoy));
-        self.settle().await;
-        Ok(())
+        Ok(envoy)
     }
 
     /// The control plane.

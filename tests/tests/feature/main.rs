@@ -9,6 +9,7 @@ mod clients;
 mod files;
 mod in_force;
 mod mtls;
+mod names;
 mod namespaces;
 mod references;
 mod refused;

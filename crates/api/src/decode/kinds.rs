@@ -13,7 +13,7 @@ pub(crate) enum Reading {
     NotYet(Kind, &'static str),
     /// As before, of kinds that have no name here.
     Foreign(&'static str),
-    /// Another matter: Deployments, Secrets and whatever else people keep in the same file.
+    /// Another matter: Deployments and whatever else people keep in the same file.
     Skip,
     /// A kind that is read, at a version that is not.
     Version(Kind, &'static str),
@@ -36,6 +36,7 @@ pub(crate) fn reading(api_version: &str, kind: &str) -> Reading {
         ("", "Node") => core(Kind::Node, version),
         ("", "Namespace") => core(Kind::Namespace, version),
         ("", "ConfigMap") => core(Kind::ConfigMap, version),
+        ("", "Secret") if version == "v1" => Reading::Read(Kind::Secret),
         ("discovery.k8s.io", "EndpointSlice") if version == "v1" => Reading::Read(Kind::EndpointSlice),
         ("networking.istio.io", _) => networking(kind, version),
         ("security.istio.io", _) => security(kind, version),
@@ -46,7 +47,11 @@ pub(crate) fn reading(api_version: &str, kind: &str) -> Reading {
         ("extensions.istio.io", _) => Reading::Foreign("requests pass without the extension"),
         ("gateway.networking.k8s.io", _) => Reading::Foreign("requests are routed as if it were absent"),
         // These names are the mesh's alone, so the group is a mistake: never silence.
-        (_, "VirtualService" | "DestinationRule" | "WorkloadEntry" | "EnvoyFilter") => networking(kind, ""),
+        (
+            _,
+            "VirtualService" | "DestinationRule" | "WorkloadEntry" | "ServiceEntry" | "EnvoyFilter"
+            | "WorkloadGroup",
+        ) => networking(kind, ""),
         (_, "PeerAuthentication") => security(kind, ""),
         (_, "EndpointSlice") => Reading::Version(Kind::EndpointSlice, "discovery.k8s.io/v1"),
         _ => Reading::Skip,
@@ -62,14 +67,14 @@ fn networking(kind: &str, version: &str) -> Reading {
         "VirtualService" => Kind::VirtualService,
         "DestinationRule" => Kind::DestinationRule,
         "WorkloadEntry" => Kind::WorkloadEntry,
+        "ServiceEntry" => Kind::ServiceEntry,
+        "Gateway" => Kind::Gateway,
+        "WorkloadGroup" => Kind::WorkloadGroup,
         "EnvoyFilter" if version == "v1alpha3" => Kind::EnvoyFilter,
         "EnvoyFilter" => return Reading::Version(Kind::EnvoyFilter, "networking.istio.io/v1alpha3"),
-        "ServiceEntry" => return Reading::NotYet(Kind::ServiceEntry, "its hosts are unknown to the mesh"),
-        "Gateway" => return Reading::NotYet(Kind::Gateway, "no gateway is configured by it"),
         "Sidecar" => {
             return Reading::NotYet(Kind::Sidecar, "sidecars see everything that is exported to them");
         }
-        "WorkloadGroup" => return Reading::NotYet(Kind::WorkloadGroup, "no workload entry is made from it"),
         "ProxyConfig" => return Reading::NotYet(Kind::ProxyConfig, "proxies start with the defaults"),
         _ => {
             let known = [

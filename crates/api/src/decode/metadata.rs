@@ -68,6 +68,11 @@ impl Metadata {
         self.labels.value(name)
     }
 
+    /// The value of an annotation.
+    pub(super) fn annotation(&self, name: &str) -> Option<&str> {
+        self.annotations.get(name).map(String::as_str)
+    }
+
     /// The part that is kept.
     pub(super) fn meta(self, key: ObjectKey) -> Meta {
         let of_istio =

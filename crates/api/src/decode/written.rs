@@ -17,6 +17,10 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The text of a decoded value.
 pub(super) fn text(value: &Value, key: &ObjectKey) -> Text {
+    // A Secret is handed on to nobody.
+    if key.kind == Kind::Secret {
+        return Text::default();
+    }
     serde_json::to_string(&Written { value, key }).map(Text::new).unwrap_or_default()
 }
 

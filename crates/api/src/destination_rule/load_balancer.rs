@@ -2,6 +2,7 @@
 
 use serde::de::{Deserialize, Deserializer, Error};
 
+use super::locality::{LocalityLbSetting, ZoneAwareLbSetting};
 use crate::markers::not_yet;
 use crate::value::{Decimal, Duration, HeaderName, integer, non_empty};
 
@@ -18,10 +19,10 @@ pub struct LoadBalancer {
     pub warmup_setting: Option<Warmup>,
     /// Older spelling of `warmup.duration`.
     pub warmup_duration_secs: Option<Duration>,
-    /// Not supported yet.
-    pub locality_lb_setting: not_yet::LocalityLbSetting,
-    /// Not supported yet.
-    pub zone_aware_lb_setting: not_yet::LocalityLbSetting,
+    /// Which endpoints come first by where they run; none: the service's or the mesh's word counts.
+    pub locality_lb_setting: Option<LocalityLbSetting>,
+    /// The same, by Envoy's zone-aware routing.
+    pub zone_aware_lb_setting: Option<ZoneAwareLbSetting>,
     /// Not supported yet.
     pub backend_utilization: not_yet::BackendUtilization,
 }

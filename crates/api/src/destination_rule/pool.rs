@@ -1,6 +1,5 @@
 //! Limits of connections and requests, and which endpoints are set aside.
 
-use crate::markers::not_yet;
 use crate::value::Duration;
 
 /// Limits.
@@ -61,8 +60,18 @@ pub struct HttpPool {
     pub use_client_protocol: bool,
     /// Requests at once on an HTTP/2 connection.
     pub max_concurrent_streams: u32,
-    /// Not supported yet.
-    pub http2_keep_alive: not_yet::KeepAlive,
+    /// Probes of HTTP/2 connections; none: there are none.
+    pub http2_keep_alive: Option<ConnectionKeepalive>,
+}
+
+/// Probes of HTTP/2 connections, by PING; validation wants both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default)]
+pub struct ConnectionKeepalive {
+    /// Between probes.
+    pub interval: Option<Duration>,
+    /// How long an answer may take before the connection is closed.
+    pub timeout: Option<Duration>,
 }
 
 /// Whether HTTP/1.1 is sent on as HTTP/2.
@@ -100,6 +109,6 @@ pub struct OutlierDetection {
     pub split_external_local_origin_errors: bool,
     /// So many failures to connect in a row.
     pub consecutive_local_origin_failures: Option<u32>,
-    /// Not supported yet.
-    pub outlier_detection_http_error_codes: not_yet::HttpErrorCodes,
+    /// The status codes that count as failures; empty: 500 and above.
+    pub outlier_detection_http_error_codes: Vec<u32>,
 }

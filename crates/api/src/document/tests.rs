@@ -263,16 +263,16 @@ fn a_provider_of_metrics_that_nothing_is_sent_to_is_told() {
 #[test]
 fn what_is_not_of_the_mesh_is_skipped_and_what_is_not_supported_yet_is_told() {
     let file = read(
-        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n---\napiVersion: networking.istio.io/v1\nkind: \
-         Gateway\nmetadata: {name: gw}\n---\napiVersion: networking.istio.io/v1\nkind: VirtualServise\nmetadata: {name: a}\n---\n\
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n---\napiVersion: security.istio.io/v1\nkind: \
+         RequestAuthentication\nmetadata: {name: gw}\n---\napiVersion: networking.istio.io/v1\nkind: VirtualServise\nmetadata: {name: a}\n---\n\
          apiVersion: networking.istio.io/v2\nkind: VirtualService\nmetadata: {name: a}\n---\na: b\n---\n\
          apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\n",
     );
     assert_eq!(
         told(&file),
         [
-            "f:5:1: warning: Gateway default/gw: Gateway is not supported yet [not-supported-yet]; in force: no gateway is \
-             configured by it",
+            "f:5:1: warning: RequestAuthentication default/gw: RequestAuthentication is not supported yet [not-supported-yet]; in \
+             force: no token is checked",
             "f:10:7: warning: kind: networking.istio.io/v1 has no kind `VirtualServise` [unknown-kind]; in force: the document \
              is skipped; hint: did you mean `VirtualService`?",
             "f:13:13: error: VirtualService default/a, apiVersion: VirtualService is not read at version \

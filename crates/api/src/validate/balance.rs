@@ -1,12 +1,13 @@
 //! Load balancing.
 
-use super::{Report, older_spelling};
+use super::{Report, locality, older_spelling};
 use crate::destination_rule::{ConsistentHash, HashAlgorithm, HashKey, LoadBalancer};
 use crate::field::FieldPath;
 use crate::finding::Finding;
 use crate::value::Decimal;
 
-pub(super) fn check(balancer: &LoadBalancer, path: &FieldPath, report: &mut Report) {
+/// `outliers`: endpoints that fail are set aside.
+pub(super) fn check(balancer: &LoadBalancer, outliers: bool, path: &FieldPath, report: &mut Report) {
     if balancer.simple.is_some() && balancer.consistent_hash.is_some() {
         report.error(
             &path.key("simple"),
@@ -16,6 +17,19 @@ pub(super) fn check(balancer: &LoadBalancer, path: &FieldPath, report: &mut Repo
     }
     if let Some(hash) = &balancer.consistent_hash {
         consistent_hash(hash, &path.key("consistentHash"), report);
+    }
+    if balancer.locality_lb_setting.is_some() && balancer.zone_aware_lb_setting.is_some() {
+        report.error(
+            &path.key("localityLbSetting"),
+            "conflicting-policies",
+            "`localityLbSetting` and `zoneAwareLbSetting` exclude each other",
+        );
+    }
+    if let Some(setting) = &balancer.locality_lb_setting {
+        locality::check(setting, outliers, &path.key("localityLbSetting"), report);
+    }
+    if let Some(setting) = &balancer.zone_aware_lb_setting {
+        locality::zone_aware(setting, outliers, &path.key("zoneAwareLbSetting"), report);
     }
     if let Some(duration) = balancer.warmup_duration_secs {
         let here = path.key("warmupDurationSecs");

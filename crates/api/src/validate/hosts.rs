@@ -29,6 +29,15 @@ pub(super) fn hosts(hosts: &[Host], path: &FieldPath, report: &mut Report) {
 
 /// `exportTo` of a VirtualService or DestinationRule.
 pub(super) fn export_to(exports: &[ExportTo], meta: &Meta, path: &FieldPath, report: &mut Report) {
+    exports_of(exports, false, meta, path, report);
+}
+
+/// `exportTo` of a ServiceEntry, which may be for nobody, too.
+pub(super) fn export_to_or_nobody(exports: &[ExportTo], meta: &Meta, path: &FieldPath, report: &mut Report) {
+    exports_of(exports, true, meta, path, report);
+}
+
+fn exports_of(exports: &[ExportTo], nobody: bool, meta: &Meta, path: &FieldPath, report: &mut Report) {
     for (index, export) in exports.iter().enumerate() {
         let here = path.index(index);
         let own = ExportTo::Namespace(meta.key.namespace.clone());
@@ -38,12 +47,15 @@ pub(super) fn export_to(exports: &[ExportTo], meta: &Meta, path: &FieldPath, rep
                 || (*other == own && *export == ExportTo::Own)
         };
         match export {
-            ExportTo::Nobody => {
+            ExportTo::Nobody if !nobody => {
                 report.error(
                     &here,
                     "bad-export-to",
                     "`~` is for service entries; write `.` to keep it in its namespace",
                 );
+            }
+            ExportTo::Nobody if exports.len() > 1 => {
+                report.error(&here, "bad-export-to", "`~` stands for no namespace and must stand alone");
             }
             ExportTo::All if exports.len() > 1 => {
                 report.error(&here, "bad-export-to", "`*` stands for all namespaces and must stand alone");

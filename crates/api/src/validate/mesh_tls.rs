@@ -23,14 +23,22 @@ const CIPHER_SUITES: [&str; 14] = [
     "AES256-SHA",
 ];
 
+/// Whether it is one of these.
+pub(crate) fn is_cipher_suite(name: &str) -> bool {
+    CIPHER_SUITES.contains(&name)
+}
+
 pub(super) fn check(mesh: &MeshConfig, path: &FieldPath, report: &mut Report) {
-    let suites = path.key("meshMTLS").key("cipherSuites");
-    for (index, suite) in mesh.mesh_mtls.cipher_suites.iter().enumerate() {
-        if !CIPHER_SUITES.contains(&suite.as_str()) {
+    cipher_suites(&mesh.mesh_mtls.cipher_suites, &path.key("meshMTLS").key("cipherSuites"), report);
+}
+
+pub(super) fn cipher_suites(suites: &[String], path: &FieldPath, report: &mut Report) {
+    for (index, suite) in suites.iter().enumerate() {
+        if !is_cipher_suite(suite) {
             // Envoy refuses a listener with a cipher suite that it does not know, and with it all that it takes.
             report.add(
                 Finding::error("bad-cipher-suite", format!("`{suite}` is not a cipher suite"))
-                    .at(&suites.index(index))
+                    .at(&path.index(index))
                     .hint("write OpenSSL's name of one for TLS 1.2, such as ECDHE-ECDSA-AES256-GCM-SHA384"),
             );
         }

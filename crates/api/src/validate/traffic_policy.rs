@@ -1,8 +1,8 @@
 //! How connections and requests behave.
 
-use super::{Report, balance};
+use super::{Report, balance, wrapping};
 use crate::destination_rule::{
-    ClientTls, ConnectionPool, H2UpgradePolicy, OutlierDetection, TlsMode, TrafficPolicy,
+    ClientTls, ConnectionPool, H2UpgradePolicy, OutlierDetection, TcpKeepalive, TlsMode, TrafficPolicy,
 };
 use crate::field::FieldPath;
 use crate::finding::Finding;
@@ -12,7 +12,8 @@ pub(super) fn check(policy: &TrafficPolicy, path: &FieldPath, report: &mut Repor
         report.error(path, "empty-policy", "a traffic policy must say something");
     }
     if let Some(balancer) = &policy.load_balancer {
-        balance::check(balancer, &path.key("loadBalancer"), report);
+        let outliers = policy.outlier_detection.is_some();
+        balance::check(balancer, outliers, &path.key("loadBalancer"), report);
     }
     parts(
         policy.connection_pool.as_ref(),
@@ -21,7 +22,13 @@ pub(super) fn check(policy: &TrafficPolicy, path: &FieldPath, report: &mut Repor
         path,
         report,
     );
-    if policy.tunnel.is_given() && policy.proxy_protocol.is_given() {
+    if let Some(tunnel) = &policy.tunnel {
+        wrapping::tunnel(tunnel, &path.key("tunnel"), report);
+    }
+    if let Some(budget) = &policy.retry_budget {
+        wrapping::retry_budget(budget, &path.key("retryBudget"), report);
+    }
+    if policy.tunnel.is_some() && policy.proxy_protocol.is_some() {
         report.error(
             &path.key("tunnel"),
             "conflicting-policies",
@@ -51,7 +58,8 @@ pub(super) fn check(policy: &TrafficPolicy, path: &FieldPath, report: &mut Repor
             report.error(&here, "empty-policy", "the settings of a port must say something");
         }
         if let Some(balancer) = &port.load_balancer {
-            balance::check(balancer, &here.key("loadBalancer"), report);
+            let outliers = port.outlier_detection.is_some();
+            balance::check(balancer, outliers, &here.key("loadBalancer"), report);
         }
         parts(
             port.connection_pool.as_ref(),
@@ -81,7 +89,7 @@ fn parts(
     }
 }
 
-fn connection_pool(pool: &ConnectionPool, path: &FieldPath, report: &mut Report) {
+pub(super) fn connection_pool(pool: &ConnectionPool, path: &FieldPath, report: &mut Report) {
     if pool.tcp.is_none() && pool.http.is_none() {
         report.error(path, "empty-policy", "a connection pool limits tcp or http");
     }
@@ -92,13 +100,15 @@ fn connection_pool(pool: &ConnectionPool, path: &FieldPath, report: &mut Report)
         // Zero is "never idle" here alone.
         report.duration(&here.key("idleTimeout"), tcp.idle_timeout.filter(|timeout| !timeout.is_zero()));
         if let Some(probes) = &tcp.tcp_keepalive {
-            report.duration(&here.key("tcpKeepalive").key("time"), probes.time);
-            report.duration(&here.key("tcpKeepalive").key("interval"), probes.interval);
+            tcp_keepalive(probes, &here.key("tcpKeepalive"), report);
         }
     }
     if let Some(http) = &pool.http {
         let here = path.key("http");
         report.duration(&here.key("idleTimeout"), http.idle_timeout);
+        if let Some(keepalive) = &http.http2_keep_alive {
+            wrapping::keepalive(keepalive, &here.key("http2KeepAlive"), report);
+        }
         if http.h2_upgrade_policy == H2UpgradePolicy::Upgrade && http.use_client_protocol {
             report.error(
                 &here.key("useClientProtocol"),
@@ -109,7 +119,12 @@ fn connection_pool(pool: &ConnectionPool, path: &FieldPath, report: &mut Report)
     }
 }
 
-fn outlier_detection(outliers: &OutlierDetection, path: &FieldPath, report: &mut Report) {
+pub(super) fn tcp_keepalive(probes: &TcpKeepalive, path: &FieldPath, report: &mut Report) {
+    report.duration(&path.key("time"), probes.time);
+    report.duration(&path.key("interval"), probes.interval);
+}
+
+pub(super) fn outlier_detection(outliers: &OutlierDetection, path: &FieldPath, report: &mut Report) {
     report.duration(&path.key("interval"), outliers.interval);
     report.duration(&path.key("baseEjectionTime"), outliers.base_ejection_time);
     let percentages = [
@@ -127,6 +142,12 @@ fn outlier_detection(outliers: &OutlierDetection, path: &FieldPath, report: &mut
                 .at(&path.key("consecutiveLocalOriginFailures"))
                 .hint("add splitExternalLocalOriginErrors: true"),
         );
+    }
+    let codes = path.key("outlierDetectionHttpErrorCodes");
+    for (index, code) in outliers.outlier_detection_http_error_codes.iter().enumerate() {
+        if !(100..=599).contains(code) {
+            report.error(&codes.index(index), "bad-status", format!("a status is 100 to 599, found {code}"));
+        }
     }
     if outliers.consecutive_errors.is_some() {
         report.add(

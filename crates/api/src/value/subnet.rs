@@ -35,6 +35,16 @@ impl Subnet {
         };
         Ok(Self { address: first(address, prefix), prefix })
     }
+
+    /// The address, if it is one alone.
+    pub fn alone(self) -> Option<IpAddr> {
+        (self.prefix == if self.address.is_ipv4() { 32 } else { 128 }).then_some(self.address)
+    }
+
+    /// Whether `address` is one of its.
+    pub fn contains(self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.address.is_ipv4() && first(address, self.prefix) == self.address
+    }
 }
 
 impl std::fmt::Display for Subnet {
@@ -74,5 +84,16 @@ mod tests {
         for bad in ["", "/", "10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/+8", "a/8", "10.0.0.0/"] {
             assert!(Subnet::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_block_contains_the_addresses_of_its_prefix_and_family() {
+        let block = Subnet::parse("10.0.0.0/8").unwrap();
+        assert!(block.contains("10.255.0.1".parse().unwrap()));
+        assert!(!block.contains("11.0.0.1".parse().unwrap()));
+        assert!(!block.contains("::1".parse().unwrap()));
+        assert_eq!(block.alone(), None);
+        assert!(Subnet::parse("::1/128").unwrap().alone().is_some());
+        assert!(Subnet::parse("0.0.0.0/0").unwrap().contains("1.2.3.4".parse().unwrap()));
     }
 }

@@ -13,6 +13,8 @@ mod proxies;
 mod report;
 mod rule;
 mod step;
+#[cfg(test)]
+mod tests;
 mod who;
 
 use std::collections::BTreeSet;

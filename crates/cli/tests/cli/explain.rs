@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::program::{Ended, ended, text};
+use crate::program::{Ended, Serving, ended, text};
 use crate::yaml::{APP, ROUTE, RULE, folder};
 
 /// Rules for testers before the canary.
@@ -251,8 +251,64 @@ async fn wrong_use_is_told_with_what_to_write() -> Result<()> {
     }
     let other = ended(&["explain", "--config", path, "--from", "client", "GET", "http://reviews/"]).await?;
     assert!(other.code == Some(2) && other.stderr.contains("NAME.NAMESPACE"), "{}", other.stderr);
-    let server =
-        ended(&["explain", "--server", "127.0.0.1:15014", "--from", "a.b", "GET", "http://reviews/"]).await?;
-    assert!(server.code == Some(1) && server.stderr.contains("--config DIR"), "{}", server.stderr);
+    let arguments = ["explain", "--server", "127.0.0.1:1", "--from", "a.b", "GET", "http://reviews/"];
+    let server = ended(&arguments).await?;
+    assert!(
+        server.code == Some(1) && server.stderr.contains("is `meltemi serve` running"),
+        "{}",
+        server.stderr
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_running_control_plane_answers_as_its_folder_does_but_for_the_places() -> Result<()> {
+    let folder = testers()?;
+    let serving = Serving::start(folder.path()).await?;
+    let request = ["--from", "client.default", "--label", "app=test", "GET", "http://reviews:9080/reviews"];
+    let server = serving.monitoring.to_string();
+    let asked = ended(&[&["explain", "--server", &server], request.as_slice()].concat()).await?;
+    assert_eq!(asked.code, Some(0), "{}", asked.stderr);
+    let read = explained(&folder, &request[2..]).await?.stdout;
+    let without_places: Vec<String> = read
+        .lines()
+        .map(|line| match (line.find(&format!(" ({}", folder.path().display())), line.find(')')) {
+            (Some(from), Some(to)) if from < to => format!("{}{}", &line[..from], &line[to + 1..]),
+            _ => line.to_owned(),
+        })
+        .collect();
+    assert_eq!(asked.stdout.lines().collect::<Vec<_>>(), without_places);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_page_says_a_tunnel_a_header_a_budget_and_which_endpoints_come_first() -> Result<()> {
+    let entry = |name: &str, address: &str, locality: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: {name}}}\nspec: {{address: {address}, labels: {{app: a}}, locality: {locality}}}\n"
+        )
+    };
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {selector: {app: a}, ports: [{name: http, port: 80}, {name: tcp, port: 81}]}\n";
+    let rule = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\nspec: {host: a, trafficPolicy: {POLICY, outlierDetection: {outlierDetectionHttpErrorCodes: [429], consecutive5xxErrors: 3}, retryBudget: {percent: 25}}}\n";
+    let all = format!("{service}{}{}{rule}", entry("far", "10.1.0.1", "us"), entry("near", "10.1.0.2", "eu"));
+    let said = async |policy: &str, asked: &[&str]| -> Result<String> {
+        let folder = folder(&[("a.yaml", &all.replace("POLICY", policy))])?;
+        let place = ["--label", "topology.istio.io/locality=eu"];
+        Ok(explained(&folder, &[&place, asked].concat()).await?.stdout)
+    };
+    let page = said("proxyProtocol: {version: V2}", &["GET", "http://a/"]).await?;
+    let goes = section(&page, "Goes to").join("\n");
+    for words in ["PROXY protocol header (v2)", "10.1.0.2:80", "100 %", "0 %, priority 1, in us"] {
+        assert!(goes.contains(words), "{words}\n{page}");
+    }
+    let limits = section(&page, "Limits").join("\n");
+    for words in ["at most 25 % are retries, and 3 always may be", "3 answers of 429 in a row"] {
+        assert!(limits.contains(words), "{words}\n{page}");
+    }
+    let page = said("tunnel: {targetHost: out.example, targetPort: 443}", &["GET", "tcp://a:81/"]).await?;
+    assert_eq!(
+        section(&page, "Tunnel"),
+        ["to out.example:443, which that endpoint is asked to open by CONNECT"]
+    );
     Ok(())
 }

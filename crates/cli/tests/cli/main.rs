@@ -3,8 +3,10 @@
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
 mod agent;
+mod analyze;
 mod bootstrap;
 mod crds;
+mod diff;
 mod explain;
 mod metrics_page;
 mod operations;

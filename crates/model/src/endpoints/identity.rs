@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_memo::Question;
-use meltemi_names::{Namespace, Port};
+use meltemi_names::{Kind, Namespace, Port};
 
 use super::{Endpoint, EndpointsOf};
 use crate::mesh::Mesh;
 use crate::read::{self, Read};
-use crate::service::ServiceId;
+use crate::service::{Group, ServiceId};
 
 /// Service accounts, and identities written in full.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +54,14 @@ impl Question for IdentitiesOf {
             };
             found.accounts.extend(listed(ACCOUNTS).map(|name| (self.0.namespace().clone(), name)));
             found.written.extend(listed(CANONICAL));
+        }
+        if self.0.object.kind == Kind::ServiceEntry {
+            for object in read.ask(Group(self.0.clone())).iter() {
+                let entry = read::service_entry(read, object);
+                found
+                    .written
+                    .extend(entry.iter().flat_map(|(_, entry)| entry.subject_alt_names.iter().cloned()));
+            }
         }
         found
     }

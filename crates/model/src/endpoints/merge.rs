@@ -46,7 +46,7 @@ pub(super) fn slices(found: Vec<Located>) -> Vec<Located> {
 fn mark_twins(found: &mut [Located]) {
     let family = |endpoint: &Endpoint, is: fn(&IpAddr) -> bool| match &endpoint.address {
         EndpointAddress::Ip(ip) => is(ip),
-        EndpointAddress::Unix(_) => false,
+        EndpointAddress::Name(_) | EndpointAddress::Unix(_) => false,
     };
     if !found.iter().any(|(_, endpoint)| family(endpoint, IpAddr::is_ipv6)) {
         return;

@@ -60,6 +60,7 @@ impl Question for SliceEndpoints {
                     weight: 1,
                     backend: behind.backend,
                     pod: behind.pod,
+                    hostname: endpoint.hostname.clone(),
                     twin: false,
                 };
                 found.push((behind.locality, Arc::new(endpoint)));

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use meltemi_api::service::TargetPort;
+use meltemi_api::{Meta, ServiceEntry};
 use meltemi_memo::Question;
-use meltemi_names::{Labels, Port, Protocol, Selector};
+use meltemi_names::{Kind, Labels, Port, Protocol, Selector};
 
-use super::Health;
+use super::{Health, declared};
 use crate::mesh::Mesh;
 use crate::read::{self, Read};
 use crate::service::ServiceId;
@@ -26,6 +27,10 @@ pub(super) struct Targets {
     pub(super) drains: bool,
     /// Pods count before they are ready.
     pub(super) unready: bool,
+    /// Addresses that are names are resolved, and there are no sockets.
+    pub(super) resolved: bool,
+    /// A pod's port of the name of the service's port counts before the target port.
+    pub(super) by_name: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +46,9 @@ impl Question for TargetsOf {
     const NAME: &'static str = "targets of a service";
 
     fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        if let Some((_, entry)) = of_entry(read, &self.0) {
+            return Some(Arc::new(declared::targets(entry)));
+        }
         let (meta, service) = read::service(read, &self.0.object)?;
         if service.external_name.is_some() {
             return None;
@@ -58,8 +66,15 @@ impl Question for TargetsOf {
                 .collect(),
             drains: PERSISTENT_SESSION_LABELS.iter().any(labelled),
             unready: service.publish_not_ready_addresses,
+            resolved: false,
+            by_name: false,
         }))
     }
+}
+
+/// The entry that declares a service; none for one of Kubernetes.
+fn of_entry<'a>(read: &Read<'a>, service: &ServiceId) -> Option<(&'a Meta, &'a ServiceEntry)> {
+    (service.object.kind == Kind::ServiceEntry).then(|| read::service_entry(read, &service.object))?
 }
 
 /// The labels of a service whose clients stay with their endpoint for a session, by cookie or by header.

@@ -42,7 +42,7 @@ impl World {
             for endpoint in endpoints.iter() {
                 let address = match &endpoint.address {
                     EndpointAddress::Ip(ip) => ip.to_string(),
-                    EndpointAddress::Unix(path) => path.to_string(),
+                    EndpointAddress::Name(path) | EndpointAddress::Unix(path) => path.to_string(),
                 };
                 let port = endpoint.ports.iter().find(|(port, _)| port.number() == 80);
                 let port = port.map_or_else(|| "-".to_owned(), |(_, port)| port.to_string());

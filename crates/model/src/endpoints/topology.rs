@@ -15,12 +15,13 @@ use crate::settings::settings;
 /// The Kubernetes cluster that endpoints are in; Istio's name for the only one there is.
 pub const CLUSTER_ID: &str = "Kubernetes";
 
-const REGION: &str = "topology.kubernetes.io/region";
-const ZONE: &str = "topology.kubernetes.io/zone";
-const SUB_ZONE: &str = "topology.istio.io/subzone";
-const CLUSTER: &str = "topology.istio.io/cluster";
-const NETWORK: &str = "topology.istio.io/network";
-const HOSTNAME: &str = "kubernetes.io/hostname";
+pub(crate) const REGION: &str = "topology.kubernetes.io/region";
+pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
+pub(crate) const SUB_ZONE: &str = "topology.istio.io/subzone";
+pub(crate) const CLUSTER: &str = "topology.istio.io/cluster";
+/// The label of a network.
+pub const NETWORK: &str = "topology.istio.io/network";
+pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// Whether a label is one that endpoints have by where they run, over the labels of their workload.
 pub fn is_topology_label(key: &str) -> bool {
@@ -44,6 +45,11 @@ pub(super) fn label<'a>(
         _ => return None,
     };
     Some(value).filter(|value| !value.is_empty())
+}
+
+/// The value of such a label for a caller there; its network it says by a label of its own.
+pub fn place_label<'a>(key: &str, locality: &'a Locality, node: Option<&'a str>) -> Option<&'a str> {
+    label(key, locality, node, None)
 }
 
 /// The locality that a node's labels say (Istio: serviceregistry/kube/controller).
@@ -94,7 +100,7 @@ impl Question for ClusterNetwork {
 }
 
 /// The network of something with these labels.
-pub(super) fn network(read: &Read<'_>, labels: &Labels) -> Option<Arc<str>> {
+pub fn network(read: &Read<'_>, labels: &Labels) -> Option<Arc<str>> {
     match labels.value(NETWORK).filter(|network| !network.is_empty()) {
         Some(network) => Some(network.into()),
         None => (*read.ask(ClusterNetwork)).clone(),

@@ -16,7 +16,15 @@ const PREFIX: &str = "meltemi.io/";
 const LONGEST: usize = 2_000;
 
 /// Findings that say that something which the object names is not there.
-const REFERENCES: &[&str] = &["host-not-found", "subset-not-found", "port-not-found"];
+const REFERENCES: &[&str] = &[
+    "host-not-found",
+    "subset-not-found",
+    "port-not-found",
+    "gateway-not-found",
+    "secret-not-found",
+    "secret-incomplete",
+    "secret-not-served",
+];
 
 /// What is known of an object.
 #[derive(Clone, Copy, Debug)]

@@ -216,7 +216,7 @@ impl Writer {
         if has_effect(key.kind) && in_force.as_ref().is_none_or(|(found, _)| found.state == State::NotSeen) {
             return (Outcome::Same, false);
         }
-        let refers = matches!(key.kind, Kind::VirtualService | Kind::DestinationRule);
+        let refers = matches!(key.kind, Kind::VirtualService | Kind::DestinationRule | Kind::Gateway);
         let (in_force, is_open) = in_force.unzip();
         // What stands there of an earlier generation is no news of this one; of a refused one the latest that can be used is earlier.
         let is_news = |found: &InForce| {
@@ -284,6 +284,8 @@ fn has_effect(kind: Kind) -> bool {
         Kind::VirtualService
             | Kind::DestinationRule
             | Kind::WorkloadEntry
+            | Kind::Gateway
+            | Kind::ServiceEntry
             | Kind::EnvoyFilter
             | Kind::PeerAuthentication
     )

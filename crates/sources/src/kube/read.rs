@@ -62,8 +62,6 @@ pub struct Resource {
 /// Takes a decoded JSON value of a kind at a version.
 pub(super) fn read(watched: &Watched, version: &'static str, name: &Name, mut value: Value) -> Option<Read> {
     let kind = watched.kind?;
-    let written = (watched.part == Part::SpecAndStatus)
-        .then(|| written(Resource { group: watched.group, version, plural: watched.plural }, &mut value));
     if let Value::Object(fields) = &mut value {
         // Items of a list do not say it.
         fields.insert("apiVersion".to_owned(), watched.api_version(version).into());
@@ -76,6 +74,9 @@ pub(super) fn read(watched: &Watched, version: &'static str, name: &Name, mut va
         *name = key.name.as_str().into();
     }
     let Decoded { object, findings, key: read_as, .. } = decode(&value, "");
+    // What is written beside the spec may be part of what the object says: it is taken away when that was read.
+    let written = (watched.part == Part::SpecAndStatus)
+        .then(|| written(Resource { group: watched.group, version, plural: watched.plural }, &mut value));
     let meaning = match object {
         Some(object) => Meaning::Object(Arc::new(object)),
         // A kind that is not supported yet has no key.

@@ -46,16 +46,18 @@ fn named(cluster: &str) -> Option<Metadata> {
     metadata::with_service(None, meltemi_telemetry::service("", cluster, ""))
 }
 
+/// What is unknown has the mesh's default limits, if there are some (Istio: core/cluster_builder.go).
 fn to_original_destination(settings: &ClusterSettingsAnswer) -> Cluster {
-    Cluster {
+    let limits = settings.balance.policy.connection_pool.as_ref();
+    let mut cluster = Cluster {
         alt_stat_name: stat_name(PASSTHROUGH),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst.into())),
-        connect_timeout: Some(duration(settings.connect_timeout)),
         lb_policy: LbPolicy::ClusterProvided.into(),
-        circuit_breakers: Some(pool::circuit_breakers(None)),
-        typed_extension_protocol_options: protocol::as_downstream_with_idle_timeout(),
+        typed_extension_protocol_options: protocol::as_downstream_with_idle_timeout(limits),
         ..Cluster::default()
-    }
+    };
+    pool::apply(&mut cluster, limits, None, settings);
+    cluster
 }
 
 /// How statistics call a cluster: the `;` ends the name for the bootstrap's tag regex (Istio: pilot/pkg/networking/telemetry).

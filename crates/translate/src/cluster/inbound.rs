@@ -8,7 +8,7 @@ use meltemi_catalog::Resource;
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::rule::RuleFor;
-use meltemi_model::service::ServiceId;
+use meltemi_model::service::{ServiceId, ServiceOf};
 use meltemi_names::{Port, Protocol, TypeUrl};
 use meltemi_proto::envoy::config::cluster::v3::Cluster;
 use meltemi_proto::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
@@ -18,8 +18,7 @@ use meltemi_proto::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
 };
 
-use super::fixed::stat_name;
-use super::{ClusterSettingsAnswer, policy, pool, protocol};
+use super::{ClusterSettingsAnswer, fixed, policy, pool, protocol, stat_name, with_defaults};
 use crate::address::{socket_address, tcp};
 use crate::resource_names::inbound_cluster;
 use crate::wrap::seconds;
@@ -56,10 +55,11 @@ pub(super) fn cluster(
         selectors: Arc::default(),
     });
     let policy = policy(read, rule.as_ref().as_ref(), port, None).unwrap_or_default();
+    let policy = with_defaults(policy, &settings.balance.policy);
     let name = inbound_cluster(target);
     let mut cluster = Cluster {
         name: name.as_str().to_owned(),
-        alt_stat_name: stat_name(name.as_str()),
+        alt_stat_name: counted_as(read, settings, application, name.as_str()),
         ..Cluster::default()
     };
     match settings.inbound {
@@ -75,7 +75,7 @@ pub(super) fn cluster(
             cluster.load_assignment = Some(on_loopback(name.as_str(), target, family));
         }
     }
-    pool::apply(&mut cluster, policy.connection_pool.as_ref(), settings);
+    pool::apply(&mut cluster, policy.connection_pool.as_ref(), policy.retry_budget.as_ref(), settings);
     // Whether to upgrade is for those who call; the application is spoken to as the port says.
     let pool = policy.connection_pool.clone().map(|mut pool| {
         if let Some(http) = &mut pool.http {
@@ -85,13 +85,32 @@ pub(super) fn cluster(
     });
     let none = meltemi_api::destination_rule::H2UpgradePolicy::DoNotUpgrade;
     let spoken = protocol::spoken(protocol, pool.as_ref(), none);
-    cluster.typed_extension_protocol_options = protocol::options(spoken, pool.as_ref(), None);
+    cluster.typed_extension_protocol_options = protocol::options(spoken, pool.as_ref(), None, None);
     let first = rule.as_ref().as_ref().and_then(|rule| rule.first());
     cluster.metadata =
         metadata::istio(first.map(metadata::config).into_iter().chain([metadata::services(service)]));
     let rules = rule.as_ref().as_ref().into_iter().flat_map(|rule| rule.iter()).cloned();
     let origin = rules.chain([service.object.clone()]).collect();
     encode::whole(TypeUrl::Cluster, name, &cluster, Vec::new(), origin)
+}
+
+/// What statistics call it. The service is read for that alone, and so only where its name is asked for.
+fn counted_as(
+    read: &Read<'_>,
+    settings: &ClusterSettingsAnswer,
+    application: &Application<'_>,
+    own: &str,
+) -> String {
+    let Application { service, port, target, .. } = *application;
+    let pattern = &settings.inbound_stat_name;
+    let shape = (!pattern.is_empty()).then(|| (*read.ask(ServiceOf(service.clone()))).clone()).flatten();
+    match shape {
+        Some(shape) => {
+            let parts = stat_name::Parts { shape: &shape, port, subset: None, target: target.number() };
+            stat_name::of(pattern, own, &parts)
+        }
+        None => fixed::stat_name(own),
+    }
 }
 
 /// The source address of connections to the application.

@@ -2,9 +2,6 @@
 
 use meltemi_api::destination_rule;
 use meltemi_proto::envoy::config::cluster::v3::cluster::CommonLbConfig;
-use meltemi_proto::envoy::config::cluster::v3::cluster::common_lb_config::{
-    LocalityConfigSpecifier, LocalityWeightedLbConfig,
-};
 use meltemi_proto::envoy::config::cluster::v3::{Cluster, OutlierDetection};
 use meltemi_proto::envoy::r#type::v3::Percent;
 use meltemi_proto::google::protobuf::UInt32Value;
@@ -20,12 +17,6 @@ pub(super) fn apply(cluster: &mut Cluster, written: Option<&destination_rule::Ou
         ..CommonLbConfig::default()
     });
     cluster.outlier_detection = written.map(detection);
-}
-
-/// Localities of one priority share by their weights.
-pub(super) fn weigh_localities(cluster: &mut Cluster) {
-    let weighted = LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {});
-    cluster.common_lb_config.get_or_insert_default().locality_config_specifier = Some(weighted);
 }
 
 fn detection(written: &destination_rule::OutlierDetection) -> OutlierDetection {

@@ -7,12 +7,13 @@ use meltemi_model::rule::Policy;
 use meltemi_names::Protocol;
 use meltemi_proto::any::pack;
 use meltemi_proto::envoy::config::core::v3::{
-    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as Common, UpstreamHttpProtocolOptions,
+    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as Common, KeepaliveSettings,
+    UpstreamHttpProtocolOptions,
 };
 use meltemi_proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use meltemi_proto::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
 use meltemi_proto::envoy::extensions::upstreams::http::v3::http_protocol_options::{
-    ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig,
+    ExplicitHttpConfig, OutlierDetection, UpstreamProtocolOptions, UseDownstreamHttpConfig,
 };
 use meltemi_proto::google::protobuf::Any;
 
@@ -27,9 +28,11 @@ type Extensions = BTreeMap<String, Any>;
 const HTTP: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// What passes through does so as it came, and idle connections end after five minutes.
-pub(super) fn as_downstream_with_idle_timeout() -> Extensions {
+pub(super) fn as_downstream_with_idle_timeout(pool: Option<&ConnectionPool>) -> Extensions {
+    let limits = limits(pool).unwrap_or_default();
+    let idle_timeout = limits.idle_timeout.or(Some(seconds(300)));
     extensions(&HttpProtocolOptions {
-        common_http_protocol_options: Some(Common { idle_timeout: Some(seconds(300)), ..Common::default() }),
+        common_http_protocol_options: Some(Common { idle_timeout, ..limits }),
         upstream_protocol_options: Some(as_downstream()),
         ..HttpProtocolOptions::default()
     })
@@ -67,6 +70,7 @@ pub(super) fn options(
     spoken: Spoken,
     pool: Option<&ConnectionPool>,
     server_name: Option<UpstreamHttpProtocolOptions>,
+    failures: Option<OutlierDetection>,
 ) -> Extensions {
     let http = pool.and_then(|pool| pool.http.as_ref());
     let upstream = match spoken {
@@ -75,7 +79,7 @@ pub(super) fn options(
         Spoken::Http1 | Spoken::Bytes => None,
     };
     let common = limits(pool);
-    if upstream.is_none() && common.is_none() && server_name.is_none() {
+    if upstream.is_none() && common.is_none() && server_name.is_none() && failures.is_none() {
         return Extensions::new();
     }
     extensions(&HttpProtocolOptions {
@@ -83,6 +87,7 @@ pub(super) fn options(
         upstream_http_protocol_options: server_name,
         // Envoy wants a protocol beside limits; HTTP/1.1 is what it would speak without.
         upstream_protocol_options: Some(upstream.unwrap_or_else(http1)),
+        outlier_detection: failures,
         ..HttpProtocolOptions::default()
     })
 }
@@ -122,6 +127,11 @@ fn http2(http: Option<&HttpPool>) -> UpstreamProtocolOptions {
             .map(|http| http.max_concurrent_streams)
             .filter(|&streams| streams > 0)
             .and_then(u32_value),
+        connection_keepalive: http.and_then(|http| http.http2_keep_alive).map(|written| KeepaliveSettings {
+            interval: written.interval.map(duration),
+            timeout: written.timeout.map(duration),
+            ..KeepaliveSettings::default()
+        }),
         ..Http2ProtocolOptions::default()
     }))
 }

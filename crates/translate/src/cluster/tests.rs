@@ -471,7 +471,7 @@ fn a_subset_that_is_gone_from_its_rule_has_no_cluster() {
 }
 
 #[test]
-fn localities_share_by_weight_where_near_endpoints_come_first_and_outliers_are_set_aside() {
+fn localities_share_by_weight_where_a_setting_orders_them() {
     let common = |service: &str, policy: &str| {
         let mut fixture = Fixture::new(service);
         fixture.apply(&rule(&format!("{{host: cart, trafficPolicy: {policy}}}")));
@@ -480,13 +480,24 @@ fn localities_share_by_weight_where_near_endpoints_come_first_and_outliers_are_s
     let near = CART.replace("spec:", "spec:\n  trafficDistribution: PreferClose");
     let outlier = "{outlierDetection: {consecutive5xxErrors: 3}}";
     let plain = json!({"healthy_panic_threshold": {}});
-    assert_eq!(
-        common(&near, outlier),
-        json!({"healthy_panic_threshold": {}, "locality_weighted_lb_config": {}})
-    );
+    let weighted = json!({"healthy_panic_threshold": {}, "locality_weighted_lb_config": {}});
+    assert_eq!(common(&near, outlier), weighted);
+    assert_eq!(common(&near, "{connectionPool: {tcp: {maxConnections: 9}}}"), weighted);
+    // The mesh's own failover orders localities, and lets Envoy choose among endpoints of equal ones.
     assert_eq!(common(CART, outlier), plain);
-    assert_eq!(common(&near, "{connectionPool: {tcp: {maxConnections: 9}}}"), plain);
-    let overruled =
-        "{outlierDetection: {consecutive5xxErrors: 3}, loadBalancer: {localityLbSetting: {enabled: true}}}";
-    assert_eq!(common(&near, overruled), plain);
+    let setting = |outlier: &str, setting: &str| {
+        format!("{{{outlier}loadBalancer: {{localityLbSetting: {{{setting}}}}}}}")
+    };
+    let outlier = "outlierDetection: {consecutive5xxErrors: 3}, ";
+    assert_eq!(common(&near, &setting(outlier, "enabled: true")), plain);
+    let labels = "failoverPriority: [version]";
+    assert_eq!(common(CART, &setting(outlier, labels)), weighted);
+    assert_eq!(common(CART, &setting("", labels)), plain);
+    let regions = "failover: [{from: eu, to: us}]";
+    assert_eq!(common(CART, &setting(outlier, regions)), weighted);
+    assert_eq!(common(CART, &setting("", "distribute: [{from: '*', to: {eu: 100}}]")), weighted);
+    assert_eq!(common(CART, &setting(outlier, "enabled: false, failoverPriority: [version]")), plain);
+    let zones = |written: &str| common(CART, &format!("{{loadBalancer: {{zoneAwareLbSetting: {written}}}}}"));
+    assert_eq!(zones("{minClusterSize: 3}")["zone_aware_lb_config"], json!({"min_cluster_size": 3}));
+    assert_eq!(zones("{enabled: false}")["zone_aware_lb_config"], json!({"routing_enabled": {}}));
 }

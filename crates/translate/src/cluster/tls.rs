@@ -53,7 +53,7 @@ pub(super) fn apply(
 ) {
     let Connections { shape, port, policy, spoken, .. } = *connections;
     if let Some(tls) = files(policy) {
-        cluster.transport_socket = Some(upstream::by_files(tls, spoken));
+        cluster.transport_socket = Some(upstream::by_files(tls, &settings.tls_defaults, spoken));
         return;
     }
     if !connections.certificates || !is_of_mesh(policy) {
@@ -64,10 +64,10 @@ pub(super) fn apply(
         return;
     }
     let refused = || read.ask(NamespaceMode(shape.id.namespace().clone())).mode == Mode::Disable;
-    if !settings.auto_mtls || refused() {
+    if shape.external || !settings.auto_mtls || refused() {
         return;
     }
-    if cluster.eds_cluster_config.is_some() {
+    if cluster.eds_cluster_config.is_some() || cluster.load_assignment.is_some() {
         cluster.transport_socket_matches = vec![
             matching("tlsMode-istio", &[("tlsMode", "istio")], mutual(read, connections, None)),
             matching("tlsMode-disabled", &[], raw_buffer()),

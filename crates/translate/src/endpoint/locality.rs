@@ -1,5 +1,6 @@
 //! The endpoints of one locality, chosen and encoded.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_memo::Question;
@@ -17,7 +18,8 @@ use meltemi_proto::envoy::config::endpoint::v3::{
     Endpoint as EnvoyEndpoint, LbEndpoint, LocalityLbEndpoints,
 };
 
-use crate::address::{pipe, tcp};
+use super::near::Common;
+use crate::address::{named, pipe, tcp};
 use crate::encode::Piece;
 use crate::metadata;
 use crate::wrap::u32_value;
@@ -44,6 +46,8 @@ pub(super) struct Picked {
     /// They carry these labels.
     pub(super) labels: Selector,
     pub(super) nodes: Nodes,
+    /// They are that far by their labels; none: it makes no difference.
+    pub(super) apart: Option<(Common, u32)>,
     /// Their address is of that family; none: of any.
     pub(super) family: Option<IpFamily>,
     pub(super) healthy_only: bool,
@@ -64,11 +68,14 @@ impl Question for Picked {
                     Nodes::On(node) => *node == endpoint.node,
                     Nodes::Off(node) => *node != endpoint.node,
                 }
+                && self.apart.as_ref().is_none_or(|(common, far)| {
+                    common.distance(|key| endpoint.label(key, &self.locality)) == *far
+                })
                 && self.family.is_none_or(|family| match &endpoint.address {
                     EndpointAddress::Ip(ip) => {
                         family.takes(*ip) && !(endpoint.twin && family == IpFamily::Dual)
                     }
-                    EndpointAddress::Unix(_) => true,
+                    EndpointAddress::Name(_) | EndpointAddress::Unix(_) => true,
                 })
                 && (!self.healthy_only || endpoint.health != Health::Unhealthy)
         };
@@ -76,6 +83,45 @@ impl Question for Picked {
             return Arc::clone(all);
         }
         all.iter().filter(|endpoint| takes(endpoint)).cloned().collect()
+    }
+}
+
+/// How far the endpoints of a locality are by their labels, each distance once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Distances {
+    pub(super) picked: Picked,
+    pub(super) common: Common,
+}
+
+impl Question for Distances {
+    type World = Mesh;
+    type Answer = BTreeSet<u32>;
+    const NAME: &'static str = "distances of endpoints";
+
+    fn answer(&self, read: &Read<'_>) -> BTreeSet<u32> {
+        let endpoints = read.ask(self.picked.clone());
+        let far =
+            |endpoint: &Arc<Endpoint>| self.common.distance(|key| endpoint.label(key, &self.picked.locality));
+        endpoints.iter().map(far).collect()
+    }
+}
+
+/// How much the endpoints that serve a port weigh together; 0 is none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct WeightOf {
+    pub(super) picked: Picked,
+    pub(super) port: Port,
+}
+
+impl Question for WeightOf {
+    type World = Mesh;
+    type Answer = u32;
+    const NAME: &'static str = "weight of endpoints";
+
+    fn answer(&self, read: &Read<'_>) -> u32 {
+        let endpoints = read.ask(self.picked.clone());
+        let serving = endpoints.iter().filter(|endpoint| endpoint.ports.contains_key(&self.port));
+        serving.fold(0, |whole, endpoint| whole.saturating_add(endpoint.weight))
     }
 }
 
@@ -87,6 +133,8 @@ pub(super) struct LocalityPiece {
     pub(super) port: Port,
     /// 0 comes first.
     pub(super) priority: u32,
+    /// Its weight among localities; none: that of its endpoints together.
+    pub(super) share: Option<u32>,
 }
 
 impl Question for LocalityPiece {
@@ -114,7 +162,7 @@ impl Question for LocalityPiece {
                         sub_zone: sub_zone.to_string(),
                     }),
                     lb_endpoints,
-                    load_balancing_weight: u32_value(weight),
+                    load_balancing_weight: u32_value(self.share.unwrap_or(weight)),
                     priority: self.priority,
                     ..LocalityLbEndpoints::default()
                 },
@@ -126,6 +174,7 @@ impl Question for LocalityPiece {
 fn encoded(endpoint: &Endpoint, port: Port) -> LbEndpoint {
     let address = match &endpoint.address {
         EndpointAddress::Ip(ip) => tcp(*ip, port),
+        EndpointAddress::Name(name) => named(name, port),
         EndpointAddress::Unix(path) => pipe(path),
     };
     let health = match endpoint.health {

@@ -7,6 +7,7 @@ use meltemi_model::service::ServiceByHost;
 use meltemi_names::{Host, ObjectKey, TypeUrl};
 use meltemi_proto::envoy::config::cluster::v3::Cluster;
 use meltemi_proto::envoy::config::listener::v3::Listener;
+use meltemi_proto::envoy::config::route::v3::VirtualHost;
 
 use crate::patch::{PatchOf, is_reserved};
 
@@ -16,6 +17,7 @@ pub(super) fn findings(read: &Read<'_>, key: &ObjectKey, filter: &EnvoyFilter) -
         let path = FieldPath::of(&["spec", "configPatches"]).index(index);
         findings.extend(missing_service(read, key, patch, &path));
         findings.extend(reserved_name(read, key, index, patch, &path));
+        findings.extend(taken_domain(read, key, index, patch, &path));
     }
     findings
 }
@@ -45,6 +47,35 @@ fn missing_service(
     } else {
         finding
     })
+}
+
+/// A virtual host is to be added for a host that has one.
+fn taken_domain(
+    read: &Read<'_>,
+    key: &ObjectKey,
+    index: usize,
+    patch: &ConfigPatch,
+    path: &FieldPath,
+) -> Option<Finding> {
+    if patch.operation() != Operation::Add || patch.apply_to != ApplyTo::VirtualHost {
+        return None;
+    }
+    let written = read.ask(PatchOf { object: key.clone(), patch: index });
+    let host: VirtualHost = (*written).as_ref()?.message()?;
+    let taken = host.domains.iter().find(|domain| {
+        domain
+            .parse::<Host>()
+            .is_ok_and(|host| read.ask(ServiceByHost { viewer: key.namespace.clone(), host }).is_some())
+    })?;
+    Some(
+        Finding::warning(
+            "domain-taken",
+            format!("`{taken}` is a service's, which has a virtual host for it"),
+        )
+        .at(&path.key("patch").key("value").key("domains"))
+        .in_force("the patch is left out where a route configuration has that virtual host")
+        .hint("merge into that virtual host, or replace it"),
+    )
 }
 
 /// Something is to be added under a name that is the mesh's to give.

@@ -273,10 +273,93 @@ fn a_workload_entry_that_nobody_selects_or_that_is_a_name_is_a_finding() {
     assert_eq!(
         findings(&fixture, Kind::WorkloadEntry, "shop/cart-1"),
         [
-            "address-not-an-ip spec.address: `db.example.com` is a name; an endpoint of a Service is an IP address or a Unix socket\n\
-         write its IP address",
-            "workload-without-service spec.labels: no Service in namespace shop selects these labels\n\
+            "workload-without-service spec.labels: no Service or ServiceEntry in namespace shop selects these labels\n\
          give it all the labels of a Service's selector",
+        ]
+    );
+}
+
+#[test]
+fn a_workload_entry_at_a_name_serves_entries_that_resolve_names_alone() {
+    let named = CART.replace("address: 10.1.0.1,", "address: db.example.com,");
+    let mut fixture = Fixture::new(&named);
+    let of_entry = |fixture: &Fixture| findings(fixture, Kind::WorkloadEntry, "shop/cart-1");
+    assert_eq!(
+        of_entry(&fixture),
+        [
+            "address-not-an-ip spec.address: `db.example.com` is a name; an endpoint of a Service is an IP address or a Unix socket\n\
+         write its IP address, or select it by a ServiceEntry with resolution: DNS",
+        ]
+    );
+    fixture.apply(
+        "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: db, namespace: shop}, spec: {hosts: [db.mesh], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}], workloadSelector: {labels: {app: cart}}}}",
+    );
+    assert_eq!(of_entry(&fixture), Vec::<String>::new());
+}
+
+/// A ServiceEntry of namespace `shop`.
+fn service_entry(name: &str, spec: &str) -> String {
+    format!(
+        "---\n{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: {name}, namespace: shop}}, spec: {{ports: [{{number: 80, name: http, protocol: HTTP}}], {spec}}}}}\n"
+    )
+}
+
+#[test]
+fn a_service_entry_that_nobody_serves_is_a_finding() {
+    let entry = |spec: &str| findings(&Fixture::new(&service_entry("x", spec)), Kind::ServiceEntry, "shop/x");
+    assert_eq!(
+        entry("hosts: [a.com], resolution: STATIC"),
+        [
+            "service-without-endpoints spec.endpoints: ServiceEntry shop/x has no endpoints\nname where it is, or write resolution: DNS"
+        ]
+    );
+    assert_eq!(
+        entry("hosts: [a.com], resolution: STATIC, workloadSelector: {labels: {app: x}}"),
+        [
+            "service-without-endpoints spec.workloadSelector: ServiceEntry shop/x selects nothing: no WorkloadEntry or Pod of namespace shop\ngive them all the labels of the selector"
+        ]
+    );
+    for fine in ["hosts: [a.com]", "hosts: [a.com], resolution: DNS"] {
+        assert_eq!(entry(fine), Vec::<String>::new(), "{fine}");
+    }
+}
+
+#[test]
+fn a_host_of_two_services_is_a_finding_at_the_one_that_is_not_meant() {
+    let host = "hosts: [cart.shop.svc.cluster.local]";
+    let fixture = Fixture::new(&format!("{CART}{}", service_entry("x", host)));
+    assert_eq!(
+        findings(&fixture, Kind::ServiceEntry, "shop/x"),
+        [
+            "host-clash spec.hosts[0]: Service shop/cart declares `cart.shop.svc.cluster.local` too\nnobody takes a host from a Service; name another host"
+        ]
+    );
+    // Two that agree are one service; of two that do not, the older is meant.
+    let pair = |spec: &str| {
+        Fixture::new(&format!("{}{}", service_entry("x", "hosts: [a.com]"), service_entry("y", spec)))
+    };
+    let agree = pair("hosts: [a.com]");
+    assert_eq!(findings(&agree, Kind::ServiceEntry, "shop/y"), Vec::<String>::new());
+    let differ = pair("hosts: [a.com], resolution: DNS");
+    assert_eq!(findings(&differ, Kind::ServiceEntry, "shop/x"), Vec::<String>::new());
+    assert_eq!(
+        findings(&differ, Kind::ServiceEntry, "shop/y"),
+        [
+            "host-clash spec.hosts[0]: ServiceEntry shop/x declares `a.com` too\nkeep one of them, or export each to other namespaces"
+        ]
+    );
+}
+
+#[test]
+fn connections_that_nothing_tells_apart_reach_the_older_entry() {
+    let tcp = |name: &str| {
+        service_entry(name, &format!("hosts: [{name}.com]")).replace("protocol: HTTP", "protocol: TCP")
+    };
+    let fixture = Fixture::new(&format!("{}{}", tcp("x"), tcp("y")));
+    assert_eq!(
+        findings(&fixture, Kind::ServiceEntry, "shop/y"),
+        [
+            "port-shadowed spec.ports[0]: nothing tells connections to port 80 from those to x.com of ServiceEntry shop/x, which is older\ngive the entry addresses, or the port another number or the protocol TLS"
         ]
     );
 }

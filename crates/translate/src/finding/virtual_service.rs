@@ -14,7 +14,7 @@ use meltemi_model::service::{Age, CLUSTER_DOMAIN, ServiceShape};
 use meltemi_model::settings::settings;
 use meltemi_names::{Host, Namespace, ObjectKey};
 
-use super::{Target, listed, target};
+use super::{Target, gateway, listed, target};
 use crate::external_name::ExternalNameOf;
 
 /// What happens to requests for what does not exist: a route that was whole is kept, one that never was answers itself.
@@ -24,13 +24,10 @@ const REQUESTS: &str = "the routes of these hosts stay as they were last whole; 
 const CONNECTIONS: &str = "the listeners of these hosts stay as they were last whole; if they never were, connections to this destination are closed";
 
 pub(super) fn findings(read: &Read<'_>, meta: &Meta, written: &VirtualService) -> Vec<Finding> {
-    if !written.is_in_mesh() {
-        return Vec::new();
-    }
     let namespace = &meta.key.namespace;
     let spec = FieldPath::of(&["spec"]);
-    let mut findings = Vec::new();
-    for (index, host) in written.hosts.iter().enumerate() {
+    let mut findings = gateway::of_virtual_service(read, &meta.key, written, &spec);
+    for (index, host) in written.hosts.iter().enumerate().filter(|_| written.is_in_mesh()) {
         findings.extend(of_host(read, meta, written.http.is_empty(), host, &spec.key("hosts").index(index)));
     }
     for (index, route) in written.http.iter().enumerate() {

@@ -7,17 +7,21 @@ use meltemi_api::{FieldPath, Finding, Meta, WorkloadEntry};
 use meltemi_model::entry::IndexKey;
 use meltemi_model::index::workload_labels;
 use meltemi_model::read::{Read, filed};
-use meltemi_model::service::{ServiceId, ServiceOf};
+use meltemi_model::service::{ServiceOf, declared};
 
 pub(super) fn findings(read: &Read<'_>, meta: &Meta, entry: &WorkloadEntry) -> Vec<Finding> {
     let namespace = &meta.key.namespace;
     let labels = workload_labels(meta, &entry.labels);
+    // Names are resolved for ServiceEntries alone, and for those alone that say so.
+    let mut resolves = false;
     let selected = labels.iter().any(|(label, value)| {
         let services = IndexKey::ServicesSelecting(namespace.clone(), Arc::from(label), Arc::from(value));
-        filed(read, services).any(|key| {
-            let shape = read.ask(ServiceOf(ServiceId::of(key)));
-            let selector = shape.as_ref().as_ref().and_then(|shape| shape.selector.clone());
-            selector.is_some_and(|selector| selector.selects(&labels))
+        filed(read, services).flat_map(|key| declared(read, key)).any(|id| {
+            let shape = read.ask(ServiceOf(id));
+            let Some(shape) = shape.as_ref() else { return false };
+            let selects = shape.selector.as_ref().is_some_and(|selector| selector.selects(&labels));
+            resolves |= selects && shape.resolution.is_dns();
+            selects
         })
     });
     let mut findings = Vec::new();
@@ -25,14 +29,14 @@ pub(super) fn findings(read: &Read<'_>, meta: &Meta, entry: &WorkloadEntry) -> V
         findings.push(
             Finding::warning(
                 "workload-without-service",
-                format!("no Service in namespace {namespace} selects these labels"),
+                format!("no Service or ServiceEntry in namespace {namespace} selects these labels"),
             )
             .at(&FieldPath::of(&["spec", "labels"]))
             .in_force("no request reaches this workload")
             .hint("give it all the labels of a Service's selector"),
         );
     }
-    if let Some(Address::Name(name)) = &entry.address {
+    if let Some(Address::Name(name)) = entry.address.as_ref().filter(|_| selected && !resolves) {
         findings.push(
             Finding::warning(
                 "address-not-an-ip",
@@ -40,7 +44,7 @@ pub(super) fn findings(read: &Read<'_>, meta: &Meta, entry: &WorkloadEntry) -> V
             )
             .at(&FieldPath::of(&["spec", "address"]))
             .in_force("the workload gets no requests")
-            .hint("write its IP address"),
+            .hint("write its IP address, or select it by a ServiceEntry with resolution: DNS"),
         );
     }
     findings

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use meltemi_model::proxy::IpFamily;
-use meltemi_model::service::{Resolution, ServicePort, ServiceShape};
+use meltemi_model::service::{ServicePort, ServiceShape};
 use meltemi_names::{Port, Protocol};
 
 /// Where an outbound listener listens.
@@ -77,12 +77,12 @@ impl Treatment {
     }
 }
 
-/// Whether redirected callers of that family reach a port of a service through listeners at its own addresses with a route
+/// Whether redirected callers of that family (`allocated`: who know the addresses that services were given, too) reach a port of a service through listeners at its own addresses with a route
 /// configuration of its own, [`crate::resource_names::service_route`], whose one virtual host takes every domain. Other ports that
 /// may carry HTTP are served from [`crate::resource_names::port_route`]; so are these where nothing is redirected (interception
 /// NONE), since there every listener is at the loopback address.
-pub fn has_own_route(service: &ServiceShape, port: &ServicePort, family: IpFamily) -> bool {
-    let own_address = service.resolution == Resolution::Passthrough
-        || service.addresses.iter().any(|address| family.takes(*address));
+pub fn has_own_route(service: &ServiceShape, port: &ServicePort, family: IpFamily, allocated: bool) -> bool {
+    let own_address =
+        service.is_headless() || service.addresses(allocated).iter().any(|address| family.takes(*address));
     Treatment::of(port.protocol) == Treatment::Sniffed && own_address
 }

@@ -3,6 +3,7 @@
 //! Knows Envoy's messages and Istio's defaults for sidecars. Must not know services: routes are given. Invariant: only filters that a
 //! stock Envoy has, in Istio's order.
 
+use meltemi_api::mesh_config::Normalization;
 use meltemi_catalog::ResourceName;
 use meltemi_proto::any::pack;
 use meltemi_proto::envoy::config::core::v3::{
@@ -38,6 +39,8 @@ pub(crate) struct HttpManager<'a> {
     pub(crate) stat_prefix: &'a str,
     /// Translates gRPC-Web.
     pub(crate) grpc_web: bool,
+    /// What of a path is made regular before it is looked at.
+    pub(crate) paths: Normalization,
     /// Where it logs and counts.
     pub(crate) logs: &'a Logs,
 }
@@ -50,6 +53,30 @@ impl HttpManager<'_> {
             http_protocol_options: http10.then_some(http1),
             route_specifier: Some(RouteSpecifier::Rds(Rds {
                 route_config_name: route.to_string(),
+                config_source: Some(from_ads()),
+            })),
+            ..self.common()
+        })
+    }
+
+    /// For requests from outside the mesh: nobody before the gateway is believed (Istio: core/gateway.go,
+    /// `buildGatewayConnectionManager`).
+    pub(crate) fn gateway(&self, route: &str, http10: bool) -> Filter {
+        let http1 = Http1ProtocolOptions { accept_http_10: http10, ..Http1ProtocolOptions::default() };
+        pack_filter(&HttpConnectionManager {
+            server_name: "istio-envoy".to_owned(),
+            use_remote_address: Some(BoolValue { value: true }),
+            forward_client_cert_details: ForwardClientCertDetails::SanitizeSet.into(),
+            set_current_client_cert_details: Some(SetCurrentClientCertDetails {
+                subject: Some(BoolValue { value: true }),
+                cert: true,
+                uri: true,
+                dns: true,
+                ..SetCurrentClientCertDetails::default()
+            }),
+            http_protocol_options: Some(http1),
+            route_specifier: Some(RouteSpecifier::Rds(Rds {
+                route_config_name: route.to_owned(),
                 config_source: Some(from_ads()),
             })),
             ..self.common()
@@ -81,8 +108,13 @@ impl HttpManager<'_> {
             http_filters: self.http_filters(),
             access_log: self.logs.http.clone(),
             use_remote_address: Some(BoolValue { value: false }),
-            normalize_path: Some(BoolValue { value: true }),
-            path_with_escaped_slashes_action: PathWithEscapedSlashesAction::KeepUnchanged.into(),
+            normalize_path: Some(BoolValue { value: self.paths != Normalization::None }),
+            merge_slashes: self.paths >= Normalization::MergeSlashes,
+            path_with_escaped_slashes_action: if self.paths == Normalization::DecodeAndMergeSlashes {
+                PathWithEscapedSlashesAction::UnescapeAndForward.into()
+            } else {
+                PathWithEscapedSlashesAction::KeepUnchanged.into()
+            },
             // No limit but the route's own: Envoy's 5 minutes would cut long polls.
             stream_idle_timeout: Some(prost_types::Duration::default()),
             upgrade_configs: vec![UpgradeConfig {

@@ -6,6 +6,7 @@ pub mod matches;
 
 use std::sync::Arc;
 
+use meltemi_api::virtual_service::Retries;
 use meltemi_catalog::{Need, Resource};
 use meltemi_model::peer::{Mode, Modes, ModesOf, PortModes};
 use meltemi_model::proxy::{Interception, IpFamily};
@@ -16,8 +17,8 @@ use meltemi_names::{ObjectKey, Port, Protocol, TypeUrl};
 use meltemi_proto::envoy::config::core::v3::{TrafficDirection, TransportSocket};
 use meltemi_proto::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch, Listener};
 use meltemi_proto::envoy::config::route::v3::{
-    Decorator, RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route,
-    route_action, route_match,
+    Decorator, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route, route_action,
+    route_match,
 };
 use meltemi_proto::google::protobuf::BoolValue;
 
@@ -34,8 +35,8 @@ use super::tcp::to_cluster;
 use crate::encode::whole;
 use crate::metadata;
 use crate::resource_names::{BLACK_HOLE, INBOUND_PASSTHROUGH, inbound_cluster};
+use crate::route::retry;
 use crate::tls::{MeshTls, downstream};
-use crate::wrap::u32_value;
 
 /// `virtualInbound` of a class of workloads: all that it is made by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -206,7 +207,7 @@ impl Target {
         });
         let chains = served().map(|row| {
             let logs = self.logs(key, settings, row.mutual_tls);
-            let filter = if row.http { self.http(&logs) } else { to_cluster(&self.cluster, &logs) };
+            let filter = if row.http { self.http(&logs, settings) } else { to_cluster(&self.cluster, &logs) };
             let matching = FilterChainMatch {
                 application_protocols: row
                     .application_protocols
@@ -236,25 +237,24 @@ impl Target {
         }
     }
 
-    fn http(&self, logs: &Logs) -> Filter {
+    fn http(&self, logs: &Logs, settings: &ListenerSettings) -> Filter {
         let stat_prefix = match self.port {
             Some(port) if !self.is_passthrough() => format!("inbound_0.0.0.0_{port}"),
             _ => self.cluster.clone(),
         };
-        let manager =
-            HttpManager { stat_prefix: &stat_prefix, grpc_web: self.protocol == Protocol::GrpcWeb, logs };
-        manager.inbound(self.routes(), self.protocol.is_http2())
+        let manager = HttpManager {
+            stat_prefix: &stat_prefix,
+            grpc_web: self.protocol == Protocol::GrpcWeb,
+            paths: settings.paths,
+            logs,
+        };
+        manager.inbound(self.routes(settings.inbound_retries.as_ref()), self.protocol.is_http2())
     }
 
     /// Every request to the one cluster (Istio: pilot/pkg/networking/core/route/route.go).
-    fn routes(&self) -> RouteConfiguration {
+    fn routes(&self, retries: Option<&Retries>) -> RouteConfiguration {
         // gRPC calls are the client's to retry.
         let is_grpc = matches!(self.protocol, Protocol::Grpc | Protocol::GrpcWeb);
-        let retry = RetryPolicy {
-            retry_on: "reset-before-request".to_owned(),
-            num_retries: u32_value(2),
-            ..RetryPolicy::default()
-        };
         let no_limit = Some(prost_types::Duration::default());
         let action = RouteAction {
             cluster_specifier: Some(route_action::ClusterSpecifier::Cluster(self.cluster.clone())),
@@ -264,7 +264,7 @@ impl Target {
                 grpc_timeout_header_max: no_limit,
                 ..route_action::MaxStreamDuration::default()
             }),
-            retry_policy: (!is_grpc).then_some(retry),
+            retry_policy: if is_grpc { None } else { retry::inbound(retries) },
             ..RouteAction::default()
         };
         let route = Route {

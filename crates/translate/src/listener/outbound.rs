@@ -14,6 +14,7 @@ use meltemi_proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch, 
 use meltemi_proto::google::protobuf::BoolValue;
 
 use super::bind::Bind;
+use super::block::Block;
 use super::chain::{PASSTHROUGH_CHAIN, RAW_BUFFER, bind, chain, listener, plaintext_http, to_port};
 use super::http_manager::HttpManager;
 use super::listener_filter::{http_inspector, tls_inspector};
@@ -28,7 +29,7 @@ use crate::resource_names::{BLACK_HOLE, outbound_cluster};
 use crate::wrap::seconds;
 
 /// How long a connection may take to finish its handshake (Istio: PILOT_GATEWAY_TRANSPORT_SOCKET_CONNECT_TIMEOUT).
-const HANDSHAKE_TIMEOUT_SECONDS: i64 = 15;
+pub(super) const HANDSHAKE_TIMEOUT_SECONDS: i64 = 15;
 
 impl OutboundListener {
     pub(super) fn make(&self, read: &Read<'_>) -> Arc<Resource> {
@@ -38,7 +39,8 @@ impl OutboundListener {
         let tcp = self.tcp.as_ref().map(|backend| needs.chain_to(backend, None, &settings));
         let mut chains: Vec<FilterChain> = Vec::new();
         chains.extend(self.http.iter().map(|http| {
-            let alone = self.bind.is_bound() && tcp.is_none() && self.tls.is_empty() && self.ruled.is_empty();
+            let others = self.tls.is_empty() && self.blocks.is_empty() && self.ruled.is_empty();
+            let alone = self.bind.is_bound() && tcp.is_none() && others;
             needs.http_chain(&name, http, !alone, &settings)
         }));
         chains.extend(self.tls.iter().map(|backend| {
@@ -49,6 +51,9 @@ impl OutboundListener {
                 &settings,
             )
         }));
+        chains.extend(
+            self.blocks.iter().map(|block| needs.chain_to(&block.backend, Some(block.matching()), &settings)),
+        );
         let mut default = tcp;
         for ruled in self.ruled.iter() {
             let chain = needs.ruled_chain(ruled, read, &settings);
@@ -90,7 +95,9 @@ impl OutboundListener {
             chain.transport_socket_connect_timeout = Some(seconds(HANDSHAKE_TIMEOUT_SECONDS));
         }
         // The listener of a port's HTTP services is the same whichever they are, and so made from none of them.
-        let services = self.tcp.iter().chain(self.tls.iter()).map(|backend| backend.service.object.clone());
+        let blocks = self.blocks.iter().map(|block| &block.backend);
+        let services = self.tcp.iter().chain(self.tls.iter()).chain(blocks);
+        let services = services.map(|backend| backend.service.object.clone());
         let ruled = self.ruled.iter();
         let rules = ruled.flat_map(|ruled| [ruled.service.object.clone(), ruled.virtual_service.clone()]);
         whole(TypeUrl::Listener, name.into(), &message, needs.0, services.chain(rules).collect())
@@ -98,7 +105,8 @@ impl OutboundListener {
 
     /// Whether chains are told apart by the name in TLS.
     fn reads_names(&self) -> bool {
-        !self.tls.is_empty() || self.ruled.iter().any(|ruled| !ruled.names.is_empty())
+        let by_rule = || self.ruled.iter().any(|ruled| !ruled.names.is_empty());
+        !self.tls.is_empty() || self.blocks.iter().any(Block::reads_name) || by_rule()
     }
 }
 
@@ -183,6 +191,7 @@ impl Needs {
         let manager = HttpManager {
             stat_prefix: &format!("outbound_{listener}"),
             grpc_web: http.grpc_web,
+            paths: settings.paths,
             logs: &settings.outbound,
         };
         let matching = FilterChainMatch {

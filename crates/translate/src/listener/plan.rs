@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use meltemi_api::value::Subnet;
 use meltemi_catalog::ResourceName;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
@@ -14,11 +15,12 @@ use meltemi_model::endpoints::{EndpointAddress, EndpointsOf};
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::service::{
-    PublicServices, Resolution, ServiceId, ServiceOf, ServicePort, ServiceShape, VisibleServices,
+    PublicServices, ServiceId, ServiceOf, ServicePort, ServiceShape, VisibleServices,
 };
 use meltemi_names::{Namespace, Port, Protocol};
 
 use super::bind::{Bind, Treatment};
+use super::block::Block;
 use super::policy::ConnectionPolicy;
 use super::ruled::RuledChain;
 use super::settings::SettingsOfListeners;
@@ -35,6 +37,8 @@ pub struct OutboundListener {
     pub http: Option<HttpChain>,
     /// Services told apart by the name in TLS.
     pub tls: Arc<[Backend]>,
+    /// Services told apart by where a connection was going.
+    pub blocks: Arc<[Block]>,
     /// The service that gets everything else.
     pub tcp: Option<Backend>,
     /// Connections that VirtualServices send elsewhere; one with neither names nor blocks of addresses is in the place of `tcp`.
@@ -100,6 +104,7 @@ impl HeadlessPort {
             port: self.backend.port,
             http: self.http.clone(),
             tls: Arc::default(),
+            blocks: Arc::default(),
             tcp: Some(self.backend.clone()),
             ruled: Arc::default(),
             access_log: false,
@@ -130,7 +135,7 @@ impl Question for AddressesOf {
         let addresses: BTreeSet<IpAddr> = serving
             .filter_map(|endpoint| match endpoint.address {
                 EndpointAddress::Ip(address) if self.family.takes(address) => Some(address),
-                EndpointAddress::Ip(_) | EndpointAddress::Unix(_) => None,
+                EndpointAddress::Ip(_) | EndpointAddress::Name(_) | EndpointAddress::Unix(_) => None,
             })
             .collect();
         addresses.into_iter().collect()
@@ -148,6 +153,8 @@ pub(crate) struct OutboundPlan {
     pub(crate) family: IpFamily,
     /// HTTP/1.0 is accepted.
     pub(crate) http10: bool,
+    /// As in [`super::ListenersKey`].
+    pub(crate) allocated: bool,
 }
 
 impl Question for OutboundPlan {
@@ -169,7 +176,7 @@ impl Question for OutboundPlan {
             for port in &service.ports {
                 if self.is_called_by_endpoint(service, port) {
                     let mut draft = Draft::new(service, port);
-                    draft.add(self.http10, true, service, port);
+                    draft.add(self.http10, true, &[], service, port);
                     let Draft { http, tcp, .. } = draft;
                     plan.headless.extend(tcp.map(|backend| HeadlessPort { http, backend }));
                     continue;
@@ -183,7 +190,9 @@ impl Question for OutboundPlan {
                         continue;
                     }
                     let draft = drafts.entry((bind, port.port)).or_insert_with(|| Draft::new(service, port));
-                    if let Some(older) = draft.add(self.http10, bind.is_own(), service, port) {
+                    // At a socket nothing is known of where a connection was going.
+                    let blocks = if bind.is_own() || bind.is_bound() { &[] } else { &*service.blocks };
+                    if let Some(older) = draft.add(self.http10, bind.is_own(), blocks, service, port) {
                         plan.shadowed.insert((key.clone(), port.port), older);
                     }
                 }
@@ -197,9 +206,7 @@ impl Question for OutboundPlan {
 impl OutboundPlan {
     /// Whether callers ask for an endpoint's address, and nothing but that tells whom they mean.
     fn is_called_by_endpoint(&self, service: &ServiceShape, port: &ServicePort) -> bool {
-        !self.bound
-            && service.resolution == Resolution::Passthrough
-            && Treatment::of(port.protocol) != Treatment::Http
+        !self.bound && service.is_headless() && Treatment::of(port.protocol) != Treatment::Http
     }
 
     /// Where a service's port is listened for.
@@ -210,16 +217,11 @@ impl OutboundPlan {
         if Treatment::of(port.protocol) == Treatment::Http {
             return vec![Bind::Any(self.family)];
         }
-        if service.addresses.is_empty() {
-            return vec![Bind::Any(self.family)];
-        }
-        service
-            .addresses
-            .iter()
-            .filter(|address| self.family.takes(**address))
-            .copied()
-            .map(Bind::Address)
-            .collect()
+        let addresses = service.addresses(self.allocated);
+        let own = addresses.iter().filter(|address| self.family.takes(**address)).copied();
+        // Blocks are laid on the wildcard listener, where the destination of a connection tells whose it is.
+        let shared = addresses.is_empty() || !service.blocks.is_empty();
+        own.map(Bind::Address).chain(shared.then_some(Bind::Any(self.family))).collect()
     }
 }
 
@@ -231,21 +233,30 @@ struct Draft {
     first: Protocol,
     http: Option<HttpChain>,
     tls: Vec<Backend>,
+    blocks: Vec<Block>,
     tcp: Option<Backend>,
 }
 
 impl Draft {
     fn new(service: &ServiceShape, port: &ServicePort) -> Self {
-        Self { oldest: service.id.clone(), first: port.protocol, http: None, tls: Vec::new(), tcp: None }
+        Self {
+            oldest: service.id.clone(),
+            first: port.protocol,
+            http: None,
+            tls: Vec::new(),
+            blocks: Vec::new(),
+            tcp: None,
+        }
     }
 
     /// Lays a younger service on it (Istio: the conflicts of pilot/pkg/networking/core/listener.go). HTTP and other protocols are told
     /// apart by their first bytes, TLS by the name in it; of services that nothing tells apart the oldest stays. `own`: the address is
-    /// one service's. Answers who has the place, if nothing of the service is reached here.
+    /// one service's; `blocks`: those that tell its connections from others. Answers who has the place, if nothing of the service is reached here.
     fn add(
         &mut self,
         http10: bool,
         own: bool,
+        blocks: &[Subnet],
         service: &ServiceShape,
         port: &ServicePort,
     ) -> Option<ServiceId> {
@@ -269,7 +280,13 @@ impl Draft {
             });
             http.grpc_web |= port.protocol == Protocol::GrpcWeb;
         }
-        if port.protocol.is_tls() && !own {
+        if treatment != Treatment::Http && !blocks.is_empty() {
+            let block = Block { subnets: blocks.into(), backend: backend() };
+            if let Some(other) = self.blocks.iter().find(|other| other.equals(&block)) {
+                return Some(other.backend.service.clone());
+            }
+            self.blocks.push(block);
+        } else if port.protocol.is_tls() && !own {
             if self.tls.iter().all(|other| other.service.host != service.id.host) {
                 self.tls.push(backend());
             }
@@ -292,6 +309,7 @@ impl Draft {
             port,
             http: self.http,
             tls: self.tls.into(),
+            blocks: self.blocks.into(),
             tcp: self.tcp,
             ruled: Arc::default(),
             access_log: false,
@@ -321,6 +339,7 @@ impl Question for ShadowedBy {
             bound: false,
             family: IpFamily::Dual,
             http10: false,
+            allocated: false,
         });
         plan.shadowed.get(&(self.service.clone(), self.port)).cloned()
     }
@@ -336,8 +355,10 @@ impl Question for ViewerOf {
     const NAME: &'static str = "viewer of a namespace";
 
     fn answer(&self, read: &Read<'_>) -> Option<Namespace> {
-        // What everyone sees, each namespace sees.
-        let sees_more = read.ask(VisibleServices(self.0.clone())).len() != read.ask(PublicServices).len();
+        // What everyone sees, each namespace sees, unless it has another service of the same host.
+        let visible = read.ask(VisibleServices(self.0.clone()));
+        let public = read.ask(PublicServices);
+        let sees_more = !Arc::ptr_eq(&visible, &public) && *visible != *public;
         sees_more.then(|| self.0.clone())
     }
 }

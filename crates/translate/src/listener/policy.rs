@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use meltemi_api::destination_rule::{H2UpgradePolicy, HashKey};
+use meltemi_api::destination_rule::{H2UpgradePolicy, HashKey, Tunnel};
 use meltemi_api::value::Duration;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::read::Read;
 use meltemi_model::rule::{PolicyOf, RuleFor, RuleRef};
 use meltemi_model::service::ServiceId;
-use meltemi_names::{Port, Protocol};
+use meltemi_names::{Namespace, Port, Protocol, Selector};
 
 use super::ListenersKey;
+use super::block::Block;
 use super::plan::{Backend, OutboundListener};
 use crate::cluster::protocol::spoken;
 use crate::cluster::tls;
@@ -26,6 +27,8 @@ pub struct ConnectionPolicy {
     pub max_duration: Option<Duration>,
     /// The endpoint is chosen by the caller's address.
     pub by_source: bool,
+    /// They go through a tunnel.
+    pub tunnel: Option<Tunnel>,
     /// In the mesh's TLS they say that they are no HTTP, where the cluster's other connections may be.
     pub as_bytes: bool,
 }
@@ -60,6 +63,7 @@ impl Question for ConnectionPolicyOf {
             idle_timeout: tcp.and_then(|tcp| tcp.idle_timeout),
             max_duration: tcp.and_then(|tcp| tcp.max_connection_duration),
             by_source: hash.is_some_and(|hash| hash.key == Some(HashKey::SourceIp)),
+            tunnel: balanced.tunnel.clone(),
             as_bytes: self.has_certificates && tls::is_of_mesh(&policy) && {
                 let pool = policy.connection_pool.as_ref();
                 spoken(self.protocol, pool, H2UpgradePolicy::DoNotUpgrade) != Spoken::Bytes
@@ -78,8 +82,27 @@ pub(crate) fn applied(
         let ruled = listener.tls.iter().cloned().map(|backend| ruled(read, caller, backend));
         listener.tls = ruled.collect();
     }
+    if !listener.blocks.is_empty() {
+        let blocks = listener.blocks.iter().cloned();
+        let blocks = blocks.map(|block| Block { backend: ruled(read, caller, block.backend), ..block });
+        listener.blocks = blocks.collect();
+    }
     listener.tcp = listener.tcp.map(|backend| ruled(read, caller, backend));
     listener
+}
+
+/// Who calls, as far as rules for connections ask.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    pub(crate) namespace: &'a Namespace,
+    pub(crate) selectors: &'a Arc<[Selector]>,
+    pub(crate) has_certificates: bool,
+}
+
+impl<'a> From<&'a ListenersKey> for Caller<'a> {
+    fn from(key: &'a ListenersKey) -> Self {
+        Self { namespace: &key.namespace, selectors: &key.selectors, has_certificates: key.has_certificates }
+    }
 }
 
 /// Where connections go.
@@ -91,14 +114,15 @@ pub(crate) struct Target {
 }
 
 /// What the caller's rules say of connections there.
-pub(crate) fn of(read: &Read<'_>, caller: &ListenersKey, target: &Target) -> ConnectionPolicy {
+pub(crate) fn of<'a>(read: &Read<'_>, caller: impl Into<Caller<'a>>, target: &Target) -> ConnectionPolicy {
+    let Caller { namespace, selectors, has_certificates } = caller.into();
     let rule = read.ask(RuleFor {
-        viewer: caller.namespace.clone(),
+        viewer: namespace.clone(),
         service: target.service.clone(),
-        selectors: Arc::clone(&caller.selectors),
+        selectors: Arc::clone(selectors),
     });
     // Without a rule only connections that may be HTTP have anything to say.
-    if rule.is_none() && !(caller.has_certificates && target.protocol == Protocol::Auto) {
+    if rule.is_none() && !(has_certificates && target.protocol == Protocol::Auto) {
         return ConnectionPolicy::default();
     }
     (*read.ask(ConnectionPolicyOf {
@@ -106,7 +130,7 @@ pub(crate) fn of(read: &Read<'_>, caller: &ListenersKey, target: &Target) -> Con
         port: target.port,
         protocol: target.protocol,
         subset: target.subset.clone(),
-        has_certificates: caller.has_certificates,
+        has_certificates,
     }))
     .clone()
 }

@@ -19,6 +19,7 @@ use meltemi_model::virtual_service::{Outline, followed};
 use meltemi_names::{Host, ObjectKey, Port};
 
 use super::ListenersKey;
+use super::block::Block;
 use super::plan::{Backend, OutboundListener};
 use super::policy::{self, ConnectionPolicy, Target};
 use crate::external_name::ExternalNameOf;
@@ -80,17 +81,31 @@ impl<'a> RulesOfConnections<'a> {
         let mut chains = Chains::default();
         let mut plain = Vec::new();
         for backend in listener.tls.iter() {
-            if !self.tls(backend, &mut chains) && chains.claim(&[backend.service.host.clone()], &[]).is_some()
+            if !self.tls(backend, &[], &mut chains)
+                && chains.claim(&[backend.service.host.clone()], &[]).is_some()
             {
                 plain.push(backend.clone());
+            }
+        }
+        let mut blocks = Vec::new();
+        for block in listener.blocks.iter() {
+            let Block { subnets, backend } = block;
+            let replaced = if block.reads_name() {
+                self.tls(backend, subnets, &mut chains)
+            } else {
+                self.tcp(backend, subnets, &mut chains)
+            };
+            let name = block.reads_name().then(|| backend.service.host.clone());
+            if !replaced && let Some((_, subnets)) = chains.claim(name.as_slice(), subnets) {
+                blocks.push(Block { subnets: subnets.into(), backend: backend.clone() });
             }
         }
         if let Some(backend) = &listener.tcp {
             let replaced = if backend.protocol.is_tls() {
                 // At a socket nothing but the name tells what is called: what names nothing stays the oldest service's.
-                self.tls(backend, &mut chains) && !listener.bind.is_bound()
+                self.tls(backend, &[], &mut chains) && !listener.bind.is_bound()
             } else {
-                self.tcp(backend, &mut chains)
+                self.tcp(backend, &[], &mut chains)
             };
             if replaced {
                 listener.tcp = None;
@@ -101,6 +116,7 @@ impl<'a> RulesOfConnections<'a> {
         }
         if !chains.made.is_empty() {
             listener.tls = plain.into();
+            listener.blocks = blocks.into();
             listener.ruled = chains.made.into();
         }
         listener
@@ -120,8 +136,8 @@ impl<'a> RulesOfConnections<'a> {
         condition.callers.admit(port, Some(&self.caller.namespace), &self.caller.selectors)
     }
 
-    /// Lays the `tls` rules for a service; false if there are none for these callers.
-    fn tls(&self, backend: &Backend, chains: &mut Chains) -> bool {
+    /// Lays the `tls` rules for a service that is called at any address `within`; false if there are none for these callers.
+    fn tls(&self, backend: &Backend, within: &[Subnet], chains: &mut Chains) -> bool {
         let mut any = false;
         for outline in self.of_service(&backend.service.host) {
             for rule in &outline.connections.tls {
@@ -131,7 +147,8 @@ impl<'a> RulesOfConnections<'a> {
                     any = true;
                     let everything = condition.names.iter().any(|name| name.as_str() == "*");
                     let names = if everything { &[][..] } else { &condition.names };
-                    if let Some((names, subnets)) = chains.claim(names, &condition.subnets) {
+                    let subnets = if condition.subnets.is_empty() { within } else { &condition.subnets };
+                    if let Some((names, subnets)) = chains.claim(names, subnets) {
                         let place = ConnectionPlace::Tls(rule.place);
                         chains.made.push(self.chain(backend, &outline.key, place, rule, names, subnets));
                     }
@@ -142,7 +159,7 @@ impl<'a> RulesOfConnections<'a> {
     }
 
     /// Lays the `tcp` rules for a service; true if one of them takes all connections, so that none goes to the service itself.
-    fn tcp(&self, backend: &Backend, chains: &mut Chains) -> bool {
+    fn tcp(&self, backend: &Backend, within: &[Subnet], chains: &mut Chains) -> bool {
         for outline in self.of_service(&backend.service.host) {
             for rule in &outline.connections.tcp {
                 let mut subnets: Vec<Subnet> = Vec::new();
@@ -157,7 +174,7 @@ impl<'a> RulesOfConnections<'a> {
                     }
                 }
                 if takes_all {
-                    subnets.clear();
+                    subnets = within.to_vec();
                 } else if subnets.is_empty() {
                     continue;
                 }

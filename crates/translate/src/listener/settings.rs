@@ -1,6 +1,7 @@
 //! What listeners read of the mesh's settings, by itself: other settings may change at no cost here.
 
-use meltemi_api::mesh_config::OutboundMode;
+use meltemi_api::mesh_config::{Normalization, OutboundMode};
+use meltemi_api::virtual_service::Retries;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::read::Read;
@@ -44,6 +45,10 @@ pub(crate) struct ListenerSettings {
     pub(crate) fallback: &'static str,
     /// How long listener filters wait for the first bytes; zero: for ever.
     pub(crate) detection_timeout: prost_types::Duration,
+    /// What of a request's path is made regular.
+    pub(crate) paths: Normalization,
+    /// How inbound requests are tried again; none: the built-in way.
+    pub(crate) inbound_retries: Option<Retries>,
     /// Where outbound connections are redirected to.
     pub(crate) outbound_port: Port,
     /// Where inbound connections are redirected to.
@@ -103,6 +108,8 @@ impl Question for SettingsOfListeners {
                 OutboundMode::RegistryOnly => BLACK_HOLE,
             },
             detection_timeout: duration(mesh.protocol_detection_timeout),
+            paths: mesh.path_normalization.normalization,
+            inbound_retries: mesh.default_inbound_http_retry_policy.clone(),
             outbound_port: mesh.proxy_listen_port,
             inbound_port: mesh.proxy_inbound_listen_port,
         }

@@ -12,7 +12,10 @@ use meltemi_proto::envoy::extensions::filters::common::set_filter_state::v3::{
 use meltemi_proto::envoy::extensions::filters::network::set_filter_state::v3::Config as SetFilterState;
 use meltemi_proto::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy,
-    tcp_proxy::{ClusterSpecifier, TcpAccessLogOptions, WeightedCluster, weighted_cluster::ClusterWeight},
+    tcp_proxy::{
+        ClusterSpecifier, TcpAccessLogOptions, TunnelingConfig, WeightedCluster,
+        weighted_cluster::ClusterWeight,
+    },
 };
 use meltemi_proto::envoy::r#type::v3::{
     HashPolicy,
@@ -62,6 +65,12 @@ fn to(name: &str, clusters: ClusterSpecifier, policy: &ConnectionPolicy, logs: &
         }),
         idle_timeout: policy.idle_timeout.map(duration),
         max_downstream_connection_duration: policy.max_duration.map(duration),
+        // The cluster is asked to open it; what it leads to is no business of the cluster's.
+        tunneling_config: policy.tunnel.as_ref().map(|tunnel| TunnelingConfig {
+            hostname: tunnel.target(),
+            use_post: tunnel.by_post(),
+            ..TunnelingConfig::default()
+        }),
         hash_policy: policy.by_source.then_some(by_source).into_iter().collect(),
         ..TcpProxy::default()
     };

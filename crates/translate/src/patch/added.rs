@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_api::envoy_filter::ApplyTo;
-use meltemi_catalog::{Need, Resource};
+use meltemi_catalog::{Need, Resource, ResourceName};
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::read::Read;
@@ -33,6 +33,13 @@ pub struct AddedKey {
     patch: usize,
     /// Of a virtual host, the route configuration that it is added to.
     route: Option<RouteKey>,
+}
+
+impl AddedKey {
+    /// Of a virtual host, the route configuration that it is added to.
+    pub fn route_configuration(&self) -> Option<ResourceName> {
+        self.route.as_ref().map(|route| route.config.resource_name())
+    }
 }
 
 impl Question for AddedPartKey {
@@ -97,22 +104,59 @@ pub fn is_reserved(type_url: TypeUrl, name: &str) -> bool {
     }
 }
 
-/// The virtual hosts that patches add to a route configuration.
-pub(super) fn virtual_hosts(read: &Read<'_>, patches: &Patches, route: &RouteKey) -> Members {
+/// The virtual hosts that patches add to a route configuration. A domain stands in one virtual host alone, or Envoy refuses them all:
+/// what asks for one that another has, which is among `members` or was added before, is left out.
+pub(super) fn virtual_hosts(
+    read: &Read<'_>,
+    patches: &Patches,
+    route: &RouteKey,
+    members: &[ResourceKey],
+) -> Members {
     let name = route.config.resource_name();
     let config = routes::ConfigName { name: name.as_str(), traffic: patches.traffic };
-    let mut members = Members::new();
+    let mut added = Members::new();
+    let mut taken: Option<BTreeSet<String>> = None;
     for (object, patch) in patches.each() {
         let written = read.ask(PatchOf { object: object.clone(), patch });
-        if written.as_ref().as_ref().is_some_and(|written| config.is_meant(written)) {
-            members.push(ResourceKey::Added(Box::new(AddedKey {
-                object,
-                patch,
-                route: Some(route.clone()),
-            })));
+        let Some(written) = written.as_ref().as_ref().filter(|written| config.is_meant(written)) else {
+            continue;
+        };
+        let Some(host) = written.message::<VirtualHost>() else { continue };
+        let taken = taken.get_or_insert_with(|| {
+            let of_route = members.iter().filter(|member| is_in(member, route));
+            of_route.flat_map(|member| (*read.ask(DomainsOf(member.clone()))).clone()).collect()
+        });
+        if host.domains.iter().all(|domain| !taken.contains(domain)) {
+            taken.extend(host.domains);
+            added.push(ResourceKey::Added(Box::new(AddedKey { object, patch, route: Some(route.clone()) })));
         }
     }
-    members
+    added
+}
+
+fn is_in(member: &ResourceKey, route: &RouteKey) -> bool {
+    match member {
+        ResourceKey::VirtualHost(host) => host.config == route.config,
+        ResourceKey::Patched(patched) => is_in(patched.inner(), route),
+        _ => false,
+    }
+}
+
+/// The domains of a virtual host: a change of its routes ends here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct DomainsOf(ResourceKey);
+
+impl Question for DomainsOf {
+    type World = Mesh;
+    type Answer = Vec<String>;
+    const NAME: &'static str = "domains of a virtual host";
+
+    fn answer(&self, read: &Read<'_>) -> Vec<String> {
+        let made = self.0.ask(read);
+        let bytes = made.as_ref().as_ref().map(|resource| resource.body().to_vec());
+        let host = bytes.and_then(|bytes| VirtualHost::decode(bytes.as_slice()).ok());
+        host.map(|host| host.domains).unwrap_or_default()
+    }
 }
 
 impl Question for AddedKey {

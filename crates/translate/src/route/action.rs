@@ -62,7 +62,7 @@ impl Rule<'_> {
         let mut hash_policy = Vec::new();
         for HttpDestination { destination, .. } in destinations {
             let host = self.host(&destination.host);
-            let port = destination.port.unwrap_or(self.port);
+            let port = self.port_of(destination, &host);
             let policy = hash::policy(self.read, self.hash_rules, &host, port, destination.subset.as_deref());
             hash_policy.extend(policy.filter(|policy| !hash_policy.contains(policy)));
         }
@@ -125,9 +125,7 @@ impl Rule<'_> {
 
     fn cluster(&self, destination: &Destination, clusters: &mut Clusters) -> String {
         let host = self.host(&destination.host);
-        // Istio looks for the service only among those with the port that the request came to, so that without a number it is that
-        // port (core/route, `GetDestinationCluster`).
-        let port = destination.port.unwrap_or(self.port);
+        let port = self.port_of(destination, &host);
         clusters.name(crate::resource_names::outbound_cluster(port, destination.subset.as_deref(), &host))
     }
 }
@@ -147,12 +145,13 @@ fn path_rewrite(rewrite: Option<&Rewrite>) -> (String, Option<RegexMatchAndSubst
     }
 }
 
-/// Sends the client elsewhere; `port` is the one that the request came to.
-pub(super) fn redirect(redirect: &Redirect, port: Port) -> Action {
+/// Sends the client elsewhere; `port` is the one that the request came to, by TLS or not.
+pub(super) fn redirect(redirect: &Redirect, port: Port, https: bool) -> Action {
     let asked =
         redirect.port.or_else(|| (redirect.derive_port == Some(DerivePort::FromRequestPort)).then_some(port));
     // Requests through sidecars are plain HTTP as far as the proxy sees.
-    let usual = if redirect.scheme.as_deref() == Some("https") { 443 } else { 80 };
+    let scheme = redirect.scheme.as_deref().unwrap_or(if https { "https" } else { "http" });
+    let usual = if scheme == "https" { 443 } else { 80 };
     let port_redirect = asked.map_or(0, |port| u32::from(port.number()));
     let code = match redirect.redirect_code.map(meltemi_api::value::HttpStatus::code) {
         Some(302) => RedirectResponseCode::Found,

@@ -14,10 +14,12 @@ use meltemi_names::{Namespace, ObjectKey, Port, Selector, TypeUrl};
 use meltemi_proto::envoy::config::route::v3::route::Action;
 use meltemi_proto::envoy::config::route::v3::route_action::ClusterSpecifier;
 use meltemi_proto::envoy::config::route::v3::route_match::PathSpecifier;
+use meltemi_proto::envoy::config::route::v3::virtual_host::TlsRequirementType;
 use meltemi_proto::envoy::config::route::v3::{
     Decorator, DirectResponseAction, Route, RouteAction, RouteMatch, VirtualHost,
 };
 
+use super::gateway::{self, GatewayRules};
 use super::hash::{self, HashRules};
 use super::http_route::Rule;
 use super::{retry, wire};
@@ -31,6 +33,15 @@ pub enum BodyKey {
     AllowAny,
     /// Requests to unknown hosts are refused.
     BlockAll,
+    /// Nobody is served: all requests are answered 404.
+    Nothing,
+    /// The VirtualServices decide that are bound to Gateways of one listener.
+    Gateway {
+        /// Whose rules, in their order.
+        rules: Arc<[GatewayRules]>,
+        /// Clients in the clear are sent to HTTPS.
+        redirects: bool,
+    },
     /// No VirtualService applies: all requests go to the service.
     Default {
         /// The service.
@@ -76,6 +87,8 @@ impl Question for BodyKey {
         let (routes, origin) = match self {
             Self::AllowAny => (vec![allow_any(&mut clusters)], Vec::new()),
             Self::BlockAll => (vec![block_all()], Vec::new()),
+            Self::Nothing => (Vec::new(), Vec::new()),
+            Self::Gateway { rules, .. } => gateway::routes(read, rules, &mut clusters),
             Self::Default { service, port, rules } => {
                 let route = default_route(read, service, *port, rules, &mut clusters);
                 (vec![route], origin_of(&service.object, rules))
@@ -97,6 +110,7 @@ impl Question for BodyKey {
                     source_namespace: source_namespace.as_ref(),
                     hash_rules: rules,
                     default_retries: default_retries.as_ref().as_ref(),
+                    at: None,
                 };
                 let http = http_rules(read, meta, spec);
                 let mut origin = origin_of(virtual_service, rules);
@@ -104,7 +118,16 @@ impl Question for BodyKey {
                 (rule.routes(&http.rules, &mut clusters), origin)
             }
         };
-        let message = VirtualHost { routes, include_request_attempt_count: true, ..VirtualHost::default() };
+        let require_tls = match self {
+            Self::Gateway { redirects: true, .. } => TlsRequirementType::All,
+            _ => TlsRequirementType::None,
+        };
+        let message = VirtualHost {
+            routes,
+            include_request_attempt_count: true,
+            require_tls: require_tls.into(),
+            ..VirtualHost::default()
+        };
         VirtualHostBody { routes: Piece::of(&message), needs: clusters.needs, origin }
     }
 }
@@ -130,7 +153,7 @@ impl Clusters {
 
 /// `defaultHttpRetryPolicy` of the mesh.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct DefaultRetries;
+pub(super) struct DefaultRetries;
 
 impl Question for DefaultRetries {
     type World = Mesh;

@@ -1,13 +1,16 @@
 //! The domains by which a service is called.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
-use meltemi_model::service::{Resolution, ServiceId, ServiceOf};
+use meltemi_model::service::{ServiceId, ServiceOf};
 use meltemi_names::{Host, Namespace};
+
+use super::virtual_host::literal_domain;
 
 /// The domains of a service for one class of callers: those of its own namespace, or all others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +23,8 @@ pub struct ServiceDomains {
     pub domain: Option<Arc<str>>,
     /// Which addresses are of use.
     pub family: IpFamily,
+    /// Those that the service was given are, too.
+    pub allocated: bool,
 }
 
 /// One domain.
@@ -44,7 +49,7 @@ impl Question for ServiceDomains {
         for host in std::iter::once(&shape.id.host).chain(&shape.aliases) {
             self.names(host, &mut domains);
         }
-        if shape.resolution == Resolution::Passthrough {
+        if shape.is_headless() {
             // A headless service's pods have names below its own.
             let below = domains.iter().map(|Domain { text, is_short }| Domain {
                 text: format!("*.{text}").into(),
@@ -53,7 +58,7 @@ impl Question for ServiceDomains {
             let below: Vec<Domain> = below.collect();
             domains.extend(below);
         }
-        let addresses = shape.addresses.iter();
+        let addresses = shape.addresses(self.allocated).iter();
         let usable = addresses.filter(|address| self.family.takes(**address) && !address.is_unspecified());
         domains.extend(usable.map(|address| {
             let text = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
@@ -66,6 +71,11 @@ impl Question for ServiceDomains {
 impl ServiceDomains {
     fn names(&self, host: &Host, domains: &mut Vec<Domain>) {
         let mut add = |text: String, is_short| domains.push(Domain { text: text.into(), is_short });
+        if host.as_str().parse::<IpAddr>().is_ok() {
+            // An address has no other forms.
+            add(literal_domain(host), false);
+            return;
+        }
         add(host.to_string(), false);
         // The absolute name, with its last dot.
         add(format!("{host}."), false);

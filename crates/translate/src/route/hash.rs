@@ -14,10 +14,9 @@ use meltemi_model::index::qualified;
 use meltemi_model::read::{self, Read, filed};
 use meltemi_model::rule::{PolicyOf, Rule, RuleFor, RuleRef};
 use meltemi_model::service::ServiceByHost;
-use meltemi_names::{Host, Port};
+use meltemi_names::{Host, Namespace, Port, Selector};
 use meltemi_proto::envoy::config::route::v3::route_action::{HashPolicy, hash_policy};
 
-use super::RoutesKey;
 use crate::external_name::ExternalNameOf;
 use crate::wrap::duration;
 
@@ -27,7 +26,8 @@ pub type HashRules = Arc<[(Host, RuleRef)]>;
 /// The rules by which a caller's requests to these hosts are hashed.
 pub(super) fn rules_that_hash<'h>(
     read: &Read<'_>,
-    key: &RoutesKey,
+    viewer: &Namespace,
+    selectors: &Arc<[Selector]>,
     hosts: impl IntoIterator<Item = &'h Host>,
 ) -> HashRules {
     let hashing = read.ask(HashingHosts);
@@ -42,10 +42,10 @@ pub(super) fn rules_that_hash<'h>(
             if !hashing.iter().any(|pattern| pattern.covers(&host)) {
                 return None;
             }
-            let service = read.ask(ServiceByHost { viewer: key.namespace.clone(), host: host.clone() });
+            let service = read.ask(ServiceByHost { viewer: viewer.clone(), host: host.clone() });
             let service = service.as_ref().as_ref()?.id.clone();
-            let selectors = Arc::clone(&key.selectors);
-            let rule = read.ask(RuleFor { viewer: key.namespace.clone(), service, selectors });
+            let rule =
+                read.ask(RuleFor { viewer: viewer.clone(), service, selectors: Arc::clone(selectors) });
             let rule = rule.as_ref().as_ref()?;
             read.ask(AnyHash(Arc::clone(rule))).then(|| (host, Arc::clone(rule)))
         })

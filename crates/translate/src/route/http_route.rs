@@ -1,16 +1,17 @@
 //! The rules of a VirtualService as Envoy's routes, for one class of callers.
 
 use meltemi_api::Meta;
-use meltemi_api::virtual_service::{self, HttpRoute, Retries};
+use meltemi_api::virtual_service::{self, Destination, HttpMatch, HttpRoute, Retries};
 use meltemi_model::index::qualified;
 use meltemi_model::read::Read;
 use meltemi_model::virtual_service::Callers;
-use meltemi_names::{Host, Namespace, Port, Selector};
+use meltemi_names::{Host, Namespace, ObjectKey, Port, Selector};
 use meltemi_proto::envoy::config::route::v3::route::Action;
 use meltemi_proto::envoy::config::route::v3::route_action::ClusterSpecifier;
 use meltemi_proto::envoy::config::route::v3::{Decorator, Route, RouteMatch};
 
 use super::body::{Clusters, everything};
+use super::gateway::OnlyPort;
 use super::hash::HashRules;
 use super::written::{Reachable, reachable};
 use super::{action, cors, fault, headers, matching};
@@ -27,20 +28,48 @@ pub(super) struct Rule<'a> {
     pub(super) source_namespace: Option<&'a Namespace>,
     pub(super) hash_rules: &'a HashRules,
     pub(super) default_retries: Option<&'a Retries>,
+    /// Where requests come in; none: at sidecars.
+    pub(super) at: Option<At<'a>>,
+}
+
+/// A server of a Gateway.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At<'a> {
+    pub(super) gateway: &'a ObjectKey,
+    /// The namespace of the proxies.
+    pub(super) viewer: &'a Namespace,
+    /// Clients come by TLS.
+    pub(super) https: bool,
 }
 
 impl Rule<'_> {
     /// The routes, one for each way to match a rule, in order, up to the first that takes all.
     pub(super) fn routes(&self, rules: &[HttpRoute], clusters: &mut Clusters) -> Vec<Route> {
         let admits = |callers: Callers| callers.admit(self.port, self.source_namespace, self.selectors);
-        reachable(rules, admits).filter_map(|route| self.route(route, clusters)).collect()
+        let of = |found: &HttpMatch| match self.at {
+            Some(At { gateway, .. }) => Callers::at(found, gateway, &self.meta.key.namespace),
+            None => Callers::of(found),
+        };
+        reachable(rules, of, admits).filter_map(|route| self.route(route, clusters)).collect()
+    }
+
+    /// The port of a destination's service. Where none is named a service is meant that has the port that the request came to: so it is
+    /// at sidecars, which look for it among those alone. At gateways a service's only port is meant first (Istio: core/route,
+    /// `GetDestinationCluster`).
+    pub(super) fn port_of(&self, destination: &Destination, host: &Host) -> Port {
+        let only = |At { viewer, .. }: At<'_>| {
+            *self.read.ask(OnlyPort { viewer: viewer.clone(), host: host.clone() })
+        };
+        destination.port.or_else(|| self.at.and_then(only)).unwrap_or(self.port)
     }
 
     fn route(&self, route: Reachable<'_>, clusters: &mut Clusters) -> Option<Route> {
         let Reachable { rule, found, conditions, .. } = route;
         let mut change = vec![&rule.headers];
         let action = match rule.action() {
-            virtual_service::Action::Redirect(redirect) => action::redirect(redirect, self.port),
+            virtual_service::Action::Redirect(redirect) => {
+                action::redirect(redirect, self.port, self.at.is_some_and(|at| at.https))
+            }
             virtual_service::Action::DirectResponse(response) => action::direct_response(response),
             virtual_service::Action::Route(destinations) => {
                 if let [only] = destinations {

@@ -15,6 +15,8 @@ use crate::wrap::{duration, u32_value};
 const ATTEMPTS: u32 = 2;
 /// What is tried again, where nobody says: only what the server did not begin to answer.
 const RETRY_ON: &str = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
+/// The same at the application itself: what did not reach it.
+const INBOUND_RETRY_ON: &str = "reset-before-request";
 /// The condition that makes `retriable_status_codes` count.
 const BY_STATUS: &str = "retriable-status-codes";
 /// How often another host is looked for that was not tried yet.
@@ -48,10 +50,7 @@ pub(super) fn policy(own: Option<&Retries>, default: Option<&Retries>, hashed: b
             });
         }
         avoids_tried_hosts &= said.retry_ignore_previous_hosts != Some(false);
-        policy.retry_back_off = said
-            .backoff
-            .filter(|pause| !pause.is_zero())
-            .map(|pause| RetryBackOff { base_interval: Some(duration(pause)), max_interval: None });
+        policy.retry_back_off = back_off(said);
     }
     if avoids_tried_hosts {
         policy.retry_host_predicate.push(RetryHostPredicate {
@@ -62,6 +61,31 @@ pub(super) fn policy(own: Option<&Retries>, default: Option<&Retries>, hashed: b
         });
     }
     Some(policy)
+}
+
+/// How the proxy beside an application tries again there: by `written`, the mesh's `defaultInboundHttpRetryPolicy`. There is one
+/// application, and its own timeout, so that nothing of other hosts and of single tries counts (Istio: `ConvertInboundPolicy`).
+pub(crate) fn inbound(written: Option<&Retries>) -> Option<RetryPolicy> {
+    let mut policy = RetryPolicy {
+        retry_on: INBOUND_RETRY_ON.to_owned(),
+        num_retries: u32_value(ATTEMPTS),
+        ..RetryPolicy::default()
+    };
+    let Some(said) = written else { return Some(policy) };
+    if said.attempts == 0 {
+        return None;
+    }
+    policy.num_retries = u32_value(said.attempts);
+    if let Some(conditions) = &said.retry_on {
+        (policy.retry_on, policy.retriable_status_codes) = split(conditions);
+    }
+    policy.retry_back_off = back_off(said);
+    Some(policy)
+}
+
+fn back_off(said: &Retries) -> Option<RetryBackOff> {
+    let pause = said.backoff.filter(|pause| !pause.is_zero())?;
+    Some(RetryBackOff { base_interval: Some(duration(pause)), max_interval: None })
 }
 
 /// Conditions and status codes, which stand in one list in `retryOn`.

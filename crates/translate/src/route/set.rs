@@ -162,7 +162,9 @@ impl Page<'_> {
     /// The configurations of services whose protocol is found out on listeners of their own.
     fn sniffed(&self, services: &[(Arc<ServiceShape>, Protocol)], members: &mut Members) {
         let alone = services.iter().filter(|(shape, _)| {
-            shape.port(self.port).is_some_and(|port| has_own_route(shape, port, self.key.family))
+            shape
+                .port(self.port)
+                .is_some_and(|port| has_own_route(shape, port, self.key.family, self.key.allocated))
         });
         for (shape, _) in alone {
             let config = ConfigName::Sniffed(shape.id.host.clone(), self.port);
@@ -210,6 +212,7 @@ impl Page<'_> {
             near: homes().any(is_home).then(|| self.key.namespace.clone()),
             domain: self.key.domain.clone(),
             family: self.key.family,
+            allocated: self.key.allocated && !shape.allocated.is_empty(),
         };
         if let Some(dropped) = domains.claim(self.read.ask(names.clone()).iter()) {
             members.push(self.virtual_host(config, Subject::Service(names), dropped, body));
@@ -234,12 +237,18 @@ impl Page<'_> {
             port: self.port,
             selectors: self.key.selectors.iter().filter(|selector| asked(selector)).cloned().collect(),
             source_namespace: named.then(|| self.key.namespace.clone()),
-            rules: hash::rules_that_hash(self.read, self.key, &outline.destinations),
+            rules: hash::rules_that_hash(
+                self.read,
+                &self.key.namespace,
+                &self.key.selectors,
+                &outline.destinations,
+            ),
         }
     }
 
     fn unruled(&self, shape: &ServiceShape) -> BodyKey {
-        let rules = hash::rules_that_hash(self.read, self.key, [&shape.id.host]);
+        let rules =
+            hash::rules_that_hash(self.read, &self.key.namespace, &self.key.selectors, [&shape.id.host]);
         BodyKey::Default { service: shape.id.clone(), port: self.port, rules }
     }
 }

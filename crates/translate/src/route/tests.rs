@@ -69,6 +69,7 @@ pub(super) fn caller(namespace: &str) -> RoutesKey {
         namespace: namespace.into(),
         domain: Some("cluster.local".into()),
         family: IpFamily::V4,
+        allocated: false,
         selectors: Arc::default(),
         virtual_hosts: true,
     }

@@ -22,13 +22,19 @@ pub struct Written {
 }
 
 /// Where each route of a VirtualService's virtual hosts stands, for requests to `port` from a workload of that namespace with these
-/// labels, in the order of the routes.
-pub fn written(rules: &HttpRules<'_>, port: Port, namespace: &Namespace, labels: &Labels) -> Vec<Written> {
+/// labels, in the order of the routes. `of` says whom a match lets in: [`Callers::of`] among sidecars, [`Callers::at`] at a gateway.
+pub fn written(
+    rules: &HttpRules<'_>,
+    of: impl Fn(&HttpMatch) -> Option<Callers>,
+    port: Port,
+    namespace: &Namespace,
+    labels: &Labels,
+) -> Vec<Written> {
     let matches = rules.rules.iter().flat_map(|rule| &rule.matches);
     let selectors: Vec<Selector> =
         matches.map(|found| &found.source_labels).filter(|wanted| wanted.selects(labels)).cloned().collect();
     let admits = |callers: Callers| callers.admit(port, Some(namespace), &selectors);
-    let routes = reachable(&rules.rules, admits);
+    let routes = reachable(&rules.rules, of, admits);
     routes
         .map(|Reachable { index, matching, .. }| Written { index, matching, place: rules.place(index) })
         .collect()
@@ -38,7 +44,7 @@ pub fn written(rules: &HttpRules<'_>, port: Port, namespace: &Namespace, labels:
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PassedOver {
-    /// It is for gateways.
+    /// It is for gateways, or at a gateway for sidecars and other gateways.
     Gateways,
     /// It is for requests to another port.
     Port,
@@ -53,12 +59,13 @@ pub enum PassedOver {
 /// The matches of a VirtualService that are no routes for such a caller, in order, each with the first reason.
 pub fn passed_over(
     rules: &HttpRules<'_>,
+    of: impl Fn(&HttpMatch) -> Option<Callers>,
     port: Port,
     namespace: &Namespace,
     labels: &Labels,
 ) -> Vec<(Written, PassedOver)> {
     let why = |found: &HttpMatch| {
-        let Some(callers) = Callers::of(found) else { return Some(PassedOver::Gateways) };
+        let Some(callers) = of(found) else { return Some(PassedOver::Gateways) };
         if callers.port.is_some_and(|wanted| wanted != port) {
             return Some(PassedOver::Port);
         }
@@ -92,10 +99,11 @@ pub(super) struct Reachable<'a> {
     pub(super) conditions: RouteMatch,
 }
 
-/// The routes to be made, one for each way to match a rule, in order, up to the first that takes all. `admits` says whether the
-/// callers of a match are those that the routes are for.
+/// The routes to be made, one for each way to match a rule, in order, up to the first that takes all. `of` says whom a match lets in,
+/// `admits` whether those are whom the routes are for.
 pub(super) fn reachable(
     rules: &[HttpRoute],
+    of: impl Fn(&HttpMatch) -> Option<Callers>,
     admits: impl Fn(Callers) -> bool,
 ) -> impl Iterator<Item = Reachable<'_>> {
     let mut taken = false;
@@ -114,7 +122,7 @@ pub(super) fn reachable(
         .filter_map(move |(index, matching, rule, found)| {
             let every = HttpMatch::default();
             let conditions = found.unwrap_or(&every);
-            if !Callers::of(conditions).is_some_and(&admits) {
+            if !of(conditions).is_some_and(&admits) {
                 return None;
             }
             let conditions = matching::route_match(conditions)?;

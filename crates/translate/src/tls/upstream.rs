@@ -7,14 +7,15 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use meltemi_api::destination_rule::{ClientTls, TlsMode};
-use meltemi_api::mesh_config::TlsVersion;
+use meltemi_api::mesh_config::{TlsDefaults, TlsVersion};
 use meltemi_model::endpoints::Identities;
 use meltemi_names::{Host, Port, SpiffeId};
 use meltemi_proto::envoy::config::core::v3::{DataSource, TransportSocket, data_source::Specifier};
 use meltemi_proto::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
 use meltemi_proto::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_matcher::SanType;
 use meltemi_proto::envoy::extensions::transport_sockets::tls::v3::{
-    CertificateValidationContext, CommonTlsContext, SubjectAltNameMatcher, TlsCertificate, UpstreamTlsContext,
+    CertificateValidationContext, CommonTlsContext, SubjectAltNameMatcher, TlsCertificate, TlsParameters,
+    UpstreamTlsContext,
 };
 use meltemi_proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 
@@ -104,7 +105,7 @@ fn expanded(settings: &MeshTlsSettings, identities: &Identities) -> BTreeSet<Str
 }
 
 /// A name of whatever kind it looks like.
-fn exact(text: &str) -> SubjectAltNameMatcher {
+pub(super) fn exact(text: &str) -> SubjectAltNameMatcher {
     let san_type = if text.contains("://") {
         SanType::Uri
     } else if text.parse::<IpAddr>().is_ok() {
@@ -116,7 +117,7 @@ fn exact(text: &str) -> SubjectAltNameMatcher {
 }
 
 /// TLS by the files of a rule: modes SIMPLE and MUTUAL.
-pub(crate) fn by_files(tls: &ClientTls, spoken: Spoken) -> TransportSocket {
+pub(crate) fn by_files(tls: &ClientTls, defaults: &TlsDefaults, spoken: Spoken) -> TransportSocket {
     let certificate = (tls.mode == TlsMode::Mutual).then(|| TlsCertificate {
         certificate_chain: tls.client_certificate.as_deref().map(file),
         private_key: tls.private_key.as_deref().map(file),
@@ -129,7 +130,10 @@ pub(crate) fn by_files(tls: &ClientTls, spoken: Spoken) -> TransportSocket {
         ..CertificateValidationContext::default()
     };
     let common = CommonTlsContext {
-        tls_params: Some(parameters(TlsVersion::Auto, Vec::new())),
+        tls_params: Some(TlsParameters {
+            ecdh_curves: defaults.ecdh_curves.clone(),
+            ..parameters(TlsVersion::Auto, defaults.cipher_suites.clone())
+        }),
         tls_certificates: certificate.into_iter().collect(),
         alpn_protocols: (spoken == Spoken::Http2).then(|| "h2".to_owned()).into_iter().collect(),
         validation_context_type: (!tls.insecure_skip_verify)

@@ -166,3 +166,20 @@ fn a_chain_is_chosen_by_one_property_after_the_other_without_a_way_back() {
         assert_eq!(chain(chains, &request).as_deref(), expected, "{request:?}");
     }
 }
+
+#[test]
+fn a_tunnel_is_told() {
+    let tunnelled = |more: &str| {
+        let listeners = REDIRECTED.replacen(
+            "cluster: of-port}",
+            &format!("cluster: of-port, tunneling_config: {{hostname: 'out.example:443'{more}}}}}"),
+            1,
+        );
+        let way = to(&configuration(&listeners), None, 80);
+        let Some(Handling::Tcp(tcp)) = way.handling else { panic!("{:?}", way.handling) };
+        let tunnel = tcp.tunnel.unwrap();
+        (tunnel.method, tunnel.target)
+    };
+    assert_eq!(tunnelled(""), ("CONNECT", "out.example:443".to_owned()));
+    assert_eq!(tunnelled(", use_post: true"), ("POST", "out.example:443".to_owned()));
+}

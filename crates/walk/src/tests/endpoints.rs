@@ -107,3 +107,34 @@ fn limits_outliers_protocol_and_origin_are_told() {
     assert_eq!((&found["hosts"], &found["connect_timeout_ms"]), (&json!(["a.b"]), &json!(2000)));
     assert_eq!(cluster("", "[]").limits.retries, Some(3), "Envoy's own limits are written out");
 }
+
+#[test]
+fn a_budget_of_retries_and_statuses_that_count_are_told() {
+    let fields = ", circuit_breakers: {thresholds: [{max_retries: 5, retry_budget: {budget_percent: {value: 25}, min_retry_concurrency: 7}}]},
+      outlier_detection: {consecutive_5xx: 3},
+      typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {'@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {}},
+        outlier_detection: {error_matcher: {or_match: {rules: [
+          {http_response_headers_match: {headers: [{name: ':status', string_match: {exact: '429'}}]}},
+          {http_response_headers_match: {headers: [{name: ':status', string_match: {exact: '503'}}]}}]}}}}}";
+    let found = cluster(fields, "[]");
+    let budget = found.limits.retry_budget.unwrap();
+    assert_eq!((budget.percent, budget.at_least, found.limits.retries), (25.0, 7, None));
+    assert_eq!(found.outliers.unwrap().statuses, [429, 503]);
+}
+
+#[test]
+fn a_header_before_what_is_spoken_is_told_and_looked_through() {
+    let header = |version: &str, inner: &str| {
+        format!(
+            ", transport_socket: {{name: p, typed_config: {{'@type': type.googleapis.com/envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport, config: {{version: {version}}}, transport_socket: {{name: envoy.transport_sockets.raw_buffer{inner}}}}}}}"
+        )
+    };
+    let groups = format!("[{{lb_endpoints: [{}]}}]", endpoint(1, ""));
+    let inner = ", typed_config: {'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, sni: a.b}";
+    for (version, inner, told, kind) in [("V1", "", "v1", "plaintext"), ("V2", inner, "v2", "tls")] {
+        let found = serde_json::to_value(cluster(&header(version, inner), &groups)).unwrap();
+        let found = &found["endpoints"][0];
+        assert_eq!((&found["proxy_protocol"], &found["socket"]["kind"]), (&json!(told), &json!(kind)));
+    }
+    assert_eq!(cluster("", &groups).endpoints[0].proxy_protocol, None);
+}

@@ -1,5 +1,6 @@
 //! Answers to responses: accepted, refused, or of another time.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use meltemi_catalog::{ResourceName, View};
@@ -74,6 +75,8 @@ impl Machine {
                 view.find(type_url, name.as_str()).filter(|live| live.resource.version() == *version)
             })
             .flat_map(|live| live.resource.blamed().cloned())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
             .collect();
         let refusal = Refusal {
             type_url,

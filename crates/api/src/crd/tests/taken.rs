@@ -43,7 +43,9 @@ fn full(name: &str, schema: &Value, turn: usize) -> Value {
         Some("boolean") => json!(true),
         // A time is fine as any text that has no form of its own.
         _ => match name {
-            "address" => json!("10.0.0.1"),
+            "address" | "addresses" | "bind" => json!("10.0.0.1"),
+            "hosts" => json!("a.example.com"),
+            "protocol" => json!("HTTPS"),
             "bytes" => json!("aGVsbG8="),
             "destinationSubnets" => json!("10.0.0.0/8"),
             _ => json!("1s"),
@@ -67,7 +69,14 @@ fn others(schema: &Value, turn: usize) -> Vec<&str> {
 
 #[test]
 fn the_reader_of_a_kind_knows_every_field_of_its_schema() {
-    for kind in [Kind::VirtualService, Kind::DestinationRule, Kind::WorkloadEntry] {
+    for kind in [
+        Kind::VirtualService,
+        Kind::DestinationRule,
+        Kind::WorkloadEntry,
+        Kind::ServiceEntry,
+        Kind::Gateway,
+        Kind::WorkloadGroup,
+    ] {
         let crd = all().into_iter().find(|crd| crd.kind() == kind).unwrap();
         let value = crd.to_value();
         for turn in 0..TURNS {

@@ -43,6 +43,9 @@ pub(crate) fn of(report: &Report, coloured: bool) -> String {
     line(String::new());
     if report.groups.is_empty() {
         line(format!("Nothing changes for any of {} proxies.", report.proxies));
+        if !report.warnings.is_empty() {
+            line(String::new());
+        }
     }
     for group in &report.groups {
         let count = format!(" ({} of {} proxies)", group.proxies.count, report.proxies);

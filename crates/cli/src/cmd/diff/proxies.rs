@@ -3,7 +3,7 @@
 //! Knows: which objects stand for a proxy. Must not know: what proxies are served.
 //! Gateways are not among them yet: what a `Gateway` selects is beside a workload that is one, and would be a router here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -25,6 +25,18 @@ pub(crate) struct Member {
     pub(crate) workload: Option<ObjectKey>,
     pub(crate) namespace: String,
     pub(crate) id: ProxyId,
+    /// As which it will connect, where its object says something else of it after the change: another address, a certificate.
+    after: Option<Arc<Proxy>>,
+}
+
+/// Lets those connect anew of which the change made others.
+pub(crate) fn follow(engine: &mut Engine, members: &mut [Member]) {
+    for member in members {
+        if let Some(proxy) = member.after.take() {
+            engine.disconnect(member.id);
+            member.id = engine.connect(proxy);
+        }
+    }
 }
 
 /// Connects all that are there before and after.
@@ -36,34 +48,30 @@ pub(crate) fn connect(engine: &mut Engine, after: &Mesh) -> anyhow::Result<Vec<M
     };
     let template = Proxy { build: "envoy/1.40.0".into(), metrics: true, ..Proxy::parse(&node, true)? };
     let template = Proxy { takes_virtual_hosts: true, ..template };
-    let mut found: BTreeMap<ObjectKey, Proxy> = BTreeMap::new();
     let mut namespaces = BTreeSet::new();
-    // What comes or goes with the change is served nothing else than before: there is no before, or no after.
-    let stays = |key: &ObjectKey| before.object(key).is_some() && after.object(key).is_some();
     for object in before.objects().chain(after.objects()) {
         let key = &object.meta.key;
         if !matches!(key.kind, Kind::Namespace | Kind::Node | Kind::ConfigMap) {
             namespaces.insert(key.namespace.to_string());
         }
-        if !found.contains_key(key)
-            && stays(key)
-            && let Some(proxy) = beside(object, &template)
-        {
-            found.insert(key.clone(), proxy);
-        }
     }
     if namespaces.is_empty() {
         namespaces.insert("default".to_owned());
     }
-    let mut members = Vec::with_capacity(found.len() + namespaces.len());
+    let mut members = Vec::new();
     for namespace in namespaces {
         let proxy = named(&template, UNKNOWN, &namespace);
         let id = engine.connect(Arc::new(Proxy { has_certificates: true, ..proxy }));
-        members.push(Member { workload: None, namespace, id });
+        members.push(Member { workload: None, namespace, id, after: None });
     }
-    for (key, proxy) in found {
-        let id = engine.connect(Arc::new(proxy));
-        members.push(Member { namespace: key.namespace.to_string(), workload: Some(key), id });
+    // What comes or goes with the change is served nothing else than before: there is no before, or no after.
+    for object in before.objects() {
+        let key = &object.meta.key;
+        let Some(then) = beside(object, &template) else { continue };
+        let Some(now) = after.object(key).and_then(|object| beside(object, &template)) else { continue };
+        let after = (then != now).then(|| Arc::new(now));
+        let id = engine.connect(Arc::new(then));
+        members.push(Member { namespace: key.namespace.to_string(), workload: Some(key.clone()), id, after });
     }
     Ok(members)
 }

@@ -15,7 +15,7 @@ use meltemi_views::{Engine, Options, ProxyId};
 use serde::Serialize;
 
 use super::change::{Action, Change, HOST_UNKNOWN, RULE_SHADOWED, SUBSET_LOST, Target, What, short_host};
-use super::proxies;
+use super::proxies::{self, Member};
 use super::step::{Step, between};
 use super::who::{Audience, Who};
 use super::{cluster, host, listener, rule};
@@ -87,17 +87,18 @@ impl Report {
         let mut tried = engine.store().clone();
         let changes = tried.apply(events.iter().cloned());
         let changed: BTreeSet<ObjectKey> = changes.objects().cloned().collect();
-        let members = proxies::connect(&mut engine, tried.mesh())?;
-        let served = |engine: &Engine| -> Vec<Vec<Served>> {
+        let mut members = proxies::connect(&mut engine, tried.mesh())?;
+        let served = |engine: &Engine, members: &[Member]| -> Vec<Vec<Served>> {
             let of = |id: ProxyId| {
                 let view = engine.view(id);
                 engine.layers(id).cloned().zip(view.layers().iter().cloned()).collect()
             };
             members.iter().map(|member| of(member.id)).collect()
         };
-        let then = served(&engine);
+        let then = served(&engine, &members);
         engine.apply(events.iter().cloned());
-        let now = served(&engine);
+        proxies::follow(&mut engine, &mut members);
+        let now = served(&engine, &members);
         let mut pairs: Vec<(Pair, Vec<usize>)> = Vec::new();
         let mut known: HashMap<(usize, usize), usize> = HashMap::new();
         for (index, (then, now)) in then.into_iter().zip(now).enumerate() {

@@ -154,7 +154,7 @@ fn title_within(cluster: &str, host: &str) -> String {
 /// Who gets more and who less, of the requests to that host.
 pub(crate) fn moved(before: &[Part], after: &[Part], host: &str) -> String {
     let share = |all: &[Part], name: &str| -> f64 {
-        all.iter().filter(|(other, _)| other == name).map(|(_, share)| share).sum()
+        all.iter().filter(|(other, _)| other == name).fold(0.0, |sum, (_, share)| sum + share)
     };
     let mut names: Vec<&String> = Vec::new();
     for (name, _) in before.iter().chain(after) {

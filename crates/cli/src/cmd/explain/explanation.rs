@@ -4,17 +4,22 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use meltemi_api::{Finding, Severity};
-use meltemi_names::ObjectKey;
-use meltemi_views::{Engine, Options};
+use meltemi_memo::Memo;
+use meltemi_model::Mesh;
+use meltemi_model::gateway::GatewaySet;
+use meltemi_names::{ObjectKey, Port};
+use meltemi_sources::PlaceIndex;
+use meltemi_translate::finding::FindingsOf;
 use meltemi_walk::{
-    Action, ClusterWay, Destination, EndpointWay, Handling, Mode, Request, TlsOffer, Way, arrive, mode, walk,
+    Action, ClusterWay, Destination, EndpointWay, Handling, Mode, Request, TlsOffer, Way, arrive, mode,
 };
 use serde::Serialize;
 
-use super::configuration;
+use super::patches::{self, Patched};
 use super::request::Scheme;
 use super::resolve::Target;
 use super::rule::{self, RuleOfRoute};
+use super::sent;
 use super::workload::Workload;
 use crate::args::ExplainArgs;
 use crate::proxy_args::InterceptionArg;
@@ -41,6 +46,9 @@ pub(crate) struct Explanation {
     pub(crate) passed_over: Vec<rule::NotForSender>,
     /// Objects that clusters come from, where they stand.
     pub(crate) policies: Vec<rule::Written>,
+    /// What of the way EnvoyFilters have patched.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) patched: Vec<Patched>,
     /// For each cluster that may get the request, one of its workloads.
     pub(crate) receivers: Vec<Receiver>,
     /// What is worth a look in the objects that were met.
@@ -62,49 +70,74 @@ pub(crate) struct Receiver {
     pub(crate) way: Option<Way>,
     /// Whether its identity is one that the sender accepts; none where the sender does not ask.
     pub(crate) identity_accepted: Option<bool>,
+    /// What of that way EnvoyFilters have patched.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) patched: Vec<Patched>,
 }
 
 impl Explanation {
-    pub(crate) fn of(state: &State, args: &ExplainArgs) -> anyhow::Result<Self> {
-        // Route configurations come whole. Only what is met is looked at for findings.
-        let options = Options { virtual_hosts: false, findings: false, ..Options::default() };
-        let mut engine = state.engine(options);
-        let mut from = Workload::named(engine.mesh(), &args.from.name, &args.from.namespace, &args.labels);
+    pub(crate) fn of(state: &State, mesh: &Mesh, args: &ExplainArgs) -> anyhow::Result<Self> {
+        // Everything is asked of one memo: what is asked twice is made once, and what is not asked never.
+        let memo = Memo::new();
+        let mut from = Workload::named(mesh, &args.from.name, &args.from.namespace, &args.labels);
         from.has_certificate &= !args.without_certificate;
-        let target = Target::of(engine.mesh(), &from.namespace, &args.url.host, args.url.port);
-        let request = request(args, &target);
+        let target = Target::of(mesh, &from.namespace, &args.url.host, args.url.port);
+        from.gateway = args.gateway;
+        let set = if args.gateway { sent::gateways(&memo, mesh, &from.node("REDIRECT"))? } else { None };
+        let request = request(args, &target, &from, set.as_ref());
         let interception = match args.interception {
             InterceptionArg::Redirect => "REDIRECT",
             InterceptionArg::None => "NONE",
         };
-        let sent = configuration(&mut engine, &from.node(interception))?;
-        let way = walk(&sent, &request)?;
-        let (rules, passed_over) = rule::of_routes(&way, engine.mesh(), &from, args.url.port, state.places());
+        let (way, sent) = sent::way(&memo, mesh, &from.node(interception), &request)?;
+        let (rules, passed_over) =
+            rule::of_routes(&way, mesh, &from, set.as_ref(), args.url.port, state.places());
         let policies = rule::of_clusters(&way, state.places());
+        let patched = patches::of_way(&way, &sent, state.places());
         let mut receivers: Vec<Receiver> = Vec::new();
         for cluster in clusters(&way) {
             if let Some(endpoint) = first(cluster) {
-                receivers.push(receiver(&mut engine, cluster, endpoint, &from, &sent_on(&request, &way))?);
+                let sent_on = sent_on(&request, &way);
+                receivers.push(receiver((&memo, mesh), cluster, endpoint, &from, &sent_on, state.places())?);
             }
         }
         let met: BTreeSet<&ObjectKey> = rules
             .iter()
             .filter_map(|rule| rule.written.as_ref())
             .chain(&policies)
+            .chain(
+                patched
+                    .iter()
+                    .chain(receivers.iter().flat_map(|receiver| &receiver.patched))
+                    .flat_map(|patched| &patched.by),
+            )
             .map(|written| &written.key)
             .chain(target.service.iter().map(|service| &service.key))
             .chain(receivers.iter().filter_map(|receiver| receiver.workload.as_ref()?.key.as_ref()))
             .collect();
-        let findings = findings(state, &engine, &met);
+        let findings = findings(state, &memo, mesh, &met);
         let (url, host) = (args.url.text.clone(), args.url.host.clone());
-        Ok(Self { url, host, from, request, target, way, rules, passed_over, policies, receivers, findings })
+        Ok(Self {
+            url,
+            host,
+            from,
+            request,
+            target,
+            way,
+            rules,
+            passed_over,
+            policies,
+            patched,
+            receivers,
+            findings,
+        })
     }
 }
 
 /// What is worth a look in these objects.
-fn findings(state: &State, engine: &Engine, met: &BTreeSet<&ObjectKey>) -> Vec<Finding> {
+fn findings(state: &State, memo: &Memo<Mesh>, mesh: &Mesh, met: &BTreeSet<&ObjectKey>) -> Vec<Finding> {
     let own = state.own_findings().iter().cloned();
-    let beside = met.iter().flat_map(|key| engine.findings_of(key));
+    let beside = met.iter().flat_map(|key| memo.observe(FindingsOf((*key).clone()), mesh).1.to_vec());
     let mut all: Vec<Finding> = own
         .chain(beside)
         .filter(|finding| finding.severity != Severity::Info)
@@ -116,13 +149,16 @@ fn findings(state: &State, engine: &Engine, met: &BTreeSet<&ObjectKey>) -> Vec<F
     all
 }
 
-fn request(args: &ExplainArgs, target: &Target) -> Request {
+fn request(args: &ExplainArgs, target: &Target, from: &Workload, set: Option<&GatewaySet>) -> Request {
     // Without redirection the sender connects to its own proxy.
     let address = match args.interception {
+        _ if from.gateway => from.address,
         InterceptionArg::Redirect => target.address,
         InterceptionArg::None => Some(std::net::Ipv4Addr::LOCALHOST.into()),
     };
-    let destination = Destination { address, port: args.url.port };
+    // Clients of a gateway know its Service's port.
+    let led_to = set.zip(Port::new(args.url.port.into())).map(|(set, port)| set.target(port).number());
+    let destination = Destination { address, port: led_to.unwrap_or(args.url.port) };
     let mut request = Request::new(&args.method, &args.url.authority(), &args.url.path, destination);
     for (name, value) in &args.headers {
         if name == "host" {
@@ -183,11 +219,12 @@ fn sent_on<'a>(request: &'a Request, way: &'a Way) -> SentOn<'a> {
 }
 
 fn receiver(
-    engine: &mut Engine,
+    (memo, mesh): (&Memo<Mesh>, &Mesh),
     cluster: &ClusterWay,
     endpoint: &EndpointWay,
     from: &Workload,
     &SentOn { request, protocols }: &SentOn<'_>,
+    places: &PlaceIndex,
 ) -> anyhow::Result<Receiver> {
     let mut receiver = Receiver {
         cluster: cluster.name.clone(),
@@ -196,14 +233,15 @@ fn receiver(
         mode: None,
         way: None,
         identity_accepted: None,
+        patched: Vec::new(),
     };
     let Ok(address) = endpoint.address.parse::<SocketAddr>() else { return Ok(receiver) };
-    let Some(workload) = Workload::at(engine.mesh(), address.ip(), address.port()) else {
+    let Some(workload) = Workload::at(mesh, address.ip(), address.port()) else {
         return Ok(receiver);
     };
-    let own = configuration(engine, &workload.node("REDIRECT"))?;
+    let own = sent::inbound(memo, mesh, &workload.node("REDIRECT"))?;
     let destination = Destination { address: Some(address.ip()), port: address.port() };
-    receiver.mode = mode(&own, destination)?;
+    receiver.mode = mode(own.configuration(), destination)?;
     let mut offer = endpoint.socket.offer(Some(&from.identity));
     if let (Some(offer), Some(protocols)) = (&mut offer, protocols) {
         offer.protocols.clone_from(protocols);
@@ -215,7 +253,9 @@ fn receiver(
         http2: cluster.protocol == "http2" || (cluster.protocol == "as_client" && request.http2),
         ..request.clone()
     };
-    receiver.way = Some(arrive(&own, &arriving)?);
+    let way = arrive(own.configuration(), &arriving)?;
+    receiver.patched = patches::of_way(&way, &own, places);
+    receiver.way = Some(way);
     if let meltemi_walk::UpstreamSocket::Tls { settings, .. } = &endpoint.socket
         && !settings.accepts.is_empty()
     {

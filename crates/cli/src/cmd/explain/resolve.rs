@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use meltemi_api::Spec;
 use meltemi_memo::Memo;
 use meltemi_model::Mesh;
-use meltemi_model::service::{CLUSTER_DOMAIN, Resolution, ServiceByHost, ServiceShape};
+use meltemi_model::service::{CLUSTER_DOMAIN, ServiceByHost, ServiceShape};
 use meltemi_names::{Host, Kind, Namespace, ObjectKey, Port};
 use serde::Serialize;
 
@@ -47,11 +47,16 @@ impl Target {
         if let Ok(address) = host.parse::<IpAddr>() {
             let has = |object: &meltemi_api::Object| match &object.spec {
                 Spec::Service(service) => service.cluster_ips.contains(&address),
+                Spec::ServiceEntry(entry) => entry.addresses.iter().any(|block| block.contains(address)),
                 _ => false,
             };
-            let owner = mesh.objects().find(|object| has(object)).map(|object| &object.meta.key);
-            let service = owner.and_then(|key| {
-                seen(Host::of_service(key.name.as_str(), key.namespace.as_str(), CLUSTER_DOMAIN))
+            let owner = mesh.objects().find(|object| has(object));
+            let service = owner.and_then(|object| match &object.spec {
+                Spec::ServiceEntry(entry) => entry.hosts.iter().cloned().find_map(seen),
+                _ => {
+                    let key = &object.meta.key;
+                    seen(Host::of_service(key.name.as_str(), key.namespace.as_str(), CLUSTER_DOMAIN))
+                }
             });
             return Self { service: service.map(|shape| described(&shape, port)), address: Some(address) };
         }
@@ -74,7 +79,12 @@ fn candidates(mesh: &Mesh, namespace: &str, host: &str) -> Vec<Host> {
         [_, name, of] => vec![(name, of)],
         _ => Vec::new(),
     };
-    names.into_iter().map(|(name, namespace)| real(mesh, name, namespace)).collect()
+    let kubernetes = names.into_iter().map(|(name, namespace)| real(mesh, name, namespace));
+    // What Kubernetes does not know may be a host of a ServiceEntry, or covered by one's wildcard.
+    let literal = Host::parse(&host).ok();
+    let wider: Vec<Host> =
+        literal.iter().flat_map(Host::covering).filter(|host| host.as_str() != "*").collect();
+    kubernetes.chain(literal).chain(wider).collect()
 }
 
 /// The host of a service, or what an ExternalName stands for.
@@ -101,7 +111,7 @@ fn described(shape: &ServiceShape, port: u16) -> Service {
         name: shape.id.name().to_owned(),
         namespace: shape.id.namespace().to_string(),
         host: shape.id.host.to_string(),
-        headless: shape.resolution == Resolution::Passthrough,
+        headless: shape.is_headless(),
         protocol,
         ports: shape.ports.iter().map(|port| port.port.number()).collect(),
         key: shape.id.object.clone(),
@@ -110,7 +120,7 @@ fn described(shape: &ServiceShape, port: u16) -> Service {
 
 /// A service's own address; for a headless one that of the first workload behind it.
 fn address(mesh: &Mesh, shape: &ServiceShape) -> Option<IpAddr> {
-    if shape.resolution == Resolution::Endpoints {
+    if !shape.is_headless() {
         return shape.addresses.first().copied();
     }
     let of_slices = || {

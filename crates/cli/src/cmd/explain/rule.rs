@@ -1,8 +1,11 @@
 //! Where what the walk met is written: routes in their VirtualServices, clusters' policies in their DestinationRules.
 
 use meltemi_api::FieldPath;
+use meltemi_api::virtual_service::HttpMatch;
 use meltemi_memo::Memo;
 use meltemi_model::Mesh;
+use meltemi_model::gateway::GatewaySet;
+use meltemi_model::virtual_service::Callers;
 use meltemi_model::virtual_service::delegate::HttpRulesOf;
 use meltemi_names::{Kind, Namespace, ObjectKey, Port};
 use meltemi_sources::PlaceIndex;
@@ -72,6 +75,7 @@ pub(super) fn of_routes(
     way: &Way,
     mesh: &Mesh,
     from: &Workload,
+    set: Option<&GatewaySet>,
     port: u16,
     places: &PlaceIndex,
 ) -> (Vec<RuleOfRoute>, Vec<NotForSender>) {
@@ -83,22 +87,34 @@ pub(super) fn of_routes(
         let rules = (*memo.observe(HttpRulesOf(key.clone()), mesh).1).clone()?;
         Some((key, rules, Port::new(port.into())?))
     };
-    let place = |tried: &RouteTried| {
+    let callers = |key: &ObjectKey| {
+        let own = key.namespace.clone();
+        move |found: &HttpMatch| match set {
+            // Of which of its Gateways a route is does not stand in it.
+            Some(set) => set.gateways.iter().find_map(|gateway| Callers::at(found, gateway, &own)),
+            None => Callers::of(found),
+        }
+    };
+    let place = |index: usize, tried: &RouteTried| {
         let (key, rules, port) = found(tried)?;
-        let own = written(&rules, port, &namespace, &from.labels).into_iter().nth(tried.index)?;
+        // At a gateway routes of several objects stand after each other.
+        let before = http.tried.iter().take(index).filter(|other| other.object == tried.object).count();
+        let all = written(&rules, callers(&key), port, &namespace, &from.labels);
+        let own = all.into_iter().nth(before)?;
         let written = of_place(&key, &own, places);
         Some((own, written))
     };
+    let tried = http.tried.iter().enumerate();
     let rules: Vec<(usize, Option<(Place, Written)>)> =
-        http.tried.iter().map(|tried| (tried.index, place(tried))).collect();
+        tried.map(|(index, tried)| (tried.index, place(index, tried))).collect();
     let mut passed = Vec::new();
     if let Some(tried) = http.tried.last()
         && let Some((key, all, port)) = found(tried)
     {
         let last = rules.last().and_then(|(_, rule)| rule.as_ref()).filter(|_| tried.matched);
         let last = last.map(|(own, _)| own);
-        let routes = written(&all, port, &namespace, &from.labels);
-        let over = passed_over(&all, port, &namespace, &from.labels).into_iter();
+        let routes = written(&all, callers(&key), port, &namespace, &from.labels);
+        let over = passed_over(&all, callers(&key), port, &namespace, &from.labels).into_iter();
         passed.extend(over.filter(|(own, _)| last.is_none_or(|last| own < last)).map(|(own, reason)| {
             let before = routes.iter().filter(|route| **route < own).count();
             NotForSender { written: of_place(&key, &own, places), before, reason }

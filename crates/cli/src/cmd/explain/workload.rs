@@ -30,6 +30,9 @@ pub(crate) struct Workload {
     pub(crate) identity: String,
     /// Its sidecar has a certificate: by its label, and for one that nothing describes by the command line.
     pub(crate) has_certificate: bool,
+    /// Its proxy is a gateway, to which clients from outside of the mesh come.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) gateway: bool,
     /// Its object says whose identity it has.
     #[serde(skip)]
     names_account: bool,
@@ -74,6 +77,7 @@ impl Workload {
             identity: String::new(),
             // As every sidecar that an agent stands beside.
             has_certificate: true,
+            gateway: false,
             names_account: false,
             key: None,
         }
@@ -137,10 +141,11 @@ impl Workload {
     pub(crate) fn node(&self, interception: &str) -> Value {
         let Self { name, namespace, .. } = self;
         let address = self.address.map_or_else(|| "127.0.0.1".to_owned(), |address| address.to_string());
+        let kind = if self.gateway { "router" } else { "sidecar" };
         let labels: Map<String, Value> =
             self.labels.iter().map(|(key, value)| (key.to_owned(), json!(value))).collect();
         json!({
-            "id": format!("sidecar~{address}~{name}.{namespace}~{namespace}.svc.cluster.local"),
+            "id": format!("{kind}~{address}~{name}.{namespace}~{namespace}.svc.cluster.local"),
             "metadata": {
                 "NAME": name,
                 "NAMESPACE": namespace,

@@ -4,7 +4,9 @@ use meltemi_api::Severity;
 use meltemi_walk::{Cause, Seen, SeenShare};
 
 use super::super::explanation::{Explanation, clusters};
-use super::{BAD, GOOD, Page, title};
+use super::super::patches::Patched;
+use super::routing::place;
+use super::{BAD, GOOD, Page, list, title};
 
 pub(super) fn write(explanation: &Explanation, page: &mut Page) {
     let seen = &explanation.way.seen;
@@ -14,6 +16,10 @@ pub(super) fn write(explanation: &Explanation, page: &mut Page) {
         let line = format!("{share}{}", told(explanation, part, page));
         page.section(heading, &line);
         heading = "";
+    }
+    patched("Patched", &explanation.patched, page);
+    for receiver in &explanation.receivers {
+        patched(&format!("At {}", receiver.endpoint), &receiver.patched, page);
     }
     if !explanation.way.unread.is_empty() {
         page.section("Unread", "the way may be another one, for explain does not read:");
@@ -34,6 +40,14 @@ pub(super) fn write(explanation: &Explanation, page: &mut Page) {
             page.line(1, hint);
         }
         heading = "";
+    }
+}
+
+/// What EnvoyFilters have done to the way: the rest of the page is after them.
+fn patched(heading: &str, patched: &[Patched], page: &mut Page) {
+    for (index, Patched { what, name, by }) in patched.iter().enumerate() {
+        let by: Vec<String> = by.iter().map(place).collect();
+        page.section(if index == 0 { heading } else { "" }, &format!("{what} {name}, by {}", list(&by)));
     }
 }
 

@@ -9,7 +9,9 @@ use super::{BAD, FAINT, GOOD, Page, list};
 
 pub(super) fn write(explanation: &Explanation, page: &mut Page) {
     from(explanation, page);
-    name(explanation, page);
+    if !explanation.from.gateway {
+        name(explanation, page);
+    }
     listener(explanation, page);
     if let Some(Handling::Http(http)) = &explanation.way.handling {
         virtual_host(http, page);
@@ -19,11 +21,16 @@ pub(super) fn write(explanation: &Explanation, page: &mut Page) {
 
 fn from(explanation: &Explanation, page: &mut Page) {
     let from = &explanation.from;
+    if from.gateway {
+        page.section("At", &format!("the gateway {}, from outside of the mesh", from.title()));
+    }
     let mut line = from.title();
     if from.kind.is_none() {
         line += " (nothing in the mesh describes it: taken as a plain sidecar)";
     }
-    page.section("From", &line);
+    if !from.gateway {
+        page.section("From", &line);
+    }
     if !from.labels.is_empty() {
         let labels: Vec<String> = from.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         page.line(0, &format!("labels {}", labels.join(", ")));
@@ -72,6 +79,9 @@ fn listener(explanation: &Explanation, page: &mut Page) {
         return;
     };
     let how = match listener.found {
+        Found::OwnSocket if explanation.from.gateway => {
+            format!("the client connects to its socket at {}", listener.address)
+        }
         Found::OwnSocket => format!("the sender connects to its socket at {}", listener.address),
         Found::Address => "by the destination's address and port".to_owned(),
         Found::Port => format!("by the destination's port {port}"),
@@ -130,7 +140,7 @@ fn rules(explanation: &Explanation, http: &HttpWay, page: &mut Page) {
         for passed in explanation.passed_over.iter().filter(|passed| wanted(passed.before)) {
             let mark = page.styled(FAINT, "no ");
             page.line(0, &format!("{mark} {}", place(&passed.written)));
-            page.line(2, not_for_sender(passed.reason));
+            page.line(2, not_for_sender(passed.reason, explanation.from.gateway));
         }
     };
     for (tried, rule) in http.tried.iter().zip(&explanation.rules) {
@@ -159,8 +169,11 @@ fn rules(explanation: &Explanation, http: &HttpWay, page: &mut Page) {
     passed_over(&|before| before >= looked_at, page);
 }
 
-fn not_for_sender(reason: PassedOver) -> &'static str {
+fn not_for_sender(reason: PassedOver, at_gateway: bool) -> &'static str {
     match reason {
+        PassedOver::Gateways if at_gateway => "is for sidecars, or for another gateway",
+        PassedOver::Labels if at_gateway => "is for gateways with other labels (sourceLabels)",
+        PassedOver::Namespace if at_gateway => "is for gateways of another namespace",
         PassedOver::Gateways => "is for gateways, not for sidecars",
         PassedOver::Port => "is for requests to another port",
         PassedOver::Namespace => "is for senders of another namespace",

@@ -1,7 +1,8 @@
 //! What the rule does: where requests go, how many, with what limits.
 
 use meltemi_walk::{
-    Action, ClusterWay, EndpointWay, Forward, Handling, HeaderChange, HeaderOperation, RouteTaken, Share,
+    Action, ClusterWay, EndpointWay, Forward, Handling, HeaderChange, HeaderOperation, RetryBudget,
+    RouteTaken, Share,
 };
 
 use super::super::explanation::Explanation;
@@ -22,6 +23,13 @@ pub(super) fn write(explanation: &Explanation, page: &mut Page) {
             let all: Vec<(Share, &ClusterWay)> =
                 tcp.destinations.iter().map(|to| (to.share, &to.cluster)).collect();
             destinations(explanation, &all, page);
+            if let Some(tunnel) = &tcp.tunnel {
+                let text = format!(
+                    "to {}, which that endpoint is asked to open by {}",
+                    tunnel.target, tunnel.method
+                );
+                page.section("Tunnel", &text);
+            }
             let idle = tcp
                 .idle_timeout_ms
                 .map_or("never".to_owned(), |idle| format!("after {} of silence", span(idle)));
@@ -235,6 +243,12 @@ fn endpoints(cluster: &ClusterWay, page: &mut Page) {
         page.line(1, &line);
         return;
     }
+    if let Some(version) = cluster.endpoints.iter().find_map(|endpoint| endpoint.proxy_protocol) {
+        page.line(
+            1,
+            &format!("each connection begins with a PROXY protocol header ({version}), which says who calls"),
+        );
+    }
     if cluster.panic {
         let line = page.styled(BAD, "so few endpoints are healthy that Envoy does not look at health");
         page.line(1, &line);
@@ -301,8 +315,16 @@ fn limits_of(cluster: &ClusterWay) -> Vec<String> {
     if !all.is_empty() {
         lines.push(format!("at most {}", list(&all)));
     }
-    if let Some(outliers) = cluster.outliers {
-        let errors = outliers.consecutive_5xx.map(|count| format!("{count} answers of 5xx"));
+    if let Some(budget) = limits.retry_budget {
+        let RetryBudget { percent, at_least } = budget;
+        lines.push(format!(
+            "of requests under way at most {percent} % are retries, and {at_least} always may be"
+        ));
+    }
+    if let Some(outliers) = &cluster.outliers {
+        let statuses: Vec<String> = outliers.statuses.iter().map(ToString::to_string).collect();
+        let what = if statuses.is_empty() { "5xx".to_owned() } else { statuses.join(", ") };
+        let errors = outliers.consecutive_5xx.map(|count| format!("{count} answers of {what}"));
         let gateway =
             outliers.consecutive_gateway_failures.map(|count| format!("{count} answers of 502, 503 or 504"));
         let all: Vec<String> = errors.into_iter().chain(gateway).collect();
