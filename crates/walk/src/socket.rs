@@ -110,10 +110,8 @@ impl UpstreamSocket {
         socket: Option<&TransportSocket>,
         what: &str,
     ) -> Result<(Self, Option<&'static str>), Broken> {
-        let any = match socket.and_then(|socket| socket.config_type.as_ref()) {
-            Some(ConfigType::TypedConfig(any)) => Some(any),
-            None => None,
-        };
+        let any = socket.and_then(|socket| socket.config_type.as_ref());
+        let any = any.map(|ConfigType::TypedConfig(any)| any);
         let Some(header) = opened::<ProxyProtocolUpstreamTransport>(any, || what.to_owned())? else {
             return Ok((Self::of(socket, what)?, None));
         };

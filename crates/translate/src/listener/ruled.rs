@@ -98,7 +98,7 @@ impl<'a> RulesOfConnections<'a> {
         let mut plain = Vec::new();
         for backend in listener.tls.iter() {
             if !self.tls(backend, &[], &mut chains)
-                && chains.claim(&[backend.service.host.clone()], &[]).is_some()
+                && chains.claim(std::slice::from_ref(&backend.service.host), &[]).is_some()
             {
                 plain.push(backend.clone());
             }

@@ -159,7 +159,7 @@ fn of_header(matcher: &HeaderMatcher, request: &Request) -> Condition {
         values.push(String::new());
     }
     let holds = match present {
-        Some(present) => Some((!values.is_empty() == present) != inverted),
+        Some(present) => Some((values.is_empty() != present) != inverted),
         // A header that is not there meets no condition, nor its opposite.
         None if values.is_empty() => Some(false),
         // Of several values one is enough (tried on Envoy 1.40), and for the opposite none may be so.

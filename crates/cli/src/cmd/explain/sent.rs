@@ -13,7 +13,6 @@ use meltemi_model::gateway::GatewaySet;
 use meltemi_model::proxy::Proxy;
 use meltemi_names::TypeUrl;
 use meltemi_proto::envoy::config::core::v3::Node;
-use meltemi_translate::key::LayerKey;
 use meltemi_views::Glimpse;
 use meltemi_walk::{Action, Configuration, Handling, Request, Way, walk};
 use prost::Message;
