@@ -185,8 +185,11 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
         10 => {
             let block =
                 |kind: &str| format!("\"-----BEGIN {kind}-----\\n{variant}\\n-----END {kind}-----\\n\"");
-            let roots =
-                if variant % 2 == 0 { format!(", ca.crt: {}", block("CERTIFICATE")) } else { String::new() };
+            let roots = if variant.is_multiple_of(2) {
+                format!(", ca.crt: {}", block("CERTIFICATE"))
+            } else {
+                String::new()
+            };
             format!(
                 "{{apiVersion: v1, kind: Secret, type: kubernetes.io/tls, metadata: {{name: c{name}{}, namespace: {namespace}}}, stringData: {{tls.crt: {}, tls.key: {}{roots}}}}}",
                 ["", "", "-cacert"][variant % 3],

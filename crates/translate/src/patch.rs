@@ -70,8 +70,8 @@ impl Patches {
 
     fn written(&self, read: &Read<'_>) -> Vec<Arc<Written>> {
         let each = |filter: &FilterRef| {
-            let object = filter.object.clone();
-            filter.patches.to_vec().into_iter().map(move |patch| PatchOf { object: object.clone(), patch })
+            let of = |patch: &usize| PatchOf { object: filter.object.clone(), patch: *patch };
+            filter.patches.iter().map(of).collect::<Vec<_>>()
         };
         self.filters.iter().flat_map(each).filter_map(|patch| (*read.ask(patch)).clone()).collect()
     }

@@ -326,7 +326,7 @@ impl Draft {
             policy: ConnectionPolicy::default(),
         };
         if treatment != Treatment::Tcp {
-            let http = self.http.get_or_insert_with(|| HttpChain { route, grpc_web: false, http10 });
+            let http = self.http.get_or_insert(HttpChain { route, grpc_web: false, http10 });
             http.grpc_web |= port.protocol == Protocol::GrpcWeb;
         }
         if treatment != Treatment::Http && !blocks.is_empty() {

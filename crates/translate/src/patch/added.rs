@@ -68,8 +68,8 @@ impl Patches {
     /// The patches one by one.
     fn each(&self) -> impl Iterator<Item = (meltemi_names::ObjectKey, usize)> {
         let of = |filter: &meltemi_model::envoy_filter::FilterRef| {
-            let object = filter.object.clone();
-            filter.patches.to_vec().into_iter().map(move |patch| (object.clone(), patch))
+            let of = |patch: &usize| (filter.object.clone(), *patch);
+            filter.patches.iter().map(of).collect::<Vec<_>>()
         };
         self.filters.iter().flat_map(of)
     }

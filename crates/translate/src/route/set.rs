@@ -21,6 +21,9 @@ use crate::listener::{fallback, has_own_route};
 /// Hosts that only a VirtualService knows are served here (Istio: core/httproute.go).
 const HTTP: u32 = 80;
 
+/// Services of a port, and what each speaks there.
+type Services = Vec<(Arc<ServiceShape>, Protocol)>;
+
 /// The members of a caller's routes, in a fixed order.
 pub(super) fn members(key: &RoutesKey, read: &Read<'_>) -> Members {
     let policy = read.ask(OutboundPolicyOf(key.scope.clone()));
@@ -30,7 +33,7 @@ pub(super) fn members(key: &RoutesKey, read: &Read<'_>) -> Members {
         let rules = Rules::new(key, view.rules.iter().collect());
         let services = view.table.values().flatten();
         let known: BTreeSet<Host> = services.map(|(service, _)| service.host.clone()).collect();
-        let pages: Vec<(Page<'_>, Vec<(Arc<ServiceShape>, Protocol)>)> = view
+        let pages: Vec<(Page<'_>, Services)> = view
             .table
             .iter()
             .map(|(&port, services)| {
@@ -67,7 +70,7 @@ pub(super) fn members(key: &RoutesKey, read: &Read<'_>) -> Members {
 fn all_ports(
     config: &ConfigName,
     (key, read): (&RoutesKey, &Read<'_>),
-    pages: &[(Page<'_>, Vec<(Arc<ServiceShape>, Protocol)>)],
+    pages: &[(Page<'_>, Services)],
     policy: &OutboundPolicy,
     members: &mut Members,
 ) {

@@ -87,7 +87,7 @@ fn endpoint(key: &InboundKey, written: Option<&DefaultEndpoint>) -> ApplicationE
         Some(DefaultEndpoint::Unix(path)) => return ApplicationEndpoint::Unix(path.clone()),
         Some(DefaultEndpoint::Port { at, port }) => (at, *port),
     };
-    let own = |is: fn(&IpAddr) -> bool| key.addresses.iter().copied().find(|address| is(address));
+    let own = |is: fn(&IpAddr) -> bool| key.addresses.iter().copied().find(is);
     let ip = match at {
         EndpointHost::Loopback if key.family == IpFamily::V6 => v6,
         EndpointHost::LoopbackV6 if key.family != IpFamily::V4 => v6,
