@@ -10,6 +10,9 @@ use crate::objects::{cluster, documents, folder, offer};
 
 /// The cases with an object that the API server refuses, with its reason and ours.
 const REFUSED: &[(&str, &str)] = &[
+    // Mistakes, which are the point of these two: what the CRDs' own rules see of them is refused there.
+    ("filter-left-out", "goes with context WAYPOINT"),
+    ("locality-mistakes", "greater than or equal to 1"),
     // A misspelled field, which is the point of the case: kubectl says so before Meltemi can.
     ("not-supported-yet", "timeuot"),
 ];

@@ -107,6 +107,7 @@ const NO_FINDINGS: &[&str] = &[
     "deadline-exceeded",
     "envoy-ratelimited",
     "gateway-error",
+    "grpc-web",
     "http-monitoring",
     "http3-post-connect-failure",
     "in-force",
