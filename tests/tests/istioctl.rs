@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Arguments;
 use meltemi_names::TypeUrl;
+use meltemi_testkit::kube::Cluster;
 use meltemi_testkit::xds::{Form, Node, Sidecar};
 use meltemi_tests::identity::{Authority, Peer};
 use meltemi_tests::not_run;
@@ -49,10 +50,9 @@ async fn run(authority: &Authority, folder: &Path, arguments: &[&str]) -> Result
     Ok(said)
 }
 
-/// A cluster that is not there: the tool wants one to be named, and asks it nothing here.
-const KUBECONFIG: &str = "{apiVersion: v1, kind: Config, clusters: [{name: a, cluster: {server: 'http://127.0.0.1:1'}}], contexts: [{name: a, context: {cluster: a, user: a}}], users: [{name: a, user: {}}], current-context: a}";
-
 async fn shows() -> Result<()> {
+    // The tool asks the cluster for Istio's webhooks first, and waits for an answer; there are none.
+    let cluster = Cluster::start().await?;
     let authority = Authority::start(&[]).await?;
     let by = async |account: &str| -> Result<_> {
         let token = format!("Bearer {}", authority.token(account, "1h").await?);
@@ -71,15 +71,15 @@ async fn shows() -> Result<()> {
     std::fs::write(folder.join("cert-chain.pem"), &holder.chain)?;
     std::fs::write(folder.join("key.pem"), holder.key.serialize_pem())?;
     std::fs::write(folder.join("root-cert.pem"), authority.roots()?)?;
-    std::fs::write(folder.join("kubeconfig"), KUBECONFIG)?;
+    std::fs::copy(cluster.kubeconfig(), folder.join("kubeconfig"))?;
 
-    let status = run(&authority, &folder, &["proxy-status"]).await?;
+    let status = run(&authority, &folder, &["proxy-status", "--namespace", "shop"]).await?;
     let line =
         status.lines().find(|line| line.starts_with("reviews-1.shop")).with_context(|| status.clone())?;
     for word in ["east", "CDS", "LDS", "EDS", "RDS"] {
         ensure!(line.contains(word), "{word}: {status}");
     }
-    let verbose = run(&authority, &folder, &["proxy-status", "-v", "1"]).await?;
+    let verbose = run(&authority, &folder, &["proxy-status", "--namespace", "shop", "-v", "1"]).await?;
     ensure!(verbose.contains("SYNCED"), "{verbose}");
     let syncz = run(&authority, &folder, &["experimental", "internal-debug", "syncz"]).await?;
     ensure!(syncz.contains("\"proxy\": \"reviews-1.shop\""), "{syncz}");

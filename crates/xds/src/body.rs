@@ -223,7 +223,9 @@ impl Live {
             return Err((Ended::Refused, Status::permission_denied(message)));
         }
         let page = match (&request.subject, &request.names) {
-            (Subject::Unknown(type_url), names) if request.nonce.is_empty() => {
+            (Subject::Unknown(type_url), names)
+                if handle.with(|machine| machine.answers_anew(type_url, &request.nonce)) =>
+            {
                 let names = match names {
                     Names::Sotw(names) => names,
                     Names::Delta { subscribe, .. } => subscribe,

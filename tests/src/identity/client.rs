@@ -202,6 +202,8 @@ impl Client {
             node: Some(node),
             type_url: type_url.to_owned(),
             resource_names: names.iter().map(|name| (*name).to_owned()).collect(),
+            // As istioctl's own, which says the time of day in its first request.
+            response_nonce: "2026-11-25 22:00:00 +0000 UTC".to_owned(),
             ..Default::default()
         };
         let (sender, receiver) = tokio::sync::mpsc::channel(1);

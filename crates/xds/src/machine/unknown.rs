@@ -25,10 +25,15 @@ impl Machine {
             ));
         }
         self.tally.unknown_requests += 1;
-        let is_new = !self.unknown.contains_key(&type_url);
-        let unknown = self.unknown.entry(type_url).or_default();
-        unknown.answer |= is_new || nonce.is_empty();
+        let anew = self.answers_anew(&type_url, nonce);
+        self.unknown.entry(type_url).or_default().answer |= anew;
         Ok(())
+    }
+
+    /// Whether a request for such a type is answered: the first of its type on the stream, whatever its nonce is (`istioctl` writes the
+    /// time of day there), and each without a nonce.
+    pub(crate) fn answers_anew(&self, type_url: &str, nonce: &str) -> bool {
+        nonce.is_empty() || !self.unknown.contains_key(type_url)
     }
 
     /// What the next answer for such a type holds.
