@@ -458,11 +458,13 @@ impl Engine {
 fn has_findings(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Service
+        Kind::ConfigMap
+            | Kind::Service
             | Kind::VirtualService
             | Kind::DestinationRule
-            | Kind::Gateway
+            | Kind::WorkloadEntry
             | Kind::ServiceEntry
+            | Kind::Gateway
             | Kind::Sidecar
             | Kind::EnvoyFilter
             | Kind::PeerAuthentication

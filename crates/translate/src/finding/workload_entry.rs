@@ -27,12 +27,12 @@ pub(super) fn findings(read: &Read<'_>, meta: &Meta, entry: &WorkloadEntry) -> V
     let mut findings = Vec::new();
     if !selected {
         findings.push(
-            Finding::warning(
+            Finding::info(
                 "workload-without-service",
                 format!("no Service or ServiceEntry in namespace {namespace} selects these labels"),
             )
             .at(&FieldPath::of(&["spec", "labels"]))
-            .in_force("no request reaches this workload")
+            .in_force("no request reaches this workload, which may well be a client")
             .hint("give it all the labels of a Service's selector"),
         );
     }
