@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use meltemi_names::{Host, Namespace, Port, Protocol, Selector};
 
 use crate::destination_rule::ConnectionPool;
-use crate::markers::Unread;
+use crate::gateway::ServerTls;
 use crate::mesh_config::OutboundMode;
 use crate::value::{from_text, is_dns_label, non_empty, port_or_zero};
 use crate::virtual_service::Destination;
@@ -48,7 +48,7 @@ pub struct Ingress {
     /// Where the application listens; none: at the port itself.
     pub default_endpoint: Option<DefaultEndpoint>,
     /// Read, but not supported yet, as in an Istio without `ENABLE_TLS_ON_SIDECAR_INGRESS`.
-    pub tls: Option<IngressTls>,
+    pub tls: Option<ServerTls>,
     /// Limits, in place of those of the Sidecar.
     pub connection_pool: Option<ConnectionPool>,
 }
@@ -223,66 +223,6 @@ impl<'de> serde::Deserialize<'de> for DefaultEndpoint {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
         Self::parse(&text).map_err(serde::de::Error::custom)
     }
-}
-
-/// How connections to an ingress port are encrypted: what validation looks at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct IngressTls {
-    /// Plain text is answered with a redirect.
-    pub https_redirect: bool,
-    /// Which side shows certificates.
-    pub mode: IngressTlsMode,
-    /// The file of the certificate.
-    #[serde(deserialize_with = "non_empty")]
-    pub server_certificate: Option<String>,
-    /// The file of its key.
-    #[serde(deserialize_with = "non_empty")]
-    pub private_key: Option<String>,
-    /// The file of the certificates that clients' are verified by.
-    #[serde(deserialize_with = "non_empty")]
-    pub ca_certificates: Option<String>,
-    /// Of gateways.
-    #[serde(deserialize_with = "non_empty")]
-    pub credential_name: Option<String>,
-    /// Of gateways.
-    pub credential_names: Vec<String>,
-    /// Of gateways.
-    pub tls_certificates: Vec<Unread>,
-    /// Of gateways.
-    pub subject_alt_names: Vec<String>,
-    /// Not read.
-    pub ca_crl: Unread,
-    /// Not read.
-    pub ca_cert_credential_name: Unread,
-    /// Not read.
-    pub verify_certificate_spki: Unread,
-    /// Not read.
-    pub verify_certificate_hash: Unread,
-    /// Not read.
-    pub min_protocol_version: Unread,
-    /// Not read.
-    pub max_protocol_version: Unread,
-    /// Not read.
-    pub cipher_suites: Unread,
-    /// Not read.
-    pub ecdh_curves: Unread,
-    /// Not read.
-    pub insecure_skip_verify: Unread,
-}
-
-/// Which side shows certificates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[allow(missing_docs, reason = "Istio's words")]
-pub enum IngressTlsMode {
-    #[default]
-    Passthrough,
-    Simple,
-    Mutual,
-    AutoPassthrough,
-    IstioMutual,
-    OptionalMutual,
 }
 
 /// What a Sidecar says of connections to unknown destinations.

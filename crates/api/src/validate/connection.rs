@@ -108,29 +108,7 @@ fn reach<M: PartialEq>(rules: &[&[M]], path: &FieldPath, report: &mut Report) {
         };
         let hidden: Vec<Option<usize>> =
             if matches.is_empty() { vec![everything] } else { matches.iter().map(earlier).collect() };
-        if let Some(Some(first)) = hidden.first().filter(|_| hidden.iter().all(Option::is_some)) {
-            report.add(
-                Finding::warning(
-                    "unreachable-rule",
-                    format!("no connection comes here: rule {first} takes them all"),
-                )
-                .at(&path.index(index))
-                .in_force("the first rule that matches decides")
-                .hint("put the rule with the narrower match first"),
-            );
-        } else {
-            for (position, earlier) in hidden.iter().enumerate() {
-                if let Some(earlier) = earlier {
-                    report.add(
-                        Finding::warning(
-                            "unreachable-match",
-                            format!("rule {earlier} takes what would match here"),
-                        )
-                        .at(&path.index(index).key("match").index(position)),
-                    );
-                }
-            }
-        }
+        super::reach::told("connection", &hidden, &path.index(index), report);
         if matches.is_empty() {
             everything = everything.or(Some(index));
         }

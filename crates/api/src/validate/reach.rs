@@ -20,31 +20,30 @@ pub(super) fn check(rules: &[HttpRoute], path: &FieldPath, report: &mut Report) 
             .iter()
             .map(|later| before.iter().find(|(_, earlier)| covers(*earlier, *later)).map(|(rule, _)| *rule))
             .collect();
-        if let Some(Some(first)) = hidden.first().filter(|_| hidden.iter().all(Option::is_some)) {
-            report.add(
-                Finding::warning(
-                    "unreachable-rule",
-                    format!("no request comes here: rule {first} takes them all"),
-                )
-                .at(&path.index(index))
-                .in_force("the first rule that matches decides")
-                .hint("put the rule with the narrower match first"),
-            );
-        } else {
-            for (position, earlier) in hidden.iter().enumerate() {
-                if let Some(earlier) = earlier {
-                    report.add(
-                        Finding::warning(
-                            "unreachable-match",
-                            format!("rule {earlier} takes what would match here"),
-                        )
-                        .at(&path.index(index).key("match").index(position)),
-                    );
-                }
-            }
-        }
+        told("request", &hidden, &path.index(index), report);
         if acts(rule) && before.len() < MATCHES {
             before.extend(conditions.into_iter().map(|matching| (index, matching)));
+        }
+    }
+}
+
+/// Says of a rule which of its matches an earlier rule takes everything from: for each of them the number of that rule.
+pub(super) fn told(what: &str, hidden: &[Option<usize>], rule: &FieldPath, report: &mut Report) {
+    if let Some(Some(first)) = hidden.first().filter(|_| hidden.iter().all(Option::is_some)) {
+        let message = format!("no {what} comes here: rule {first} takes them all");
+        report.add(
+            Finding::warning("unreachable-rule", message)
+                .at(rule)
+                .in_force("the first rule that matches decides")
+                .hint("put the rule with the narrower match first"),
+        );
+        return;
+    }
+    for (position, earlier) in hidden.iter().enumerate() {
+        if let Some(earlier) = earlier {
+            let message = format!("rule {earlier} takes what would match here");
+            let at = rule.key("match").index(position);
+            report.add(Finding::warning("unreachable-match", message).at(&at));
         }
     }
 }

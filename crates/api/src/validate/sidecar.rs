@@ -7,10 +7,11 @@ use crate::Sidecar;
 use crate::destination_rule::ConnectionPool;
 use crate::field::FieldPath;
 use crate::finding::Finding;
+use crate::gateway::{ServerTls, ServerTlsMode};
 use crate::mesh_config::OutboundMode;
 use crate::sidecar::{
     CaptureMode, DefaultEndpoint, Egress, EgressBind, EgressHost, EgressNamespace, EndpointHost, Ingress,
-    IngressTls, IngressTlsMode, ListenPort, SidecarOutboundPolicy,
+    ListenPort, SidecarOutboundPolicy,
 };
 use crate::value::is_dns_label;
 
@@ -133,7 +134,7 @@ fn pool_of_port(pool: &ConnectionPool, port: &ListenPort, path: &FieldPath, repo
     }
 }
 
-fn of_tls(tls: &IngressTls, port: &ListenPort, path: &FieldPath, report: &mut Report) {
+fn of_tls(tls: &ServerTls, port: &ListenPort, path: &FieldPath, report: &mut Report) {
     let refused = [
         ("subjectAltNames", !tls.subject_alt_names.is_empty()),
         ("httpsRedirect", tls.https_redirect),
@@ -144,14 +145,14 @@ fn of_tls(tls: &IngressTls, port: &ListenPort, path: &FieldPath, report: &mut Re
     for (name, _) in refused.into_iter().filter(|(_, given)| *given) {
         report.error(&path.key(name), "field-without-effect", "this field is for gateways");
     }
-    if matches!(tls.mode, IngressTlsMode::IstioMutual | IngressTlsMode::AutoPassthrough) {
+    if matches!(tls.mode, ServerTlsMode::IstioMutual | ServerTlsMode::AutoPassthrough) {
         report.error(&path.key("mode"), "bad-value", "this mode is for gateways");
     }
     if !port.protocol().is_tls() {
         report.error(path, "bad-protocol", "TLS is ended at ports of protocol HTTPS or TLS alone");
     }
-    let ends = !matches!(tls.mode, IngressTlsMode::Passthrough | IngressTlsMode::AutoPassthrough);
-    let asks = matches!(tls.mode, IngressTlsMode::Mutual | IngressTlsMode::OptionalMutual);
+    let ends = !tls.mode.passes_on();
+    let asks = tls.mode.verifies();
     let files = [
         ("serverCertificate", ends && tls.server_certificate.is_none()),
         ("privateKey", ends && tls.private_key.is_none()),
