@@ -32,6 +32,26 @@ fn service(name: &str, spec: &str) -> String {
     format!("---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n")
 }
 
+fn scope(name: &str, labels: &str) -> String {
+    let selector =
+        if labels == "{}" { String::new() } else { format!("workloadSelector: {{labels: {labels}}}, ") };
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}}}\nspec: {{{selector}egress: [{{hosts: [./*]}}]}}\n"
+    )
+}
+
+const EDGE: &str = "apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {selector: {istio: edge}, servers: [{port: {number: 8080, name: a, protocol: HTTP}, hosts: [shop.example.com]}]}
+";
+
+const TOLD: &str = "apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: told}
+spec: {accessLogging: [{providers: [{name: envoy}]}]}
+";
+
 const POD: &str = "---
 apiVersion: v1
 kind: Pod
@@ -61,7 +81,11 @@ async fn each_code_of_istios_is_given_for_what_istio_gives_it_for() -> Result<()
         ("IST0101", rules("{route: [{destination: {host: reviews, subset: v9}}]}")),
         ("IST0102", format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: default}}\n{POD}")),
         ("IST0106", rules("{route: [{destination: {host: reviews}, weight: most}]}")),
+        ("IST0101", format!("{}---\n{EDGE}", ROUTE.replace("  http:", "  gateways: [other]\n  http:"))),
+        ("IST0101", EDGE.replace("HTTP}", "HTTPS}, tls: {mode: SIMPLE, credentialName: nobody}")),
         ("IST0109", format!("{ROUTE}---\n{}", ROUTE.replace("{name: reviews}", "{name: second}"))),
+        ("IST0110", format!("{}---\n{}{POD}", scope("one", "{app: cart}"), scope("two", "{app: cart}"))),
+        ("IST0111", format!("{}---\n{}", scope("one", "{}"), scope("two", "{}"))),
         ("IST0112", format!("{}{two_ports}", rules("{route: [{destination: {host: cart}}]}"))),
         (
             "IST0116",
@@ -87,6 +111,7 @@ async fn each_code_of_istios_is_given_for_what_istio_gives_it_for() -> Result<()
             "IST0131",
             rules("{match: [{uri: {prefix: /a}}], route: [{destination: {host: reviews}}]}, {match: [{uri: {prefix: /a/b}}, {uri: {prefix: /c}}], route: [{destination: {host: reviews}}]}"),
         ),
+        ("IST0132", format!("{}---\n{EDGE}", ROUTE.replace("  http:", "  gateways: [edge]\n  http:"))),
         ("IST0133", rules("{route: [{destination: {host: reviews, subset: v1}, weight: 50}, {destination: {host: reviews, subset: v2}, weight: 20}]}")),
         (
             "IST0137",
@@ -97,7 +122,16 @@ async fn each_code_of_istios_is_given_for_what_istio_gives_it_for() -> Result<()
             ),
         ),
         ("IST0140", format!("{ROUTE}---\n{gateway}")),
+        ("IST0145", format!("{EDGE}---\n{}", EDGE.replace("{name: edge}", "{name: late}").replace("HTTP}", "TCP}"))),
         ("IST0150", service("a", "type: ExternalName, externalName: db.example.com, ports: [{name: db, port: 5555}]")),
+        ("IST0160", format!("{}---\n{}", TOLD, TOLD.replace("{name: told}", "{name: twice}"))),
+        (
+            "IST0161",
+            format!(
+                "{}---\napiVersion: v1\nkind: Secret\ntype: Opaque\nmetadata: {{name: half}}\nstringData: {{ca.crt: \"-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----\\n\"}}\n",
+                EDGE.replace("HTTP}", "HTTPS}, tls: {mode: SIMPLE, credentialName: half}")
+            ),
+        ),
         ("IST0173", policy("host: reviews, subsets: [{name: v9, labels: {version: v9}}]")),
         ("IST0174", policy("host: nobody")),
     ];
