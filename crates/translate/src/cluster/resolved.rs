@@ -13,6 +13,7 @@ use meltemi_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use prost::Message as _;
 
 use super::{ClusterSettingsAnswer, Resolved};
+use crate::endpoint::AssignmentKey;
 use crate::wrap::duration;
 
 /// By how much at most a lookup is late, so that proxies do not ask all at once, in nanoseconds (Istio: PILOT_DNS_JITTER_DURATION).
@@ -27,15 +28,23 @@ pub(super) fn apply(
     resolved: &Resolved,
     cluster: &mut Cluster,
 ) -> Option<()> {
-    let made = (*read.ask(resolved.assignment.clone())).clone()?;
-    let mut assignment = ClusterLoadAssignment::decode(made.body().to_vec().as_slice()).ok()?;
-    let first = assignment.endpoints.first_mut()?;
+    let key = &resolved.assignment;
+    let mut assignment = assigned(read, key)?;
+    // Shares may leave nothing to this caller: then the cluster is there, and has no endpoint.
+    let whole = match &key.near {
+        Some(_) if assignment.endpoints.is_empty() => {
+            assigned(read, &AssignmentKey { near: None, ..key.clone() })?
+        }
+        _ => assignment.clone(),
+    };
     let kind = if resolution == Resolution::DnsRoundRobin {
         // Envoy wants exactly one name.
-        first.lb_endpoints.truncate(1);
+        assignment = whole;
+        assignment.endpoints.first_mut()?.lb_endpoints.truncate(1);
         assignment.endpoints.truncate(1);
         DiscoveryType::LogicalDns
     } else {
+        whole.endpoints.first()?;
         DiscoveryType::StrictDns
     };
     cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(kind.into()));
@@ -50,4 +59,9 @@ pub(super) fn apply(
     cluster.dns_refresh_rate = Some(duration(settings.dns_refresh_rate));
     cluster.dns_jitter = Some(prost_types::Duration { seconds: 0, nanos: JITTER_NANOS });
     Some(())
+}
+
+fn assigned(read: &Read<'_>, key: &AssignmentKey) -> Option<ClusterLoadAssignment> {
+    let made = (*read.ask(key.clone())).clone()?;
+    ClusterLoadAssignment::decode(made.body().to_vec().as_slice()).ok()
 }
