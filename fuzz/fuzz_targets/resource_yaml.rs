@@ -1,4 +1,4 @@
-//! A file of the folder that `--config` names: whatever stands in it is read, translated for two proxies, and taken back.
+//! A file of the folder that `--config` names: whatever stands in it is read, translated for three proxies, and taken back.
 //!
 //! Must hold: no panic; what is served decodes as what it claims to be; object by object gives what all at once gives; and once the
 //! file is gone, so is what it made.
@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use meltemi_api::parse;
 use meltemi_model::Event;
-use meltemi_model::proxy::Proxy;
+use meltemi_model::proxy::{Proxy, ProxyKind};
 use meltemi_names::ObjectKey;
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_proto::google::protobuf::{Struct, Value, value};
@@ -72,12 +72,17 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     Corpus::Keep
 });
 
-/// The workload that most of the corpus selects, by delta and redirected; and one of no labels, by state of the world and asked by
-/// port.
-fn connect(engine: &mut Engine) -> [ProxyId; 2] {
-    static PROXIES: OnceLock<[Arc<Proxy>; 2]> = OnceLock::new();
-    let proxies = PROXIES
-        .get_or_init(|| [proxy("v1", "10.0.0.1", "REDIRECT", true), proxy("", "10.0.0.9", "NONE", false)]);
+/// The workload that most of the corpus selects, by delta and redirected; one of no labels, by state of the world and asked by port;
+/// and a gateway that may have its namespace's certificates.
+fn connect(engine: &mut Engine) -> [ProxyId; 3] {
+    static PROXIES: OnceLock<[Arc<Proxy>; 3]> = OnceLock::new();
+    let proxies = PROXIES.get_or_init(|| {
+        let edge = proxy("", "10.0.0.2", "REDIRECT", true);
+        let labels = [("istio", "edge")].into_iter().collect();
+        let (kind, has_certificates) = (ProxyKind::Router, true);
+        let edge = Proxy { kind, labels, has_certificates, reads_secrets: true, ..(*edge).clone() };
+        [proxy("v1", "10.0.0.1", "REDIRECT", true), proxy("", "10.0.0.9", "NONE", false), Arc::new(edge)]
+    });
     proxies.each_ref().map(|proxy| engine.connect(Arc::clone(proxy)))
 }
 

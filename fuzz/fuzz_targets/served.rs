@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use meltemi_catalog::View;
 use meltemi_names::TypeUrl;
 use meltemi_proto::envoy::config::cluster::v3::Cluster;
+use meltemi_proto::envoy::config::core::v3::TypedExtensionConfig;
 use meltemi_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use meltemi_proto::envoy::config::listener::v3::Listener;
 use meltemi_proto::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
+use meltemi_proto::envoy::extensions::transport_sockets::tls::v3::Secret;
+use meltemi_proto::istio::networking::nds::v1::NameTable;
 use prost::Message;
 
 /// By type and name: the bytes.
@@ -26,7 +29,10 @@ pub(crate) fn served(view: &View) -> Served {
             TypeUrl::Listener => Listener::decode(&*bytes).map(|message| message.name),
             TypeUrl::Route => RouteConfiguration::decode(&*bytes).map(|message| message.name),
             TypeUrl::VirtualHost => VirtualHost::decode(&*bytes).map(|message| message.name),
-            other => panic!("{other} is not served yet: teach this file its message"),
+            TypeUrl::ExtensionConfig => TypedExtensionConfig::decode(&*bytes).map(|message| message.name),
+            TypeUrl::Secret => Secret::decode(&*bytes).map(|message| message.name),
+            // A table is the only one of its type, and has no name.
+            TypeUrl::NameTable => NameTable::decode(&*bytes).map(|_| String::new()),
         };
         assert_eq!(name.as_deref(), Ok(resource.name().as_str()), "a {}", resource.type_url());
         let twice = found.insert((resource.type_url(), resource.name().to_string()), bytes);
