@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-/// `resources` is what `meltemi translate` prints: `clusters`, `listeners`, `routes`, `endpoints`, `extensions` and, if there are any
+/// `resources` is what a golden case shows: `clusters`, `listeners`, `routes`, `endpoints`, `extensions` and, if there are any
 /// apart, `virtual_hosts` (named `<route configuration>/<host>`), each a list (or an object, whose values count) of
 /// messages in protobuf JSON with the field names of the .proto files.
 pub fn bootstrap_of(resources: &Value) -> Value {

@@ -1,6 +1,6 @@
 //! Istio's codes, as far as something here gives them, and which of Meltemi's own findings mean the same.
 //!
-//! (Istio: pkg/config/analysis/msg/messages.yaml.) Those of kinds that are not read yet join this list with their kind.
+//! (Istio: pkg/config/analysis/msg/messages.yaml.)
 
 use meltemi_api::{Finding, Severity};
 use meltemi_names::Kind;
