@@ -2,23 +2,30 @@
 //!
 //! Invariant: decoded again, it is the same object, whatever namespace is said to be the usual one.
 
+use std::collections::BTreeMap;
+
 use meltemi_names::{Kind, ObjectKey};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
+use super::MESH_CONFIG_MAP;
 use crate::object::Text;
 
 /// What is left out of `metadata`: what servers note about an object, and the copy of it that `kubectl apply` makes.
 const NOTED: &[&str] =
     &["managedFields", "resourceVersion", "uid", "selfLink", "finalizers", "ownerReferences"];
 
+/// The kinds of which the status is read: what becomes of a workload decides about its endpoints, and hosts may be given addresses there.
+/// All other status is what somebody writes about the object.
+const READS_STATUS: &[Kind] = &[Kind::Pod, Kind::WorkloadEntry, Kind::ServiceEntry];
+
 /// The same among the annotations.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The text of a decoded value.
 pub(super) fn text(value: &Value, key: &ObjectKey) -> Text {
-    // A Secret is handed on to nobody.
-    if key.kind == Kind::Secret {
+    // A Secret is handed on to nobody, nor is a ConfigMap of which nothing is read.
+    if key.kind == Kind::Secret || (key.kind == Kind::ConfigMap && key.name.as_str() != MESH_CONFIG_MAP) {
         return Text::default();
     }
     serde_json::to_string(&Written { value, key }).map(Text::new).unwrap_or_default()
@@ -34,8 +41,7 @@ impl Serialize for Written<'_> {
         let mut all = serializer.serialize_map(None)?;
         for (name, value) in self.value.as_object().into_iter().flatten() {
             match name.as_str() {
-                // What becomes of a pod decides about its endpoints; all other status is what somebody writes about the object.
-                "status" if self.key.kind != Kind::Pod => {}
+                "status" if !READS_STATUS.contains(&self.key.kind) => {}
                 "metadata" => all.serialize_entry(name, &Metadata { value, key: self.key })?,
                 _ => all.serialize_entry(name, value)?,
             }
@@ -62,12 +68,8 @@ impl Serialize for Metadata<'_> {
                 ("ownerReferences", _) if self.key.kind == Kind::Pod => all.serialize_entry(name, value)?,
                 (name, _) if NOTED.contains(&name) => {}
                 ("annotations", Value::Object(annotations)) if annotations.contains_key(LAST_APPLIED) => {
-                    let kept: Vec<(&String, &Value)> =
-                        annotations.iter().filter(|(key, _)| *key != LAST_APPLIED).collect();
-                    all.serialize_entry(
-                        name,
-                        &kept.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
-                    )?;
+                    let kept = annotations.iter().filter(|(key, _)| *key != LAST_APPLIED);
+                    all.serialize_entry(name, &kept.collect::<BTreeMap<_, _>>())?;
                 }
                 _ => all.serialize_entry(name, value)?,
             }
@@ -112,5 +114,37 @@ mod tests {
         let object = decode(&value, "").object.unwrap();
         let again: serde_json::Value = serde_json::from_str(object.text.json().unwrap()).unwrap();
         assert_eq!(decode(&again, "").object.as_ref(), Some(&object));
+    }
+
+    #[test]
+    fn the_status_is_kept_of_kinds_that_read_it() {
+        let entry = json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "WorkloadEntry",
+            "metadata": {"name": "vm", "namespace": "shop", "annotations": {"proxy.istio.io/health-checks-enabled": "true"}},
+            "spec": {"address": "10.0.0.1"},
+            "status": {"conditions": [{"type": "Healthy", "status": "True"}]},
+        });
+        let service = json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+            "metadata": {"name": "pay", "namespace": "shop"},
+            "spec": {"hosts": ["pay.example"], "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}], "resolution": "DNS"},
+            "status": {"addresses": [{"host": "pay.example", "value": "240.240.0.7"}]},
+        });
+        for mut value in [entry, service] {
+            let object = decode(&value, "").object.unwrap();
+            let again: serde_json::Value = serde_json::from_str(object.text.json().unwrap()).unwrap();
+            assert_eq!(decode(&again, "").object.as_ref(), Some(&object));
+            // The status does count.
+            value["status"] = json!({});
+            assert_ne!(decode(&value, "").object.as_ref(), Some(&object));
+        }
+    }
+
+    #[test]
+    fn a_config_map_is_handed_on_if_it_is_the_meshs_settings() {
+        for (name, is_kept) in [("istio", true), ("passwords", false)] {
+            let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"mesh": ""}});
+            assert_eq!(decode(&value, "").object.unwrap().text.json().is_some(), is_kept, "{name}");
+        }
     }
 }
