@@ -40,6 +40,21 @@ pub struct DestinationRule {
     pub workload_selector: Option<WorkloadSelector>,
 }
 
+impl DestinationRule {
+    /// All policies: that of the host, and those of its subsets.
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<TrafficPolicy>> {
+        policies(self.traffic_policy.as_ref(), &self.subsets)
+    }
+}
+
+/// The policy of a host, and those of its subsets.
+pub fn policies<'a>(
+    whole: Option<&'a Arc<TrafficPolicy>>,
+    subsets: &'a [Subset],
+) -> impl Iterator<Item = &'a Arc<TrafficPolicy>> {
+    whole.into_iter().chain(subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref()))
+}
+
 /// Which client workloads a rule is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]

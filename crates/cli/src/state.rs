@@ -158,14 +158,13 @@ fn of_cluster(source: &SourceArgs) -> anyhow::Result<State> {
         let cluster = Cluster::connect(&access).await?;
         let mut all = KubeSource::start(&cluster, SETTINGS.0, SETTINGS.1, &Metrics::default());
         let waiting = all.waiting();
-        tokio::select! {
-            batch = all.next() => batch.context("the cluster's objects cannot be followed"),
-            () = tokio::time::sleep(PATIENCE) => {
-                let waiting = waiting.borrow();
-                let troubles: Vec<&str> = waiting.troubles.iter().map(|found| found.message.as_str()).collect();
-                anyhow::bail!("no lists of {} within {} s: {}", waiting.kinds.join(", "), PATIENCE.as_secs(), troubles.join("; "))
-            }
+        if let Ok(batch) = tokio::time::timeout(PATIENCE, all.next()).await {
+            return batch.context("the cluster's objects cannot be followed");
         }
+        let waiting = waiting.borrow();
+        let troubles: Vec<&str> = waiting.troubles.iter().map(|found| found.message.as_str()).collect();
+        let (kinds, troubles) = (waiting.kinds.join(", "), troubles.join("; "));
+        anyhow::bail!("no lists of {kinds} within {} s: {troubles}", PATIENCE.as_secs())
     })?;
     Ok(State { batch, revision: String::new(), is_folder: false })
 }

@@ -125,12 +125,10 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             if rule.workload_selector.is_some() {
                 keys.insert(IndexKey::RulesWithSelector(namespace.clone()));
             }
-            let subsets = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
-            if rule.traffic_policy.iter().chain(subsets).any(|policy| policy.hashes()) {
+            if rule.policies().any(|policy| policy.hashes()) {
                 keys.insert(IndexKey::RulesThatHash);
             }
-            let subsets = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
-            if rule.traffic_policy.iter().chain(subsets).any(|policy| orders(policy)) {
+            if rule.policies().any(|policy| orders(policy)) {
                 keys.insert(IndexKey::RulesThatOrder);
             }
         }
@@ -207,13 +205,20 @@ pub fn gateway_key(name: &GatewayName, namespace: &Namespace) -> Option<ObjectKe
 
 /// Every destination that requests and connections are sent to or mirrored to, as written.
 pub fn destinations(service: &VirtualService) -> impl Iterator<Item = &Destination> {
-    let requests = service.http.iter().flat_map(|route| {
-        let routed = route.route.iter().map(|weighted| &weighted.destination);
-        routed.chain(route.mirrors().map(|(destination, _)| destination))
-    });
+    service.http.iter().flat_map(of_requests).chain(of_connections(service))
+}
+
+/// Those that requests by a route are sent to or mirrored to.
+pub(crate) fn of_requests(route: &HttpRoute) -> impl Iterator<Item = &Destination> {
+    let routed = route.route.iter().map(|weighted| &weighted.destination);
+    routed.chain(route.mirrors().map(|(destination, _)| destination))
+}
+
+/// Those that connections are sent to.
+pub(crate) fn of_connections(service: &VirtualService) -> impl Iterator<Item = &Destination> {
     let tcp = service.tcp.iter().flat_map(|rule| &rule.route);
     let tls = service.tls.iter().flat_map(|rule| &rule.route);
-    requests.chain(tcp.chain(tls).map(|weighted| &weighted.destination))
+    tcp.chain(tls).map(|weighted| &weighted.destination)
 }
 
 /// Whether a rule asks for labels of the caller, or stands for rules that may.

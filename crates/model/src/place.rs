@@ -247,8 +247,7 @@ impl Question for RuleReads {
             return (*read.ask(AloneReads(self.0.clone()))).clone();
         }
         let mesh = read.ask(MeshBalance);
-        let subsets = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
-        for policy in rule.traffic_policy.iter().chain(subsets) {
+        for policy in rule.policies() {
             if policy.detects_outliers() {
                 reads.add(&CallerReads::of_order(Order::in_force(None, || TrafficDistribution::Any, &mesh)));
             }
@@ -273,9 +272,7 @@ impl Question for AloneReads {
     fn answer(&self, read: &Read<'_>) -> CallerReads {
         let mesh = read.ask(MeshBalance);
         let rule = read.ask(Rule(Arc::from([self.0.clone()])));
-        let written = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
-        let written = rule.traffic_policy.iter().chain(written);
-        let levels = written.flat_map(|policy| &policy.port_level_settings);
+        let levels = rule.policies().flat_map(|policy| &policy.port_level_settings);
         let ports: BTreeSet<Port> = levels.filter_map(|level| level.port).collect();
         // And any port that has no settings of its own.
         let other =

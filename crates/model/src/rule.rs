@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use meltemi_api::destination_rule::{
     ClientTls, ConnectionPool, LoadBalancer, OutlierDetection, PortPolicy, ProxyProtocol, RetryBudget,
-    Subset, TrafficPolicy, Tunnel,
+    Subset, TrafficPolicy, Tunnel, policies,
 };
 use meltemi_api::mesh_config::DefaultTrafficPolicy;
 use meltemi_api::value::ExportTo;
@@ -218,6 +218,11 @@ pub struct MergedRule {
 }
 
 impl MergedRule {
+    /// All policies: that of the host, and those of its subsets.
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<TrafficPolicy>> {
+        policies(self.traffic_policy.as_ref(), &self.subsets)
+    }
+
     /// The subset of that name.
     pub fn subset(&self, name: &str) -> Option<&Subset> {
         self.subsets.iter().find(|subset| subset.name == name)

@@ -120,6 +120,14 @@ impl ServiceShape {
         self.ports.iter().find(|found| found.port == port)
     }
 
+    /// Its port, if it has one alone.
+    pub fn only_port(&self) -> Option<Port> {
+        match self.ports.as_slice() {
+            [only] => Some(only.port),
+            _ => None,
+        }
+    }
+
     /// Whether its clients ask DNS for its endpoints' addresses, of which the mesh knows (a Service with `clusterIP: None`).
     pub fn is_headless(&self) -> bool {
         self.resolution == Resolution::Passthrough && self.id.object.kind == Kind::Service

@@ -47,12 +47,13 @@ pub(crate) async fn page(
     if !ready.is_ok_and(|ready| ready.is_ok()) {
         return (StatusCode::SERVICE_UNAVAILABLE, "the first snapshot is not there yet\n").into_response();
     }
-    let mesh = Arc::clone(&shown.mesh.borrow());
+    let mesh = Arc::clone(&shown.debug.mesh.borrow());
     let settings = match &shown.mesh_config {
         Some(file) => crate::file::text(file).await,
         None => None,
     };
-    let head = json!({ "generation": mesh.generation(), "revision": shown.revision, "meshConfig": settings });
+    let head =
+        json!({ "generation": mesh.generation(), "revision": shown.debug.revision, "meshConfig": settings });
     let pieces = Pieces::new(&mesh, head.to_string());
     let body = stream::iter(pieces.map(Ok::<Bytes, std::convert::Infallible>));
     ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(body)).into_response()

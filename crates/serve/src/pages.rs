@@ -11,7 +11,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use meltemi_catalog::Generation;
-use meltemi_model::Mesh;
 use meltemi_sources::kube::Waiting;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -37,12 +36,8 @@ pub(crate) struct Shown {
     pub(crate) debug: Arc<Debug>,
     /// What this replica's authority goes by, if it has one.
     pub(crate) identity: Option<identity::kube::Shown>,
-    /// The mesh as it was published last.
-    pub(crate) mesh: watch::Receiver<Arc<Mesh>>,
     /// The file with the settings beneath the mesh's own.
     pub(crate) mesh_config: Option<PathBuf>,
-    /// Of which revision this control plane is; empty: none.
-    pub(crate) revision: String,
 }
 
 /// The pages of the HTTP address.

@@ -201,7 +201,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
 
     let debug = Arc::new(Debug {
         streams: Arc::clone(&streams),
-        mesh: published_mesh.clone(),
+        mesh: published_mesh,
         replica: config.own.pod.as_ref().map_or_else(|| "meltemi".to_owned(), ToString::to_string),
         revision: config.own.revision.clone(),
     });
@@ -214,9 +214,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         propagation: Arc::clone(&propagation),
         debug: Arc::clone(&debug),
         identity: identity.as_ref().map(|identity| identity.shown.clone()),
-        mesh: published_mesh,
         mesh_config: config.mesh_config.clone(),
-        revision: config.own.revision.clone(),
     });
     // Before the configuration is read: a probe of a large mesh's start hears that it is not ready, instead of nothing.
     for (listener, socket, router) in [

@@ -6,9 +6,14 @@ use meltemi_model::read::{self, Read};
 use meltemi_model::service::CLUSTER_DOMAIN;
 use meltemi_names::{Host, Kind, ObjectKey};
 
+/// What a host stands for: itself, unless it is that of an ExternalName service.
+pub(crate) fn meant(read: &Read<'_>, host: &Host) -> Host {
+    (*read.ask(ExternalNameOf(host.clone()))).clone().unwrap_or_else(|| host.clone())
+}
+
 /// What an ExternalName service of that host stands for, through others of them or directly.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct ExternalNameOf(pub(crate) Host);
+struct ExternalNameOf(Host);
 
 impl Question for ExternalNameOf {
     type World = Mesh;

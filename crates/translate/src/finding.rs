@@ -22,9 +22,10 @@ use meltemi_api::{FieldPath, Finding, MeshConfig, Spec};
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::entry::IndexKey;
+use meltemi_model::index::workload_labels;
 use meltemi_model::read::{self, Read, filed};
 use meltemi_model::service::{ServiceByHost, ServiceShape};
-use meltemi_names::{Host, Kind, Namespace, ObjectKey};
+use meltemi_names::{Host, Kind, Labels, Namespace, ObjectKey, Selector};
 
 /// What is to be said of one object beside the others; empty for one that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -117,6 +118,36 @@ fn target(read: &Read<'_>, viewer: &Namespace, written: &Host, host: &Host) -> T
         format!("`{written}` stands for {host}, and no service has that host")
     };
     Target::Missing { message, hint: nearest::service(read, viewer, host) }
+}
+
+/// The labels of the workloads of a namespace that a selector selects; of none that selects all.
+fn selected<'r>(
+    read: &'r Read<'_>,
+    namespace: &Namespace,
+    selector: &'r Selector,
+) -> impl Iterator<Item = Labels> + 'r {
+    let first = selector.labels().iter().next();
+    let keys = first.map(|(label, value)| {
+        let (label, value): (Arc<str>, Arc<str>) = (label.into(), value.into());
+        let pods = IndexKey::PodsLabelled(namespace.clone(), Arc::clone(&label), Arc::clone(&value));
+        (pods, IndexKey::WorkloadsLabelled(namespace.clone(), label, value))
+    });
+    keys.into_iter().flat_map(|(pods, entries)| {
+        let pods = filed(read, pods).filter_map(|pod| Some(read::meta(read, pod)?.labels.clone()));
+        let entries = filed(read, entries).filter_map(|entry| {
+            let (meta, entry) = read::workload_entry(read, entry)?;
+            Some(workload_labels(meta, &entry.labels))
+        });
+        pods.chain(entries).filter(|labels| selector.selects(labels))
+    })
+}
+
+/// Of several for the same the oldest counts, and the others not at all (Istio: pilot/pkg/model/authentication.go, push_context.go).
+fn overruled(older: &ObjectKey, whom: &str, path: &FieldPath) -> Finding {
+    Finding::warning("overruled-policy", format!("{older} is for {whom} too, and is older"))
+        .at(path)
+        .in_force(format!("for those, what {older} says; they are not merged"))
+        .hint("keep one of them")
 }
 
 /// Names as people read a list: `a`, `b`.

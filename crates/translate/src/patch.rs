@@ -56,11 +56,6 @@ impl Patches {
         self.filters.is_empty()
     }
 
-    /// The EnvoyFilters that they are of.
-    pub fn objects(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.filters.iter().map(|filter| &filter.object)
-    }
-
     fn among(&self, read: &Read<'_>, keep: impl Fn(&PatchOutline) -> bool) -> Self {
         if self.is_empty() {
             return Self::default();
@@ -69,11 +64,16 @@ impl Patches {
     }
 
     fn written(&self, read: &Read<'_>) -> Vec<Arc<Written>> {
-        let each = |filter: &FilterRef| {
+        self.each().filter_map(|patch| (*read.ask(patch)).clone()).collect()
+    }
+
+    /// The patches one by one.
+    fn each(&self) -> impl Iterator<Item = PatchOf> {
+        let of = |filter: &FilterRef| {
             let of = |patch: &usize| PatchOf { object: filter.object.clone(), patch: *patch };
             filter.patches.iter().map(of).collect::<Vec<_>>()
         };
-        self.filters.iter().flat_map(each).filter_map(|patch| (*read.ask(patch)).clone()).collect()
+        self.filters.iter().flat_map(of)
     }
 }
 
@@ -224,7 +224,7 @@ impl Question for PatchedKey {
         let patches = self.patches.written(read);
         let mut applied = Applied::default();
         let patched = self.apply(before, &patches, &mut applied);
-        if applied.0.is_empty() {
+        if !applied.any() {
             return Some(Arc::clone(before));
         }
         patched.map(|(bytes, needs)| {
@@ -246,6 +246,7 @@ impl Question for PatchedKey {
 type Patched = Option<(Vec<u8>, Option<Vec<Need>>)>;
 
 impl PatchedKey {
+    /// None, too, where no patch did anything: then nothing need be encoded.
     fn apply(&self, before: &Resource, patches: &[Arc<Written>], applied: &mut Applied) -> Patched {
         let bytes = before.body().to_vec();
         // What was made here decodes; were it not so, the resource would stay as it is.
@@ -256,18 +257,19 @@ impl PatchedKey {
                     ResourceKey::Cluster(ClusterKey::Inbound { service, .. }) => Some(&service.host),
                     _ => None,
                 };
-                Some((cluster::patch(patches, message, host, applied)?.encode_to_vec(), None))
+                let patched = cluster::patch(patches, message, host, applied)?;
+                applied.any().then(|| (patched.encode_to_vec(), None))
             }
             TypeUrl::Listener => {
                 let message = Message::decode(bytes.as_slice()).ok()?;
                 let patched = listener::patch(patches, self.patches.traffic, message, applied)?;
-                Some((patched.encode_to_vec(), None))
+                applied.any().then(|| (patched.encode_to_vec(), None))
             }
             TypeUrl::Route => {
                 let message = Message::decode(bytes.as_slice()).ok()?;
                 let head = routes::head(patches, self.patches.traffic, message, applied);
-                let needs = head.virtual_hosts.iter().flat_map(routes::clusters).collect();
-                Some((head.encode_to_vec(), Some(needs)))
+                let needs = || head.virtual_hosts.iter().flat_map(routes::clusters).collect();
+                applied.any().then(|| (head.encode_to_vec(), Some(needs())))
             }
             TypeUrl::VirtualHost => {
                 let ResourceKey::VirtualHost(key) = &self.inner else { return None };
@@ -275,8 +277,7 @@ impl PatchedKey {
                 let config = key.config.resource_name();
                 let config = routes::ConfigName { name: config.as_str(), traffic: self.patches.traffic };
                 let patched = routes::virtual_host(patches, config, key, message, applied)?;
-                let needs = routes::clusters(&patched).collect();
-                Some((patched.encode_to_vec(), Some(needs)))
+                applied.any().then(|| (patched.encode_to_vec(), Some(routes::clusters(&patched).collect())))
             }
             TypeUrl::Endpoint | TypeUrl::Secret | TypeUrl::ExtensionConfig | TypeUrl::NameTable => None,
         }
@@ -288,6 +289,11 @@ impl PatchedKey {
 struct Applied(BTreeSet<ObjectKey>);
 
 impl Applied {
+    /// Whether a patch did something.
+    fn any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Notes what came of a patch.
     fn note(&mut self, patch: &Written, did_something: bool) {
         if did_something {

@@ -1,8 +1,7 @@
 //! `meltemi analyze`: what is wrong, or worth a look, by Istio's codes where Istio has one.
 //!
 //! Must not know how anything is found: what reading and translation find themselves comes from there, and each further analyzer has a
-//! file of its own. Analyzers of Gateway, ServiceEntry, EnvoyFilter and Telemetry come with these kinds: a file here, a line in
-//! [`all`], and their codes in [`code`].
+//! file of its own: a file here, a line in [`all`], and its codes in [`code`].
 
 mod code;
 mod file;
@@ -11,6 +10,7 @@ mod policies;
 mod rules;
 mod workloads;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
@@ -154,7 +154,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<ExitCode> {
 
 /// What all analyzers say.
 fn all(state: &State, mesh: &Mesh, known: Vec<Finding>, args: &AnalyzeArgs) -> Vec<Message> {
-    let alone = state.own_findings();
+    let alone: BTreeSet<&Finding> = state.own_findings().iter().collect();
     let further =
         rules::findings(mesh).into_iter().chain(policies::findings(mesh)).chain(workloads::findings(mesh));
     let texts = if state.is_folder { file::texts(&args.source.config) } else { Vec::new() };

@@ -10,7 +10,7 @@ use meltemi_names::{Host, Kind, Namespace, ObjectKey, Port, Protocol};
 use super::hosts::Hosts;
 use super::policy::OutboundPolicyOf;
 use crate::entry::IndexKey;
-use crate::index::qualified;
+use crate::index::{of_connections, of_requests, qualified};
 use crate::mesh::Mesh;
 use crate::read::{self, Read, filed};
 use crate::service::{ServiceId, ServiceOf, VisibleServices};
@@ -168,14 +168,7 @@ impl Question for DestinationsOf {
                 route.matches.iter().filter_map(|found| found.source_namespace.as_ref()).peekable();
             named.peek().is_none() || named.any(|namespace| *namespace == self.viewer)
         });
-        let requests = requests.flat_map(|route| {
-            let routed = route.route.iter().map(|weighted| &weighted.destination);
-            routed.chain(route.mirrors().map(|(destination, _)| destination))
-        });
-        let tcp = service.tcp.iter().flat_map(|rule| &rule.route);
-        let tls = service.tls.iter().flat_map(|rule| &rule.route);
-        let connections = tcp.chain(tls).map(|weighted| &weighted.destination);
-        for destination in requests.chain(connections) {
+        for destination in requests.flat_map(of_requests).chain(of_connections(service)) {
             let host = qualified(&destination.host, &meta.key.namespace);
             let ports = found.entry(host).or_insert_with(|| Some(BTreeSet::new()));
             *ports = match (ports.take(), destination.port) {

@@ -64,6 +64,12 @@ fn state(status: &TypeStatus) -> ConfigStatus {
     }
 }
 
+/// What is all there counts as acknowledged, whatever the last nonce was.
+fn acked(status: &TypeStatus) -> Option<&str> {
+    let nonce = if status.in_sync() { &status.sent_nonce } else { &status.acked_nonce };
+    nonce.as_deref()
+}
+
 /// The list of all proxies, or of those of a namespace.
 pub(super) fn page(streams: &[Stream], namespace: &str) -> Value {
     let of =
@@ -87,16 +93,13 @@ fn item(stream: &Stream) -> Value {
         ("extensionconfig", TypeUrl::ExtensionConfig),
     ] {
         let Some(status) = types.iter().find(|status| status.type_url == type_url) else { continue };
-        let nonce = |nonce: &Option<String>| nonce.clone().unwrap_or_default();
-        say(&format!("{key}_sent"), &nonce(&status.sent_nonce));
-        // What is all there counts as acknowledged, whatever the last nonce was.
-        let acked = if status.in_sync() { &status.sent_nonce } else { &status.acked_nonce };
-        say(&format!("{key}_acked"), &nonce(acked));
+        say(&format!("{key}_sent"), status.sent_nonce.as_deref().unwrap_or_default());
+        say(&format!("{key}_acked"), acked(status).unwrap_or_default());
     }
     let resources: Map<String, Value> = types
         .iter()
         .map(|status| {
-            let acked = if status.in_sync() { &status.sent_nonce } else { &status.acked_nonce };
+            let acked = acked(status);
             let error = status.error.as_ref().map(|error| error.message.as_str()).unwrap_or_default();
             let state = json!({"sent": status.sent_nonce, "acked": acked, "lastError": error});
             (status.type_url.as_str().to_owned(), state)

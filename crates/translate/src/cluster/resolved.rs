@@ -31,20 +31,19 @@ pub(super) fn apply(
     let key = &resolved.assignment;
     let mut assignment = assigned(read, key)?;
     // Shares may leave nothing to this caller: then the cluster is there, and has no endpoint.
-    let whole = match &key.near {
-        Some(_) if assignment.endpoints.is_empty() => {
-            assigned(read, &AssignmentKey { near: None, ..key.clone() })?
-        }
-        _ => assignment.clone(),
+    let unshared = if assignment.endpoints.is_empty() && key.near.is_some() {
+        Some(assigned(read, &AssignmentKey { near: None, ..key.clone() })?)
+    } else {
+        None
     };
+    unshared.as_ref().unwrap_or(&assignment).endpoints.first()?;
     let kind = if resolution == Resolution::DnsRoundRobin {
         // Envoy wants exactly one name.
-        assignment = whole;
-        assignment.endpoints.first_mut()?.lb_endpoints.truncate(1);
+        assignment = unshared.unwrap_or(assignment);
         assignment.endpoints.truncate(1);
+        assignment.endpoints.first_mut()?.lb_endpoints.truncate(1);
         DiscoveryType::LogicalDns
     } else {
-        whole.endpoints.first()?;
         DiscoveryType::StrictDns
     };
     cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(kind.into()));

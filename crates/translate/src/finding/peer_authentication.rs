@@ -1,11 +1,11 @@
 //! PeerAuthentications of which another one takes the place, or that are where they have no effect.
 
 use meltemi_api::{FieldPath, Finding, PeerAuthentication};
-use meltemi_model::entry::IndexKey;
-use meltemi_model::index::workload_labels;
 use meltemi_model::peer::{GeneralPolicy, IsRoot, WorkloadPolicy};
-use meltemi_model::read::{self, Read, filed};
+use meltemi_model::read::Read;
 use meltemi_names::{Labels, ObjectKey};
+
+use super::{overruled, selected};
 
 pub(super) fn findings(read: &Read<'_>, key: &ObjectKey, policy: &PeerAuthentication) -> Vec<Finding> {
     let spec = FieldPath::of(&["spec"]);
@@ -31,26 +31,6 @@ pub(super) fn findings(read: &Read<'_>, key: &ObjectKey, policy: &PeerAuthentica
         let winner = read.ask(WorkloadPolicy { namespace: key.namespace.clone(), labels });
         (*winner).clone().filter(|winner| winner != key)
     };
-    let mut older = of(asked);
-    if older.is_none()
-        && let Some((label, value)) = labels.labels().iter().next()
-    {
-        let pods = IndexKey::PodsLabelled(key.namespace.clone(), label.into(), value.into());
-        let pods = filed(read, pods).filter_map(|pod| Some(read::meta(read, pod)?.labels.clone()));
-        let entries = IndexKey::WorkloadsLabelled(key.namespace.clone(), label.into(), value.into());
-        let entries = filed(read, entries).filter_map(|entry| {
-            let (meta, entry) = read::workload_entry(read, entry)?;
-            Some(workload_labels(meta, &entry.labels))
-        });
-        older = pods.chain(entries).filter(|workload| labels.selects(workload)).find_map(of);
-    }
+    let older = of(asked).or_else(|| selected(read, &key.namespace, labels).find_map(of));
     older.map(|older| overruled(&older, "workloads that this selects", &selector)).into_iter().collect()
-}
-
-/// Of several policies for the same the oldest counts, and the others not at all (Istio: pilot/pkg/model/authentication.go).
-fn overruled(older: &ObjectKey, whom: &str, path: &FieldPath) -> Finding {
-    Finding::warning("overruled-policy", format!("{older} is for {whom} too, and is older"))
-        .at(path)
-        .in_force(format!("for those, what {older} says; they are not merged"))
-        .hint("keep one of them")
 }

@@ -1,18 +1,16 @@
 //! Sidecars for nobody, hosts of theirs that are none, and what they import though no host of theirs names it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use meltemi_api::sidecar::{EgressHost, EgressNamespace};
 use meltemi_api::{FieldPath, Finding, Sidecar};
 use meltemi_model::entry::IndexKey;
-use meltemi_model::index::workload_labels;
-use meltemi_model::read::{self, Read, filed};
+use meltemi_model::read::{Read, filed};
 use meltemi_model::scope::{DestinationsOf, Hosts, Imported, ImportedRules, SidecarsOf, chosen};
 use meltemi_model::service::VisibleServices;
 use meltemi_names::{Host, Labels, Namespace, ObjectKey, Selector};
 
-use super::{Target, target};
+use super::{Target, overruled, selected, target};
 
 pub(super) fn findings(read: &Read<'_>, key: &ObjectKey, sidecar: &Sidecar) -> Vec<Finding> {
     let spec = FieldPath::of(&["spec"]);
@@ -49,7 +47,7 @@ fn for_whom(read: &Read<'_>, key: &ObjectKey, sidecar: &Sidecar, spec: &FieldPat
         let first = all.iter().find(|other| other.selector.as_ref().is_some_and(Selector::is_empty))?;
         return (first.key != *key).then(|| overruled(&first.key, "the namespace", &path));
     }
-    let workloads = selected(read, &key.namespace, selector);
+    let workloads: Vec<Labels> = selected(read, &key.namespace, selector).collect();
     if workloads.is_empty() {
         let labels: Vec<String> =
             selector.labels().iter().map(|(label, value)| format!("{label}={value}")).collect();
@@ -65,28 +63,6 @@ fn for_whom(read: &Read<'_>, key: &ObjectKey, sidecar: &Sidecar, spec: &FieldPat
     }
     let older = workloads.iter().find_map(|labels| chosen(&all, labels).filter(|other| other.key != *key));
     older.map(|older| overruled(&older.key, "workloads that this selects", &path))
-}
-
-/// The labels of the workloads that a selector selects.
-fn selected(read: &Read<'_>, namespace: &Namespace, selector: &Selector) -> Vec<Labels> {
-    let Some((label, value)) = selector.labels().iter().next() else { return Vec::new() };
-    let (label, value): (Arc<str>, Arc<str>) = (label.into(), value.into());
-    let pods = IndexKey::PodsLabelled(namespace.clone(), Arc::clone(&label), Arc::clone(&value));
-    let pods = filed(read, pods).filter_map(|pod| Some(read::meta(read, pod)?.labels.clone()));
-    let entries = IndexKey::WorkloadsLabelled(namespace.clone(), label, value);
-    let entries = filed(read, entries).filter_map(|entry| {
-        let (meta, entry) = read::workload_entry(read, entry)?;
-        Some(workload_labels(meta, &entry.labels))
-    });
-    pods.chain(entries).filter(|labels| selector.selects(labels)).collect()
-}
-
-/// Of several Sidecars for the same the oldest counts, and the others not at all (Istio: pilot/pkg/model/push_context.go).
-fn overruled(older: &ObjectKey, whom: &str, path: &FieldPath) -> Finding {
-    Finding::warning("overruled-policy", format!("{older} is for {whom} too, and is older"))
-        .at(path)
-        .in_force(format!("for those, what {older} says; they are not merged"))
-        .hint("keep one of them")
 }
 
 /// A host that imports nothing.

@@ -15,7 +15,7 @@ use meltemi_model::settings::settings;
 use meltemi_names::{Host, Namespace, ObjectKey};
 
 use super::{Target, gateway, listed, target};
-use crate::external_name::ExternalNameOf;
+use crate::external_name::meant;
 
 /// What happens to requests for what does not exist: a route that was whole is kept, one that never was answers itself.
 const REQUESTS: &str = "the routes of these hosts stay as they were last whole; if they never were, this destination answers 503";
@@ -71,9 +71,8 @@ fn of_destination(
     path: &FieldPath,
     in_force: &str,
 ) -> Option<Finding> {
-    let host = qualified(&destination.host, namespace);
     // Routes name what it stands for.
-    let host = (*read.ask(ExternalNameOf(host.clone()))).clone().unwrap_or(host);
+    let host = meant(read, &qualified(&destination.host, namespace));
     let shape = match target(read, namespace, &destination.host, &host) {
         Target::Service(shape) => shape,
         Target::Missing { message, hint } => {

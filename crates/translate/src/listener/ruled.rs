@@ -23,7 +23,7 @@ use super::ListenersKey;
 use super::block::Block;
 use super::plan::{Backend, OutboundListener};
 use super::policy::{self, ConnectionPolicy, Target};
-use crate::external_name::ExternalNameOf;
+use crate::external_name::meant;
 use crate::resource_names::outbound_cluster;
 
 /// Connections that a rule takes.
@@ -244,16 +244,13 @@ impl<'a> RulesOfConnections<'a> {
         destination: &Destination,
         alone: bool,
     ) -> (ResourceName, ConnectionPolicy) {
-        let named = self.read.ask(ExternalNameOf(destination.host.clone()));
-        let host = named.as_ref().as_ref().unwrap_or(&destination.host);
+        let host = &meant(self.read, &destination.host);
         let service =
             self.read.ask(ServiceByHost { viewer: self.caller.namespace.clone(), host: host.clone() });
         let shape = service.as_ref().as_ref();
         // Unlike for requests, a service is found whatever its ports are (Istio: networking/core/networkfilter.go).
-        let port = destination.port.unwrap_or_else(|| match shape.map(|shape| &shape.ports[..]) {
-            Some([only]) => only.port,
-            _ => called.port,
-        });
+        let only = || shape.and_then(|shape| shape.only_port());
+        let port = destination.port.or_else(only).unwrap_or(called.port);
         let subset = destination.subset.as_deref();
         let policy = shape.map(|shape| {
             let protocol = shape.port(port).map_or(called.protocol, |port| port.protocol);

@@ -29,8 +29,7 @@ pub struct AddedPartKey(pub(super) Patches);
 /// A resource that is a patch's value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AddedKey {
-    object: meltemi_names::ObjectKey,
-    patch: usize,
+    patch: PatchOf,
     /// Of a virtual host, the route configuration that it is added to.
     route: Option<RouteKey>,
 }
@@ -50,28 +49,17 @@ impl Question for AddedPartKey {
     fn answer(&self, read: &Read<'_>) -> Members {
         let mut taken: BTreeSet<(TypeUrl, String)> = BTreeSet::new();
         let mut members = Members::new();
-        for (object, patch) in self.0.each() {
-            let written = read.ask(PatchOf { object: object.clone(), patch });
+        for patch in self.0.each() {
+            let written = read.ask(patch.clone());
             let Some((type_url, name)) = written.as_ref().as_ref().and_then(|written| named(written)) else {
                 continue;
             };
             // A name stands for one resource: the first patch has it, and what the mesh makes itself stays.
             if !is_reserved(type_url, &name) && taken.insert((type_url, name)) {
-                members.push(ResourceKey::Added(Box::new(AddedKey { object, patch, route: None })));
+                members.push(ResourceKey::Added(Box::new(AddedKey { patch, route: None })));
             }
         }
         members
-    }
-}
-
-impl Patches {
-    /// The patches one by one.
-    fn each(&self) -> impl Iterator<Item = (meltemi_names::ObjectKey, usize)> {
-        let of = |filter: &meltemi_model::envoy_filter::FilterRef| {
-            let of = |patch: &usize| (filter.object.clone(), *patch);
-            filter.patches.iter().map(of).collect::<Vec<_>>()
-        };
-        self.filters.iter().flat_map(of)
     }
 }
 
@@ -116,8 +104,8 @@ pub(super) fn virtual_hosts(
     let config = routes::ConfigName { name: name.as_str(), traffic: patches.traffic };
     let mut added = Members::new();
     let mut taken: Option<BTreeSet<String>> = None;
-    for (object, patch) in patches.each() {
-        let written = read.ask(PatchOf { object: object.clone(), patch });
+    for patch in patches.each() {
+        let written = read.ask(patch.clone());
         let Some(written) = written.as_ref().as_ref().filter(|written| config.is_meant(written)) else {
             continue;
         };
@@ -128,7 +116,7 @@ pub(super) fn virtual_hosts(
         });
         if host.domains.iter().all(|domain| !taken.contains(domain)) {
             taken.extend(host.domains);
-            added.push(ResourceKey::Added(Box::new(AddedKey { object, patch, route: Some(route.clone()) })));
+            added.push(ResourceKey::Added(Box::new(AddedKey { patch, route: Some(route.clone()) })));
         }
     }
     added
@@ -165,7 +153,7 @@ impl Question for AddedKey {
     const NAME: &'static str = "added resource";
 
     fn answer(&self, read: &Read<'_>) -> Made {
-        let written = read.ask(PatchOf { object: self.object.clone(), patch: self.patch });
+        let written = read.ask(self.patch.clone());
         let written = written.as_ref().as_ref()?;
         if let Some(route) = &self.route {
             return self.virtual_host(written, route);
@@ -189,8 +177,8 @@ impl AddedKey {
     fn virtual_host(&self, written: &Written, route: &RouteKey) -> Made {
         let mut host: VirtualHost = written.message()?;
         let config = route.config.resource_name();
-        let (namespace, name) = (&self.object.namespace, &self.object.name);
-        let called = format!("{config}/{}|{name}.{namespace}|{}", host.name, self.patch);
+        let PatchOf { object, patch } = &self.patch;
+        let called = format!("{config}/{}|{}.{}|{patch}", host.name, object.name, object.namespace);
         if route.virtual_hosts {
             host.name.clone_from(&called);
         }
@@ -199,7 +187,7 @@ impl AddedKey {
         let version = meltemi_names::Version::of(&bytes);
         let resource = Resource::new(TypeUrl::VirtualHost, called.as_str().into(), version, bytes.into())
             .needing(needs)
-            .made_from(vec![self.object.clone()])
+            .made_from(vec![object.clone()])
             .belonging_to(config);
         Some(Arc::new(resource))
     }

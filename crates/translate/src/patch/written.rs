@@ -41,7 +41,7 @@ impl Written {
 }
 
 /// One patch of an EnvoyFilter; none for one that is left out, which a finding on the object says.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PatchOf {
     /// The object.
     pub object: ObjectKey,

@@ -198,9 +198,6 @@ impl Question for OnlyPort {
 
     fn answer(&self, read: &Read<'_>) -> Option<Port> {
         let seen = ServiceByHost { viewer: self.viewer.clone(), host: self.host.clone() };
-        match read.ask(seen).as_ref().as_ref()?.ports.as_slice() {
-            [only] => Some(only.port),
-            _ => None,
-        }
+        read.ask(seen).as_ref().as_ref()?.only_port()
     }
 }

@@ -17,7 +17,7 @@ use meltemi_model::service::ServiceByHost;
 use meltemi_names::{Host, Namespace, Port, Selector};
 use meltemi_proto::envoy::config::route::v3::route_action::{HashPolicy, hash_policy};
 
-use crate::external_name::ExternalNameOf;
+use crate::external_name::meant;
 use crate::wrap::duration;
 
 /// For each host the DestinationRules in force, for those hosts alone to which requests go by their hash.
@@ -37,8 +37,7 @@ pub(super) fn rules_that_hash<'h>(
     let rules: BTreeSet<(Host, RuleRef)> = hosts
         .into_iter()
         .filter_map(|host| {
-            let host =
-                read.ask(ExternalNameOf(host.clone())).as_ref().clone().unwrap_or_else(|| host.clone());
+            let host = meant(read, host);
             if !hashing.iter().any(|pattern| pattern.covers(&host)) {
                 return None;
             }
@@ -124,9 +123,7 @@ impl Question for AnyHash {
     const NAME: &'static str = "any consistent hashing";
 
     fn answer(&self, read: &Read<'_>) -> bool {
-        let merged = read.ask(Rule(Arc::clone(&self.0)));
-        let subsets = merged.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
-        merged.traffic_policy.iter().chain(subsets).any(|policy| policy.hashes())
+        read.ask(Rule(Arc::clone(&self.0))).policies().any(|policy| policy.hashes())
     }
 }
 

@@ -15,7 +15,7 @@ use super::gateway::OnlyPort;
 use super::hash::HashRules;
 use super::written::{Reachable, reachable};
 use super::{action, cors, fault, headers, matching};
-use crate::external_name::ExternalNameOf;
+use crate::external_name::meant;
 use crate::metadata;
 
 /// What the routes of a VirtualService are made from, beside its rules.
@@ -120,9 +120,7 @@ impl Rule<'_> {
     /// A host as written, as clusters are called by it: short names resolved, and an ExternalName service's name replaced by what it
     /// stands for.
     pub(super) fn host(&self, written: &Host) -> Host {
-        let host = qualified(written, &self.meta.key.namespace);
-        let target = self.read.ask(ExternalNameOf(host.clone()));
-        target.as_ref().clone().unwrap_or(host)
+        meant(self.read, &qualified(written, &self.meta.key.namespace))
     }
 
     /// How traces call requests by this route (Istio: core/route, `GetRouteOperation`).

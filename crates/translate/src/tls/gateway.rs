@@ -6,7 +6,7 @@
 use meltemi_api::gateway::{ServerTls, ServerTlsMode, TlsProtocol};
 use meltemi_proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use meltemi_proto::envoy::config::core::v3::{
-    AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, TransportSocket, data_source::Specifier,
+    AggregatedConfigSource, ApiVersion, ConfigSource, TransportSocket,
 };
 use meltemi_proto::envoy::extensions::transport_sockets::tls::v3::certificate_validation_context::TrustChainVerification;
 use meltemi_proto::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
@@ -19,7 +19,7 @@ use meltemi_proto::envoy::extensions::transport_sockets::tls::v3::{
 };
 use meltemi_proto::google::protobuf::BoolValue;
 
-use super::upstream::exact;
+use super::upstream::{exact, file};
 use super::{CERTIFICATE, ROOTS, secret, socket};
 use crate::gateway::secret::{certificate_name, roots_name};
 
@@ -170,8 +170,4 @@ fn parameters(tls: &ServerTls) -> Option<TlsParameters> {
         ..TlsParameters::default()
     };
     (parameters != TlsParameters::default()).then_some(parameters)
-}
-
-fn file(path: &str) -> DataSource {
-    DataSource { specifier: Some(Specifier::Filename(path.to_owned())), ..DataSource::default() }
 }

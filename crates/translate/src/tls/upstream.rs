@@ -147,6 +147,7 @@ pub(crate) fn by_files(tls: &ClientTls, defaults: &TlsDefaults, spoken: Spoken) 
     })
 }
 
-fn file(path: &str) -> DataSource {
+/// What Envoy reads of a file itself.
+pub(super) fn file(path: &str) -> DataSource {
     DataSource { specifier: Some(Specifier::Filename(path.to_owned())), ..DataSource::default() }
 }

@@ -4,7 +4,7 @@ use meltemi_api::destination_rule::{ClientTls, TlsMode, TrafficPolicy};
 use meltemi_api::{FieldPath, Finding, Spec};
 use meltemi_model::Mesh;
 use meltemi_model::index::workload_labels;
-use meltemi_names::{Labels, Namespace, Selector};
+use meltemi_names::{Kind, Labels, Namespace, Selector};
 
 /// What is to be said of them.
 pub(crate) fn findings(mesh: &Mesh) -> Vec<Finding> {
@@ -73,10 +73,8 @@ fn selects(mesh: &Mesh, namespace: &Namespace, labels: &Selector) -> bool {
             _ => None,
         }
     };
-    let mut known = mesh
-        .objects()
-        .filter(|object| object.meta.key.namespace == *namespace)
-        .filter_map(|object| of_workload(object))
-        .peekable();
+    let workloads = [Kind::Pod, Kind::WorkloadEntry].into_iter();
+    let workloads = workloads.flat_map(|kind| mesh.within(kind, namespace.as_str()));
+    let mut known = workloads.filter_map(|object| of_workload(object)).peekable();
     known.peek().is_none() || known.any(|own| labels.selects(&own))
 }

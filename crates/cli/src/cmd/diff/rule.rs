@@ -44,19 +44,23 @@ type Part = (String, f64);
 impl Rule {
     /// Where the requests go; none where they go nowhere.
     pub(crate) fn shares(&self) -> Option<Vec<Part>> {
-        let route = self.json.get("route")?;
-        if let Some(cluster) = route["cluster"].as_str() {
-            return Some(vec![(cluster.to_owned(), 100.0)]);
-        }
-        let all = route["weighted_clusters"]["clusters"].as_array()?;
-        let weight = |cluster: &Value| cluster["weight"].as_f64().unwrap_or_default();
-        let sum: f64 = all.iter().map(weight).sum();
-        let part = |cluster: &Value| {
-            let share = if sum > 0.0 { weight(cluster) * 100.0 / sum } else { 0.0 };
-            (cluster["name"].as_str().unwrap_or_default().to_owned(), share)
-        };
-        Some(all.iter().map(part).collect())
+        shares_of(&self.json)
     }
+}
+
+fn shares_of(route: &Value) -> Option<Vec<Part>> {
+    let route = route.get("route")?;
+    if let Some(cluster) = route["cluster"].as_str() {
+        return Some(vec![(cluster.to_owned(), 100.0)]);
+    }
+    let all = route["weighted_clusters"]["clusters"].as_array()?;
+    let weight = |cluster: &Value| cluster["weight"].as_f64().unwrap_or_default();
+    let sum: f64 = all.iter().map(weight).sum();
+    let part = |cluster: &Value| {
+        let share = if sum > 0.0 { weight(cluster) * 100.0 / sum } else { 0.0 };
+        (cluster["name"].as_str().unwrap_or_default().to_owned(), share)
+    };
+    Some(all.iter().map(part).collect())
 }
 
 fn who(matching: &Value) -> String {
@@ -115,8 +119,7 @@ fn then(route: &Value) -> String {
     if let Some(response) = route.get("direct_response") {
         return format!("an answer {} of the proxy itself", response["status"]);
     }
-    let rule = Rule { matching: Value::Null, who: String::new(), then: String::new(), json: route.clone() };
-    rule.shares().map_or_else(|| "what is not read".to_owned(), |parts| shares(&parts))
+    shares_of(route).map_or_else(|| "what is not read".to_owned(), |parts| shares(&parts))
 }
 
 fn compact(value: &Value) -> String {

@@ -81,8 +81,8 @@ impl Explanation {
         let memo = Memo::new();
         let mut from = Workload::named(mesh, &args.from.name, &args.from.namespace, &args.labels);
         from.has_certificate &= !args.without_certificate;
-        let target = Target::of(mesh, &from.namespace, &args.url.host, args.url.port);
-        let target = target.in_scope(mesh, &from.namespace, &from.labels);
+        let target = Target::of(&memo, mesh, &from.namespace, &args.url.host, args.url.port);
+        let target = target.in_scope(&memo, mesh, &from.namespace, &from.labels);
         from.gateway = args.gateway;
         let set = if args.gateway { sent::gateways(&memo, mesh, &from.node("REDIRECT"))? } else { None };
         let request = request(args, &target, &from, set.as_ref());
@@ -92,7 +92,7 @@ impl Explanation {
         };
         let (way, sent) = sent::way(&memo, mesh, &from.node(interception), &request)?;
         let (rules, passed_over) =
-            rule::of_routes(&way, mesh, &from, set.as_ref(), args.url.port, state.places());
+            rule::of_routes(&way, (&memo, mesh), &from, set.as_ref(), args.url.port, state.places());
         let policies = rule::of_clusters(&way, state.places());
         let patched = patches::of_way(&way, &sent, state.places());
         let mut receivers: Vec<Receiver> = Vec::new();

@@ -40,8 +40,7 @@ pub(crate) struct Service {
 }
 
 impl Target {
-    pub(crate) fn of(mesh: &Mesh, namespace: &str, host: &str, port: u16) -> Self {
-        let memo: Memo<Mesh> = Memo::new();
+    pub(crate) fn of(memo: &Memo<Mesh>, mesh: &Mesh, namespace: &str, host: &str, port: u16) -> Self {
         let seen = |host: Host| {
             let question = ServiceByHost { viewer: Namespace::from(namespace), host };
             let (_, answer) = memo.observe(question, mesh);
@@ -75,9 +74,14 @@ impl Target {
 
 impl Target {
     /// The same as the workload of these labels has it: its Sidecar may leave the service out.
-    pub(crate) fn in_scope(mut self, mesh: &Mesh, namespace: &str, labels: &Labels) -> Self {
+    pub(crate) fn in_scope(
+        mut self,
+        memo: &Memo<Mesh>,
+        mesh: &Mesh,
+        namespace: &str,
+        labels: &Labels,
+    ) -> Self {
         let Some(service) = &self.service else { return self };
-        let memo: Memo<Mesh> = Memo::new();
         let viewer = Namespace::from(namespace);
         let (_, sidecars) = memo.observe(SidecarsOf(viewer.clone()), mesh);
         let Some(sidecar) = chosen(&sidecars, labels).filter(|sidecar| sidecar.outbound) else { return self };

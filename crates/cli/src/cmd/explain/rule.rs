@@ -73,7 +73,7 @@ impl Written {
 /// For each route that was looked at; and what was passed over before the last of them.
 pub(super) fn of_routes(
     way: &Way,
-    mesh: &Mesh,
+    (memo, mesh): (&Memo<Mesh>, &Mesh),
     from: &Workload,
     set: Option<&GatewaySet>,
     port: u16,
@@ -81,7 +81,6 @@ pub(super) fn of_routes(
 ) -> (Vec<RuleOfRoute>, Vec<NotForSender>) {
     let Some(Handling::Http(http)) = &way.handling else { return Default::default() };
     let namespace = Namespace::from(from.namespace.as_str());
-    let memo = Memo::new();
     let found = |tried: &RouteTried| {
         let key = object(tried.object.as_deref()?)?;
         let rules = (*memo.observe(HttpRulesOf(key.clone()), mesh).1).clone()?;

@@ -18,7 +18,7 @@ use super::super::policy::{self, ConnectionPolicy};
 use super::super::settings::Logs;
 use super::super::tcp::{as_bytes, by_weight, to_backend};
 use super::{GatewayListenersKey, Noted};
-use crate::external_name::ExternalNameOf;
+use crate::external_name::meant;
 use crate::resource_names::outbound_cluster;
 
 /// The connections of one server.
@@ -97,8 +97,7 @@ impl Connections<'_> {
             if *weight == 0 && !alone {
                 continue;
             }
-            let host = qualified(&destination.host, &key.namespace);
-            let host = self.read.ask(ExternalNameOf(host.clone())).as_ref().clone().unwrap_or(host);
+            let host = meant(self.read, &qualified(&destination.host, &key.namespace));
             let seen = ServiceByHost { viewer: self.of.namespace.clone(), host: host.clone() };
             let shape = self.read.ask(seen);
             let shape = shape.as_ref().as_ref();
@@ -130,10 +129,8 @@ impl Connections<'_> {
 
     /// A service's only port, else that of the server.
     fn usual_port(&self, shape: Option<&ServiceShape>) -> Port {
-        match shape.map(|shape| shape.ports.as_slice()) {
-            Some([only]) => only.port,
-            _ => self.server.server.number().unwrap_or(Port::HTTP),
-        }
+        let only = shape.and_then(ServiceShape::only_port);
+        only.or_else(|| self.server.server.number()).unwrap_or(Port::HTTP)
     }
 
     fn policy(&self, shape: &ServiceShape, port: Port, subset: Option<&str>) -> ConnectionPolicy {
