@@ -307,10 +307,7 @@ async fn the_mesh_and_a_proxy_s_part_of_it_are_shown_in_istiods_shapes() -> Resu
     ensure!(*of == expected, "{page:#}");
     let of = &page["bank.example.com"]["shop"]["Shards"]["External/Kubernetes"][0];
     let told = (&of["Addresses"][0], &of["ServicePortName"], &of["EndpointPort"], &of["TLSMode"]);
-    ensure!(
-        told == (&"192.0.2.7".into(), &"tls".into(), &8443.into(), &"disabled".into()),
-        "{page:#}"
-    );
+    ensure!(told == (&"192.0.2.7".into(), &"tls".into(), &8443.into(), &"disabled".into()), "{page:#}");
     ensure!(get("endpointShardz").await?.json() == page);
 
     let page = get("configz").await?.json();

@@ -3,11 +3,16 @@
 //! Must not know how anything is found: what reading and translation find themselves comes from there, and each further analyzer has a
 //! file of its own: a file here, a line in [`all`], and its codes in [`code`].
 
+mod annotations;
 mod code;
-mod file;
+mod entries;
+mod gateways;
 mod metrics;
+mod patches;
+mod pods;
 mod policies;
 mod rules;
+mod telemetries;
 mod workloads;
 
 use std::collections::BTreeSet;
@@ -17,6 +22,8 @@ use anstyle::{AnsiColor, Style};
 use clap::{Args, ValueEnum};
 use meltemi_api::{Finding, Severity};
 use meltemi_model::Mesh;
+use meltemi_names::ObjectKey;
+use meltemi_sources::file::texts;
 use meltemi_views::Options;
 use serde::Serialize;
 
@@ -155,24 +162,77 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<ExitCode> {
 /// What all analyzers say.
 fn all(state: &State, mesh: &Mesh, known: Vec<Finding>, args: &AnalyzeArgs) -> Vec<Message> {
     let alone: BTreeSet<&Finding> = state.own_findings().iter().collect();
-    let further =
-        rules::findings(mesh).into_iter().chain(policies::findings(mesh)).chain(workloads::findings(mesh));
-    let texts = if state.is_folder { file::texts(&args.source.config) } else { Vec::new() };
-    let of_texts = texts.iter().flat_map(|(file, text)| metrics::findings(file, text));
+    let further: Vec<Finding> = [
+        rules::findings,
+        policies::findings,
+        workloads::findings,
+        patches::findings,
+        entries::findings,
+        gateways::findings,
+        telemetries::findings,
+        pods::findings,
+    ]
+    .into_iter()
+    .flat_map(|analyzer| analyzer(mesh))
+    .collect();
+    // What an analyzer says by Istio's code is not said again in other words.
+    let said: BTreeSet<(&ObjectKey, &str)> = further
+        .iter()
+        .filter(|finding| patches::IGNORED.contains(&finding.code))
+        .filter_map(|finding| Some((finding.key.as_ref()?, finding.field.as_str())))
+        .collect();
+    let is_said = |finding: &Finding| {
+        finding.code == "patch-without-effect"
+            && finding.key.as_ref().is_some_and(|key| said.contains(&(key, finding.field.as_str())))
+    };
     let mut messages: Vec<Message> = known
         .into_iter()
+        .filter(|finding| !is_said(finding))
         .map(|finding| {
             let code = code::of(&finding, alone.contains(&finding));
             (finding.code, code, finding)
         })
         .map(|(own, code, finding)| message(finding, code, Some(own)))
         .collect();
-    messages.extend(further.map(|finding| {
-        let code = code::of(&finding, false);
-        message(state.places().locate(finding), code, None)
+    messages.extend(further.iter().map(|finding| {
+        let code = code::of(finding, false);
+        message(state.places().locate(finding.clone()), code, None)
     }));
-    messages.extend(of_texts.map(|finding| message(finding, None, None)));
     messages.retain(|message| !is_suppressed(mesh, message));
+    let texts = if state.is_folder { texts(&args.source.config) } else { Vec::new() };
+    for (file, text) in &texts {
+        messages
+            .extend(metrics::findings(file, text).into_iter().map(|finding| message(finding, None, None)));
+        messages.extend(deployments(file, text, &args.source.namespace));
+    }
+    messages
+}
+
+/// What is said of the Deployments of a text, which the mesh does not read.
+fn deployments(file: &str, text: &str, namespace: &str) -> Vec<Message> {
+    if !text.contains("Deployment") {
+        return Vec::new();
+    }
+    let mut messages = Vec::new();
+    for (value, places) in meltemi_api::values(text, file) {
+        let Some(found) = pods::of_deployment(&value, &places, namespace) else { continue };
+        let suppressed: Vec<&str> = found.suppressed.split(',').map(str::trim).collect();
+        messages.extend(
+            found
+                .findings
+                .into_iter()
+                .filter(|finding| !suppressed.contains(&"*") && !suppressed.contains(&finding.code))
+                .map(|finding| {
+                    let code = code::of(&finding, false);
+                    Message {
+                        kind: Some("Deployment"),
+                        namespace: Some(found.namespace.clone()),
+                        name: Some(found.name.clone()),
+                        ..message(finding, code, None)
+                    }
+                }),
+        );
+    }
     messages
 }
 
@@ -182,7 +242,7 @@ fn is_suppressed(mesh: &Mesh, message: &Message) -> bool {
         return false;
     };
     let Some(kind) = meltemi_names::Kind::parse(kind) else { return false };
-    let key = meltemi_names::ObjectKey::new(kind, namespace.as_str(), name.as_str());
+    let key = ObjectKey::new(kind, namespace.as_str(), name.as_str());
     let Some(object) = mesh.object(&key) else { return false };
     let codes = object.meta.annotations.value("galley.istio.io/analyze-suppress").unwrap_or_default();
     codes.split(',').map(str::trim).any(|code| code == "*" || code == message.code)

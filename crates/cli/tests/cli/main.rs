@@ -4,6 +4,7 @@
 
 mod agent;
 mod analyze;
+mod analyzers;
 mod bootstrap;
 mod crds;
 mod diff;

@@ -43,10 +43,8 @@ pub(super) fn page(stream: &Stream, with_endpoints: bool) -> Result<Value, Refus
             endpoint_config: Some(any(TypeUrl::Endpoint, live.resource.body().to_vec())),
             ..DynamicEndpointConfig::default()
         });
-        let dump = EndpointsConfigDump {
-            dynamic_endpoint_configs: all.collect(),
-            ..EndpointsConfigDump::default()
-        };
+        let dump =
+            EndpointsConfigDump { dynamic_endpoint_configs: all.collect(), ..EndpointsConfigDump::default() };
         // Behind the bootstrap and the clusters, as in Istio.
         configs.insert(2, pack(&dump));
     }

@@ -24,7 +24,8 @@ pub(super) fn registryz(mesh: &Mesh) -> Value {
     let shown = mesh.objects().flat_map(|object| match &object.spec {
         Spec::Service(service) => {
             let ports = service.ports.iter();
-            let ports = ports.map(|port| port_of(port.name.as_deref().unwrap_or_default(), port.port, port.protocol()));
+            let ports = ports
+                .map(|port| port_of(port.name.as_deref().unwrap_or_default(), port.port, port.protocol()));
             let addresses = service.cluster_ips.iter().map(ToString::to_string).collect();
             let host = host_of(&object.meta.key).to_string();
             vec![service_of(&object.meta.key, host, addresses, ports.collect())]
