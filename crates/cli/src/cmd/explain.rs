@@ -3,6 +3,7 @@
 //! Translates the folder for the sender, and for one proxy of each destination; the walk says what Envoy would do; [`page`] says it in
 //! words. Must not know Envoy's rules.
 
+mod connection;
 mod explanation;
 mod page;
 mod patches;
@@ -10,6 +11,7 @@ mod request;
 mod resolve;
 mod rule;
 mod sent;
+mod telemetry;
 pub(crate) mod workload;
 
 use std::process::ExitCode;

@@ -9,6 +9,8 @@ mod bootstrap;
 mod crds;
 mod diff;
 mod explain;
+mod explain_gateway;
+mod explain_told;
 mod metrics_page;
 mod operations;
 mod program;
