@@ -82,10 +82,7 @@ pub(crate) fn of_proxy(proxy: &TcpProxy, what: &str) -> Result<Reports, Broken> 
 fn of_loggers(loggers: &[AccessLog], what: &str) -> Result<Reports, Broken> {
     let mut reports = Reports::default();
     for logger in loggers {
-        let any = match &logger.config_type {
-            Some(LoggerType::TypedConfig(any)) => Some(any),
-            None => None,
-        };
+        let any = logger.config_type.as_ref().map(|LoggerType::TypedConfig(any)| any);
         let of = || format!("logger {} of {what}", logger.name);
         if let Some(stats) = opened::<StatsConfig>(any, of)? {
             let counters = stats.counters.iter().filter_map(|counter| counter.stat.as_ref());
@@ -137,10 +134,7 @@ fn filtered(filter: Option<&AccessLogFilter>, log: &mut Log, what: &str) -> Resu
             }
         }
         Some(FilterSpecifier::ExtensionFilter(extension)) => {
-            let any = match &extension.config_type {
-                Some(FilterType::TypedConfig(any)) => Some(any),
-                None => None,
-            };
+            let any = extension.config_type.as_ref().map(|FilterType::TypedConfig(any)| any);
             let of = || format!("filter {} of a logger of {what}", extension.name);
             match (opened::<ExpressionFilter>(any, of)?, &log.only) {
                 (Some(filter), None) => log.only = Some(filter.expression),
@@ -166,10 +160,7 @@ fn traced(tracing: &Tracing, what: &str) -> Result<Traced, Broken> {
     let (random, overall) = (share(&tracing.random_sampling), share(&tracing.overall_sampling));
     let share = if overall < random { overall } else { random };
     let Some(provider) = &tracing.provider else { return Ok(Traced { tracer: None, cluster: None, share }) };
-    let any = match &provider.config_type {
-        Some(tracer::http::ConfigType::TypedConfig(any)) => Some(any),
-        None => None,
-    };
+    let any = provider.config_type.as_ref().map(|tracer::http::ConfigType::TypedConfig(any)| any);
     let of = || format!("tracer {} of {what}", provider.name);
     let named = |name: String| Some(name).filter(|name| !name.is_empty());
     let cluster = if let Some(spans) = opened::<OpenTelemetryConfig>(any, of)? {

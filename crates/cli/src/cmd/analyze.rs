@@ -29,8 +29,8 @@ use serde::Serialize;
 
 use self::code::Code;
 use crate::args::{Color, TextOrJson, YamlOrJson};
-use crate::render;
 use crate::state::{SourceArgs, State};
+use crate::{process, render};
 
 /// What is looked at.
 #[derive(Debug, Args)]
@@ -155,7 +155,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<ExitCode> {
         Level::Info => Severity::Info,
     };
     let failed = messages.iter().any(|message| message.severity <= worst);
-    std::mem::forget((state, engine));
+    process::leave((state, engine));
     Ok(ExitCode::from(u8::from(failed)))
 }
 

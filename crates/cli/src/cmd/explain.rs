@@ -19,8 +19,8 @@ use std::process::ExitCode;
 use self::explanation::Explanation;
 pub(crate) use self::request::{Url, header, method};
 use crate::args::{ExplainArgs, TextOrJson, YamlOrJson};
-use crate::render;
 use crate::state::State;
+use crate::{process, render};
 
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let state = State::read(&args.source)?;
@@ -32,7 +32,6 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
             render::text_out(&page::of(&explanation, render::coloured(args.color)))?;
         }
     }
-    // What was read is not taken apart: the process ends.
-    std::mem::forget((state, store));
+    process::leave((state, store));
     Ok(ExitCode::SUCCESS)
 }
