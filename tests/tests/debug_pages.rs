@@ -146,6 +146,9 @@ async fn istio_s_tools_see_how_far_each_proxy_is_and_what_it_is_served() -> Resu
         ("config_dump?proxyID=reviews-1", "dynamic_active_clusters"),
         ("edsz?proxyID=reviews-1.shop", "outbound|80||reviews.shop.svc.cluster.local"),
         ("clusterz", "synced"),
+        ("endpointz", "{}"),
+        ("instancesz", "reviews-1.shop"),
+        ("config_dump?proxyID=reviews-1&types=eds", "ClusterLoadAssignment"),
         ("sidecarz?proxyID=reviews-1.shop", "default-sidecar"),
     ] {
         let answer = root.page(Peer::default(), &tool("istio-system"), PAGES, &[page]).await?;

@@ -110,15 +110,15 @@ pub fn parse(text: &str, file: &str, namespace: &str) -> File {
     found
 }
 
-/// The objects of a text as they are written, of whatever kind: for who looks at kinds that are none of the mesh's. What cannot be read
-/// is passed over: [`parse`] says so.
-pub fn values(text: &str, file: &str) -> Vec<(Value, Places)> {
+/// The objects of a text as they are written, of whatever kind: for who looks at kinds that are none of the mesh's. Only documents whose
+/// text is `wanted` are read. What cannot be read is passed over: [`parse`] says so.
+pub fn values(text: &str, file: &str, wanted: impl Fn(&str) -> bool) -> Vec<(Value, Places)> {
     let file: Arc<str> = file.into();
     if text.len() > MAX_FILE {
         return Vec::new();
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let loaded = split::split(text).flat_map(|chunk| {
+    let loaded = split::split(text).filter(|chunk| wanted(chunk.text)).flat_map(|chunk| {
         let origin = Origin { line: chunk.line, indent: 0 };
         yaml::load(chunk.text, origin, &file)
     });

@@ -210,11 +210,8 @@ fn all(state: &State, mesh: &Mesh, known: Vec<Finding>, args: &AnalyzeArgs) -> V
 
 /// What is said of the Deployments of a text, which the mesh does not read.
 fn deployments(file: &str, text: &str, namespace: &str) -> Vec<Message> {
-    if !text.contains("Deployment") {
-        return Vec::new();
-    }
     let mut messages = Vec::new();
-    for (value, places) in meltemi_api::values(text, file) {
+    for (value, places) in meltemi_api::values(text, file, |document| document.contains("Deployment")) {
         let Some(found) = pods::of_deployment(&value, &places, namespace) else { continue };
         let suppressed: Vec<&str> = found.suppressed.split(',').map(str::trim).collect();
         messages.extend(
