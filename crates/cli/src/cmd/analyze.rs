@@ -162,19 +162,21 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<ExitCode> {
 /// What all analyzers say.
 fn all(state: &State, mesh: &Mesh, known: Vec<Finding>, args: &AnalyzeArgs) -> Vec<Message> {
     let alone: BTreeSet<&Finding> = state.own_findings().iter().collect();
-    let further: Vec<Finding> = [
+    let texts = if state.is_folder { texts(&args.source.config) } else { Vec::new() };
+    let deployments: Vec<pods::OfDeployment> =
+        texts.iter().flat_map(|(file, text)| deployments(mesh, file, text, &args.source.namespace)).collect();
+    let deployed = deployments.iter().map(|found| found.namespace.clone()).collect();
+    let mut further = workloads::findings(mesh, &deployed);
+    let analyzers = [
         rules::findings,
         policies::findings,
-        workloads::findings,
         patches::findings,
         entries::findings,
         gateways::findings,
         telemetries::findings,
         pods::findings,
-    ]
-    .into_iter()
-    .flat_map(|analyzer| analyzer(mesh))
-    .collect();
+    ];
+    further.extend(analyzers.into_iter().flat_map(|analyzer| analyzer(mesh)));
     // What an analyzer says by Istio's code is not said again in other words.
     let said: BTreeSet<(&ObjectKey, &str)> = further
         .iter()
@@ -199,38 +201,32 @@ fn all(state: &State, mesh: &Mesh, known: Vec<Finding>, args: &AnalyzeArgs) -> V
         message(state.places().locate(finding.clone()), code, None)
     }));
     messages.retain(|message| !is_suppressed(mesh, message));
-    let texts = if state.is_folder { texts(&args.source.config) } else { Vec::new() };
-    for (file, text) in &texts {
-        messages
-            .extend(metrics::findings(file, text).into_iter().map(|finding| message(finding, None, None)));
-        messages.extend(deployments(file, text, &args.source.namespace));
-    }
+    messages.extend(deployments.into_iter().flat_map(of_deployment));
+    let of_texts = texts.iter().flat_map(|(file, text)| metrics::findings(file, text));
+    messages.extend(of_texts.map(|finding| message(finding, None, None)));
     messages
 }
 
-/// What is said of the Deployments of a text, which the mesh does not read.
-fn deployments(file: &str, text: &str, namespace: &str) -> Vec<Message> {
-    let mut messages = Vec::new();
-    for (value, places) in meltemi_api::values(text, file, |document| document.contains("Deployment")) {
-        let Some(found) = pods::of_deployment(&value, &places, namespace) else { continue };
-        let suppressed: Vec<&str> = found.suppressed.split(',').map(str::trim).collect();
-        messages.extend(
-            found
-                .findings
-                .into_iter()
-                .filter(|finding| !suppressed.contains(&"*") && !suppressed.contains(&finding.code))
-                .map(|finding| {
-                    let code = code::of(&finding, false);
-                    Message {
-                        kind: Some("Deployment"),
-                        namespace: Some(found.namespace.clone()),
-                        name: Some(found.name.clone()),
-                        ..message(finding, code, None)
-                    }
-                }),
-        );
-    }
-    messages
+/// The Deployments of a text, which the mesh does not read.
+fn deployments(mesh: &Mesh, file: &str, text: &str, namespace: &str) -> Vec<pods::OfDeployment> {
+    let all = meltemi_api::values(text, file, |document| document.contains("Deployment")).into_iter();
+    all.filter_map(|(value, places)| pods::of_deployment(mesh, &value, &places, namespace)).collect()
+}
+
+fn of_deployment(found: pods::OfDeployment) -> impl Iterator<Item = Message> {
+    let pods::OfDeployment { namespace, name, suppressed, findings } = found;
+    let is_told = move |finding: &Finding| {
+        !suppressed.split(',').map(str::trim).any(|code| code == "*" || code == finding.code)
+    };
+    findings.into_iter().filter(is_told).map(move |finding| {
+        let code = code::of(&finding, false);
+        Message {
+            kind: Some("Deployment"),
+            namespace: Some(namespace.clone()),
+            name: Some(name.clone()),
+            ..message(finding, code, None)
+        }
+    })
 }
 
 /// Whether the object itself says that it is not to be told.

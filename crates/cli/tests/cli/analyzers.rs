@@ -160,6 +160,50 @@ metadata:
     .await
 }
 
+/// A Deployment in a namespace that says nothing of injection, behind two Services.
+const DEPLOYED: &str = "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: web}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: web}
+spec: {template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web}]}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: a, namespace: web}
+spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: b, namespace: web}
+spec: {selector: {app: web}, ports: [{name: http, port: 81, targetPort: 8080}]}
+";
+
+#[tokio::test]
+async fn deployments_count_as_the_pods_that_they_make() -> Result<()> {
+    check(&[
+        Case { code: "IST0137", lines: &[7], input: DEPLOYED, wrong: "port: 81", right: "port: 80" },
+        Case {
+            code: "IST0102",
+            lines: &[3],
+            input: DEPLOYED,
+            wrong: "{name: web}",
+            right: "{name: web, labels: {istio-injection: disabled}}",
+        },
+        Case {
+            code: "IST0102",
+            lines: &[3],
+            input: DEPLOYED,
+            wrong: "namespace: web",
+            right: "namespace: other",
+        },
+    ])
+    .await
+}
+
 #[tokio::test]
 async fn a_deployment_is_named_and_may_say_what_is_not_to_be_told() -> Result<()> {
     let folder = folder(&[("app.yaml", APP), ("rule.yaml", RULE), ("more.yaml", DEPLOYMENT)])?;

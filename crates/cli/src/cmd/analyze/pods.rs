@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use meltemi_api::{FieldPath, Finding, Meta, Object, Places, Spec};
 use meltemi_model::Mesh;
-use meltemi_names::{Kind, ObjectKey};
+use meltemi_names::{Kind, Labels, ObjectKey};
 use serde_json::Value;
 
-use super::annotations;
+use super::{annotations, workloads};
 
 /// The user that proxies run as: what it sends is not redirected.
 const PROXYS_USER: u64 = 1337;
@@ -112,8 +112,13 @@ pub(super) struct OfDeployment {
     pub(super) findings: Vec<Finding>,
 }
 
-/// What is to be said of a value, if it is a Deployment: of the annotations of its own, and of those of its pods.
-pub(super) fn of_deployment(written: &Value, places: &Places, namespace: &str) -> Option<OfDeployment> {
+/// What is to be said of a value, if it is a Deployment: of the annotations of its own, and of its pods.
+pub(super) fn of_deployment(
+    mesh: &Mesh,
+    written: &Value,
+    places: &Places,
+    namespace: &str,
+) -> Option<OfDeployment> {
     let text = |pointer: &str| written.pointer(pointer).and_then(Value::as_str);
     if text("/kind") != Some("Deployment") || !text("/apiVersion")?.starts_with("apps/") {
         return None;
@@ -132,9 +137,20 @@ pub(super) fn of_deployment(written: &Value, places: &Places, namespace: &str) -
     let of = annotations("/spec/template/metadata/annotations");
     findings.extend(annotations::findings("Pod", of, has("/spec/template/metadata/labels"), &template));
     findings.extend(as_proxy(written, &FieldPath::of(&["spec", "template", "spec"])));
+    let namespace = text("/metadata/namespace").unwrap_or(namespace);
+    let name = text("/metadata/name").unwrap_or_default();
+    let labels = written.pointer("/spec/template/metadata/labels").and_then(Value::as_object);
+    let labels: Labels = labels
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect();
+    let path = FieldPath::of(&["metadata", "name"]);
+    let of_services = workloads::of_pods(mesh, &format!("Deployment {name}"), &namespace.into(), &labels);
+    findings.extend(of_services.into_iter().map(|finding| finding.at(&path)));
     Some(OfDeployment {
-        namespace: text("/metadata/namespace").unwrap_or(namespace).to_owned(),
-        name: text("/metadata/name").unwrap_or_default().to_owned(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
         suppressed: text("/metadata/annotations/galley.istio.io~1analyze-suppress")
             .unwrap_or_default()
             .to_owned(),
