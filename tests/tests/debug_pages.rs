@@ -245,6 +245,15 @@ spec:
   location: MESH_EXTERNAL
   endpoints: [{address: 192.0.2.7, ports: {tls: 8443}}]
 ---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    outboundTrafficPolicy: {}
+    accessLogFile: /dev/stdout
+    extensionProviders: [{name: own, envoyFileAccessLog: {path: /tmp/log}}]
+---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: reviews, namespace: shop, labels: {team: a}}
@@ -350,6 +359,14 @@ async fn the_mesh_and_a_proxy_s_part_of_it_are_shown_in_istiods_shapes() -> Resu
     let all = &page["telemetries"]["namespace_to_telemetries"]["shop"];
     ensure!(all[0]["spec"]["accessLogging"][0]["providers"][0]["name"] == "envoy", "{page:#}");
     ensure!(all[1]["name"] == "others" && page["telemetries"]["root_namespace"] == "istio-system");
+
+    let page = get("mesh").await?.json();
+    ensure!(
+        page["extensionProviders"][0]["name"] == "own" && page["accessLogFile"] == "/dev/stdout",
+        "{page:#}"
+    );
+    ensure!(page["rootNamespace"] == "istio-system" && page["connectTimeout"] == "10s", "{page:#}");
+    ensure!(page["outboundTrafficPolicy"]["mode"] == "REGISTRY_ONLY", "{page:#}");
 
     let page = get("ndsz?proxyID=reviews-1.shop").await?.json();
     ensure!(page["configs"][0]["table"]["bank.example.com"]["ips"][0] == "240.1.2.3", "{page:#}");

@@ -30,7 +30,7 @@ const SYNCZ: &str = "istio.io/debug/syncz";
 const CONFIG_DUMP: &str = "istio.io/debug/config_dump";
 
 /// The pages, in the order of their list.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "adsz",
     "clusterz",
     "config_dump",
@@ -42,6 +42,7 @@ const NAMES: [&str; 17] = [
     "endpointz",
     "instancesz",
     "list",
+    "mesh",
     "ndsz",
     "registryz",
     "resourcesz",
@@ -72,6 +73,8 @@ pub(crate) enum Refused {
     NoType(String),
     #[error("there is no page `{0}`; /debug/list has those that there are")]
     NoPage(String),
+    #[error("the mesh's settings are in the file of --mesh-config; they are not kept as they were written")]
+    OfFile,
     #[error("the page cannot be written: {0}")]
     Broken(String),
     #[error("{0}")]
@@ -99,6 +102,7 @@ impl Debug {
             "connections" => Ok(lists::connections(&seen)),
             "configz" => Ok(lists::configz(&mesh())),
             "resourcesz" => Ok(lists::resourcesz()),
+            "mesh" => lists::settings(&mesh()).ok_or(Refused::OfFile),
             "clusterz" => Ok(lists::clusterz()),
             "telemetryz" => Ok(lists::telemetryz(&mesh(), one()?)),
             "registryz" => Ok(registry::registryz(&mesh())),
@@ -190,7 +194,7 @@ impl From<Refused> for Status {
         let text = refused.to_string();
         match refused {
             Refused::NoProxy | Refused::NoType(_) => Self::invalid_argument(text),
-            Refused::NotHere | Refused::NoPage(_) => Self::not_found(text),
+            Refused::NotHere | Refused::OfFile | Refused::NoPage(_) => Self::not_found(text),
             Refused::Broken(_) => Self::internal(text),
             Refused::Forbidden(_) => Self::permission_denied(text),
         }

@@ -133,7 +133,7 @@ async fn debug(
         Err(refused) => {
             let code = match &refused {
                 Refused::NoProxy | Refused::NoType(_) => StatusCode::BAD_REQUEST,
-                Refused::NotHere | Refused::NoPage(_) => StatusCode::NOT_FOUND,
+                Refused::NotHere | Refused::OfFile | Refused::NoPage(_) => StatusCode::NOT_FOUND,
                 Refused::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
                 Refused::Forbidden(_) => StatusCode::UNAUTHORIZED,
             };

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use meltemi_api::{Meta, Object};
+use meltemi_api::mesh_config::OutboundMode;
+use meltemi_api::{MeshConfig, Meta, Object, Spec};
 use meltemi_memo::Memo;
 use meltemi_model::Mesh;
 use meltemi_model::endpoints::CLUSTER_ID;
@@ -65,6 +66,55 @@ pub(super) fn resourcesz() -> Value {
     let read = meltemi_api::crd::all().into_iter().filter(|kind| !not_read.contains(&kind.kind()));
     read.map(|of| json!({"Group": of.group(), "Version": of.served().first(), "Kind": of.kind().as_str()}))
         .collect()
+}
+
+/// The mesh's settings: as they are written, and what they leave out as far as much follows from it. None where they come from a file,
+/// which is not kept as it was written.
+pub(super) fn settings(mesh: &Mesh) -> Option<Value> {
+    let settings = mesh.settings();
+    let is_in_force = |object: &&Arc<Object>| matches!(&object.spec, Spec::ConfigMap(map) if Arc::ptr_eq(&map.mesh, &settings));
+    let mut shown = match mesh.objects().find(is_in_force) {
+        Some(object) => {
+            let text =
+                written(object).pointer("/data/mesh").and_then(Value::as_str).unwrap_or_default().to_owned();
+            meltemi_api::values(&text, "mesh", |_| true).into_iter().next().map(|(value, _)| value)
+        }
+        None if *settings == MeshConfig::default() => None,
+        None => return None,
+    }
+    .filter(Value::is_object)
+    .unwrap_or_else(|| json!({}));
+    let mut fill = |name: &str, value: Value| {
+        if shown.get(name).is_none_or(Value::is_null) {
+            shown[name] = value;
+        }
+    };
+    let seconds = |of: meltemi_api::value::Duration| Value::from(format!("{}s", of.0.as_secs_f64()));
+    fill("rootNamespace", settings.root_namespace.as_str().into());
+    fill("trustDomain", (*settings.trust_domain).into());
+    fill("accessLogFile", settings.access_log_file.as_str().into());
+    fill("connectTimeout", seconds(settings.connect_timeout));
+    fill("protocolDetectionTimeout", seconds(settings.protocol_detection_timeout));
+    fill("dnsRefreshRate", seconds(settings.dns_refresh_rate));
+    fill("enableAutoMtls", settings.enable_auto_mtls.into());
+    fill("enableTracing", settings.enable_tracing.into());
+    fill("proxyListenPort", settings.proxy_listen_port.number().into());
+    fill("proxyInboundListenPort", settings.proxy_inbound_listen_port.number().into());
+    fill("outboundTrafficPolicy", json!({}));
+    // One that says nothing means another thing than none.
+    if let Some(policy) = shown.get_mut("outboundTrafficPolicy").and_then(Value::as_object_mut) {
+        policy.insert("mode".to_owned(), outbound_mode(settings.outbound_traffic_policy.mode).into());
+    }
+    Some(shown)
+}
+
+/// As Istio writes it.
+pub(super) fn outbound_mode(mode: OutboundMode) -> &'static str {
+    match mode {
+        OutboundMode::RegistryOnly => "REGISTRY_ONLY",
+        OutboundMode::AllowAny => "ALLOW_ANY",
+        OutboundMode::AllowAnyDynamicDns => "ALLOW_ANY_DYNAMIC_DNS",
+    }
 }
 
 /// The clusters that endpoints are read from: its own.

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use meltemi_api::mesh_config::OutboundMode;
 use meltemi_api::{Object, Spec};
 use meltemi_memo::Memo;
 use meltemi_model::Mesh;
@@ -15,7 +14,7 @@ use meltemi_model::workload::Workload;
 use meltemi_names::{Kind, Locality, ObjectKey, Port, Protocol};
 use serde_json::{Map, Value, json};
 
-use super::lists::spec_of;
+use super::lists::{outbound_mode, spec_of};
 use crate::streams::Stream;
 
 /// All services: Kubernetes', those of another name among them, and the ones that ServiceEntries declare.
@@ -150,11 +149,7 @@ pub(super) fn sidecarz(mesh: &Mesh, stream: &Stream) -> Value {
     let shapes = services.into_iter().filter_map(|id| (*memo.observe(ServiceOf(id), mesh).1).clone());
     let services: Vec<Value> = shapes.map(|shape| service(&shape)).collect();
     let (_, policy) = memo.observe(OutboundPolicyOf(sidecar.clone()), mesh);
-    let mode = match policy.mode {
-        OutboundMode::RegistryOnly => "REGISTRY_ONLY",
-        OutboundMode::AllowAny => "ALLOW_ANY",
-        OutboundMode::AllowAnyDynamicDns => "ALLOW_ANY_DYNAMIC_DNS",
-    };
+    let mode = outbound_mode(policy.mode);
     let object = sidecar.as_ref().and_then(|key| mesh.object(key));
     json!({
         // Istio's name for what counts where there is none.
