@@ -13,7 +13,7 @@ use meltemi_model::{Event, Store};
 use meltemi_names::ObjectKey;
 use meltemi_serve::objects;
 use meltemi_sources::file::load;
-use meltemi_sources::kube::{Access, Cluster, KubeSource, Metrics};
+use meltemi_sources::kube::{Access, Cluster, KubeSource, Metrics, Secrets};
 use meltemi_sources::{Batch, PlaceIndex, Status};
 use meltemi_views::{Engine, Options};
 
@@ -156,7 +156,8 @@ fn of_cluster(source: &SourceArgs) -> anyhow::Result<State> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let batch = runtime.block_on(async {
         let cluster = Cluster::connect(&access).await?;
-        let mut all = KubeSource::start(&cluster, SETTINGS.0, SETTINGS.1, &Metrics::default());
+        let mut all =
+            KubeSource::start(&cluster, SETTINGS.0, SETTINGS.1, &Secrets::Everywhere, &Metrics::default());
         let waiting = all.waiting();
         if let Ok(batch) = tokio::time::timeout(PATIENCE, all.next()).await {
             return batch.context("the cluster's objects cannot be followed");

@@ -55,6 +55,19 @@ impl IpFamily {
     }
 }
 
+/// What a gateway may have of the Secrets of its namespace (Istio: pilot/pkg/xds/sds.go, `filterAuthorizedResources`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SecretAccess {
+    /// Nothing, now or ever: nobody knows who it is.
+    #[default]
+    None,
+    /// What others are verified by, which is no secret. Certificates with their keys it may have once its account may list Secrets: it is told
+    /// where it will find them, and keeps those that it has.
+    Roots,
+    /// All that its Gateways name.
+    All,
+}
+
 /// A proxy as it introduces itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Proxy {
@@ -99,8 +112,8 @@ pub struct Proxy {
     pub cluster: Arc<str>,
     /// It may not listen on ports below 1024 (metadata `UNPRIVILEGED_POD` = "true").
     pub unprivileged: bool,
-    /// It may have the certificates that Secrets of its namespace hold. Never by its own word: who authenticated its stream says so.
-    pub reads_secrets: bool,
+    /// What it may have of the Secrets of its namespace. Never by its own word: who authenticated its stream says so.
+    pub secrets: SecretAccess,
     /// Which build of which client it is, as `envoy/1.40.0`; the name alone where it does not say.
     pub build: Arc<str>,
     /// The texts of its metadata, for those who patch what proxies of some kind are served; long ones are left out.
@@ -199,7 +212,7 @@ impl Proxy {
             },
             cluster: node.cluster.as_str().into(),
             unprivileged: metadata.text("UNPRIVILEGED_POD") == Some("true"),
-            reads_secrets: false,
+            secrets: SecretAccess::None,
             texts: metadata.short_texts(),
             build: build(node).into(),
             takes_virtual_hosts: delta && node.user_agent_name == "envoy",

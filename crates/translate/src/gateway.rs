@@ -8,7 +8,7 @@ pub mod secret;
 use std::sync::Arc;
 
 use meltemi_model::gateway::GatewaySet;
-use meltemi_model::proxy::IpFamily;
+use meltemi_model::proxy::{IpFamily, SecretAccess};
 use meltemi_model::read::Read;
 use meltemi_model::service::VisibleServices;
 use meltemi_names::{Locality, Namespace, Selector};
@@ -49,8 +49,8 @@ pub struct GatewayKey {
     pub virtual_hosts: bool,
     /// As in [`crate::key::OutboundKey`].
     pub has_certificates: bool,
-    /// It may have the certificates of its namespace's Secrets: see [`meltemi_model::proxy::Proxy::reads_secrets`].
-    pub reads_secrets: bool,
+    /// What it may have of its namespace's Secrets.
+    pub secrets: SecretAccess,
     /// The patches that are laid over what is made.
     pub patches: Patches,
 }
@@ -67,7 +67,7 @@ pub(crate) fn parts(read: &Read<'_>, key: &GatewayKey) -> Vec<PartKey> {
         metrics: key.metrics,
         telemetry: key.telemetry.clone(),
         has_certificates: key.has_certificates,
-        reads_secrets: key.reads_secrets,
+        asks_secrets: key.secrets != SecretAccess::None,
     };
     let routes = GatewayRoutesKey {
         set: key.set.clone(),
@@ -75,7 +75,11 @@ pub(crate) fn parts(read: &Read<'_>, key: &GatewayKey) -> Vec<PartKey> {
         selectors: Arc::clone(&key.selectors),
         virtual_hosts: key.virtual_hosts,
     };
-    let secrets = SecretsKey { set: key.set.clone(), namespace: key.namespace.clone() };
+    let secrets = (key.secrets != SecretAccess::None).then(|| SecretsKey {
+        set: key.set.clone(),
+        namespace: key.namespace.clone(),
+        keys: key.secrets == SecretAccess::All,
+    });
     let visible = read.ask(VisibleServices(key.namespace.clone()));
     let services = visible.iter().map(|service| {
         PartKey::Service(ServicePartKey {
@@ -94,7 +98,7 @@ pub(crate) fn parts(read: &Read<'_>, key: &GatewayKey) -> Vec<PartKey> {
     });
     [PartKey::Fixed(FixedKey), PartKey::GatewayListeners(listeners), PartKey::GatewayRoutes(routes)]
         .into_iter()
-        .chain(key.reads_secrets.then_some(PartKey::Secrets(secrets)))
+        .chain(secrets.map(PartKey::Secrets))
         .chain(services)
         .collect()
 }

@@ -167,7 +167,7 @@ impl LayersOf {
             telemetry,
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
             has_certificates: proxy.has_certificates,
-            reads_secrets: proxy.reads_secrets,
+            secrets: proxy.secrets,
             patches,
         }
     }

@@ -56,6 +56,8 @@ pub struct SecretsKey {
     pub set: GatewaySet,
     /// The proxies' namespace, whose Secrets they may have.
     pub namespace: Namespace,
+    /// They may have certificates with their keys, and not only what verifies others.
+    pub keys: bool,
 }
 
 impl Question for SecretsKey {
@@ -84,6 +86,7 @@ impl SecretsKey {
         let written = tls.credentials();
         let certificates = written
             .iter()
+            .filter(|_| self.keys)
             .filter_map(move |written| secret(written, certificate_name(written), Part::Certificate));
         // Of several the first says who verifies clients, as in Istio.
         let first = written.first().filter(|_| tls.mode.verifies());

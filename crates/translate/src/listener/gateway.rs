@@ -57,8 +57,8 @@ pub struct GatewayListenersKey {
     pub telemetry: TelemetryKey,
     /// As in [`crate::key::OutboundKey`].
     pub has_certificates: bool,
-    /// As in [`crate::gateway::GatewayKey`].
-    pub reads_secrets: bool,
+    /// The control plane may be asked for Secrets: it knows who asks. Whether it gives some is not for a listener.
+    pub asks_secrets: bool,
 }
 
 impl Question for GatewayListenersKey {
@@ -211,8 +211,7 @@ impl GatewayListener {
             chains.extend(self.connections(read, in_force, settings).passed_on(noted));
             return;
         };
-        let means =
-            Means { has_certificates: self.of.has_certificates, reads_secrets: self.of.reads_secrets };
+        let means = Means { has_certificates: self.of.has_certificates, asks_secrets: self.of.asks_secrets };
         let Some(socket) = terminating(tls, means) else { return };
         let filters = match &in_force.route {
             Some(route) => {

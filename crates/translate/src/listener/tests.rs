@@ -82,7 +82,7 @@ impl Bench {
             metrics: false,
             cluster: "client.default".into(),
             unprivileged: false,
-            reads_secrets: false,
+            asks_secrets: false,
             build: "envoy/1.40.0".into(),
             texts: Default::default(),
             takes_virtual_hosts: true,

@@ -31,8 +31,8 @@ const ALPN: [&str; 2] = ["h2", "http/1.1"];
 pub(crate) struct Means {
     /// Something beside it serves it the mesh's certificates, and files.
     pub(crate) has_certificates: bool,
-    /// The control plane may serve it Secrets.
-    pub(crate) reads_secrets: bool,
+    /// The control plane may be asked for Secrets.
+    pub(crate) asks_secrets: bool,
 }
 
 /// How TLS is ended; none if the proxy can have no certificate for it.
@@ -49,7 +49,7 @@ pub(crate) fn terminating(tls: &ServerTls, means: Means) -> Option<TransportSock
             common.validation_context_type = Some(combined(validation(tls), secret(ROOTS)));
         }
         (mode, written @ [first, ..]) => {
-            if !means.reads_secrets {
+            if !means.asks_secrets {
                 return None;
             }
             let configs = written.iter().map(|written| over_ads(certificate_name(written)));

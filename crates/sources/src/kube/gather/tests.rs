@@ -10,7 +10,7 @@ use crate::kube::follow::Name;
 use crate::kube::kinds::{WATCHED, Watched};
 use crate::kube::read::{self, Read};
 use crate::kube::trouble::Trouble;
-use crate::kube::watch::Heard;
+use crate::kube::watch::{Followed, Heard};
 
 fn kind(plural: &str) -> &'static Watched {
     WATCHED.iter().find(|watched| watched.plural == plural).unwrap()
@@ -24,26 +24,31 @@ fn is_now(plural: &str, object: &str, mut value: Value) -> Heard<Read> {
     value["metadata"] = json!({"name": object, "namespace": "shop", "resourceVersion": "7", "generation": 3});
     let watched = kind(plural);
     let read = read::read(watched, watched.versions[0], &name(object), value);
-    Heard::Changes(watched, vec![(name(object), read)])
+    Heard::Changes(watched.into(), vec![(name(object), read)])
 }
 
 fn is_gone(plural: &str, object: &str) -> Heard<Read> {
-    Heard::Changes(kind(plural), vec![(name(object), None)])
+    Heard::Changes(kind(plural).into(), vec![(name(object), None)])
 }
 
 fn trouble(plural: &str, code: &'static str) -> Heard<Read> {
     let trouble = Trouble { code, message: "it is away".into(), hint: "look".into() };
-    Heard::Trouble(kind(plural), Some(trouble))
+    Heard::Trouble(kind(plural).into(), Some(trouble))
 }
 
 fn batch(gather: &mut Gather) -> Option<Batch> {
     gather.batch(SystemTime::UNIX_EPOCH)
 }
 
+fn gather() -> Gather {
+    let all: Vec<Followed> = WATCHED.iter().map(Followed::from).collect();
+    Gather::new(&all)
+}
+
 fn synced() -> Gather {
-    let mut gather = Gather::new(WATCHED);
+    let mut gather = gather();
     for watched in WATCHED {
-        gather.on(Heard::Listed(watched));
+        gather.on(Heard::Listed(watched.into()));
     }
     assert!(batch(&mut gather).is_some());
     gather
@@ -55,31 +60,31 @@ fn codes(batch: &Batch) -> Vec<&str> {
 
 #[test]
 fn there_is_no_batch_before_every_first_list_has_arrived() {
-    let mut gather = Gather::new(WATCHED);
+    let mut gather = gather();
     gather.on(is_now("services", "a", json!({"spec": {"ports": [{"port": 80}]}})));
     for watched in WATCHED.iter().filter(|watched| watched.plural != "pods") {
-        gather.on(Heard::Listed(watched));
+        gather.on(Heard::Listed(watched.into()));
         assert!(batch(&mut gather).is_none());
     }
-    assert_eq!(gather.waits_for().map(|(plural, _)| plural).collect::<Vec<_>>(), ["pods"]);
-    gather.on(Heard::Listed(kind("pods")));
+    assert_eq!(gather.waits_for().collect::<Vec<_>>(), ["pods"]);
+    gather.on(Heard::Listed(kind("pods").into()));
     assert_eq!(batch(&mut gather).unwrap().events.len(), 1);
     assert!(batch(&mut gather).is_none());
 }
 
 #[test]
 fn a_kind_that_traffic_does_not_follow_is_not_waited_for_when_it_may_not_be_read() {
-    let mut gather = Gather::new(WATCHED);
+    let mut gather = gather();
     for watched in WATCHED.iter().filter(|watched| !["nodes", "services"].contains(&watched.plural)) {
-        gather.on(Heard::Listed(watched));
+        gather.on(Heard::Listed(watched.into()));
     }
     gather.on(trouble("nodes", "api-unreachable"));
     gather.on(trouble("services", "api-forbidden"));
     assert_eq!(gather.waits_for().count(), 2, "a server that is away comes back");
     gather.on(trouble("nodes", "api-forbidden"));
     assert!(batch(&mut gather).is_none(), "services are waited for whatever the trouble is");
-    gather.on(Heard::Listed(kind("services")));
-    gather.on(Heard::Trouble(kind("services"), None));
+    gather.on(Heard::Listed(kind("services").into()));
+    gather.on(Heard::Trouble(kind("services").into(), None));
     assert_eq!(codes(&batch(&mut gather).unwrap()), ["api-forbidden"]);
 }
 
@@ -91,8 +96,8 @@ fn the_same_trouble_with_many_kinds_is_one_finding() {
     let findings = batch(&mut gather).unwrap().findings;
     assert_eq!(findings.len(), 1);
     assert_eq!(findings[0].message, "it is away (pods, services)");
-    gather.on(Heard::Trouble(kind("pods"), None));
-    gather.on(Heard::Trouble(kind("services"), None));
+    gather.on(Heard::Trouble(kind("pods").into(), None));
+    gather.on(Heard::Trouble(kind("services").into(), None));
     assert!(batch(&mut gather).unwrap().findings.is_empty());
 }
 
