@@ -155,7 +155,7 @@ impl KubeSource {
     fn tell_waiting(&self) {
         let mut kinds: Vec<&'static str> = self.gather.waits_for().collect();
         kinds.dedup();
-        let now = Waiting { kinds, troubles: self.gather.troubles() };
+        let now = Waiting { kinds, troubles: self.gather.obstacles() };
         let before = self.waiting.send_replace(now.clone());
         for trouble in now.troubles.iter().filter(|trouble| !before.troubles.contains(trouble)) {
             tracing::warn!(

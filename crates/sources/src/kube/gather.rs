@@ -120,19 +120,33 @@ impl Gather {
     /// The plurals of what was not told whole yet and is waited for. What is only helpful is waited for, too, unless it may not be read at
     /// all.
     pub(super) fn waits_for(&self) -> impl Iterator<Item = &'static str> {
+        self.awaited().map(|id| id.0)
+    }
+
+    fn awaited(&self) -> impl Iterator<Item = &Id> {
         self.waiting.iter().filter_map(|(id, need)| {
             let trouble = self.troubles.get(id);
             let is_forbidden = trouble.is_some_and(|trouble| trouble.code == trouble::FORBIDDEN);
-            (*need == Need::Essential || !is_forbidden).then_some(id.0)
+            (*need == Need::Essential || !is_forbidden).then_some(id)
         })
     }
 
+    /// What stands in the way of the first batch, each thing once. Of what is not waited for the batch itself tells.
+    pub(super) fn obstacles(&self) -> Vec<Finding> {
+        let awaited = self.awaited().filter_map(|id| Some((id, self.troubles.get(id)?)));
+        self.told(awaited)
+    }
+
     /// What stands in the way, each thing once.
-    pub(super) fn troubles(&self) -> Vec<Finding> {
+    fn troubles(&self) -> Vec<Finding> {
+        self.told(self.troubles.iter())
+    }
+
+    fn told<'a>(&self, troubles: impl Iterator<Item = (&'a Id, &'a Trouble)>) -> Vec<Finding> {
         // What is of the server itself may reach the kinds in several forms (a connection that breaks, one that is refused): one is told.
         let mut of_all: BTreeMap<&str, &Trouble> = BTreeMap::new();
         let mut grouped: BTreeMap<&Trouble, Vec<&str>> = BTreeMap::new();
-        for ((plural, _), trouble) in &self.troubles {
+        for ((plural, _), trouble) in troubles {
             let told =
                 if trouble.is_of_all() { *of_all.entry(trouble.code).or_insert(trouble) } else { trouble };
             let plurals = grouped.entry(told).or_default();
