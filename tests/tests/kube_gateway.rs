@@ -40,14 +40,16 @@ struct Edge {
 }
 
 impl Edge {
-    async fn open(home: Home) -> Result<Self> {
+    /// `named`: the Secrets of that namespace alone are read.
+    async fn open(home: Home, named: bool) -> Result<Self> {
         let namespace = home.cluster().namespace("edge").await?;
         let account = json!({
             "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT, "namespace": namespace}
         });
         home.cluster().apply(&account.to_string()).await?;
-        let server =
-            home.launch(home.kubeconfig(), &["--custom-host", "127.0.0.1"]).await?.when_ready().await?;
+        let secrets = if named { namespace.as_str() } else { "all" };
+        let arguments = ["--custom-host", "127.0.0.1", "--gateway-secrets", secrets];
+        let server = home.launch(home.kubeconfig(), &arguments).await?.when_ready().await?;
         Ok(Self { home, server, namespace })
     }
 
@@ -167,7 +169,7 @@ fn lines_of(pair: &Pair) -> Vec<&str> {
 }
 
 async fn served() -> Result<()> {
-    let edge = Edge::open(Home::shared().await?).await?;
+    let edge = Edge::open(Home::shared().await?, false).await?;
     let (signer, port) = (Signer::new("Edge root")?, free_port()?);
     let other = edge.cluster().namespace("other").await?;
     let (a, b, c) =
@@ -257,7 +259,7 @@ async fn served() -> Result<()> {
 }
 
 async fn let_in() -> Result<()> {
-    let edge = Edge::open(Home::shared().await?).await?;
+    let edge = Edge::open(Home::shared().await?, true).await?;
     let (signer, port, http) = (Signer::new("Edge root")?, free_port()?, free_port()?);
     let a = signer.server("a.example.com")?;
     edge.secret("a", &a).await?;
@@ -301,7 +303,7 @@ async fn forbidden() -> Result<()> {
     may_list_secrets(home.cluster(), &account, &["--all-namespaces"], false).await?;
     let role = role.to_string();
 
-    let edge = Edge::open(home).await?;
+    let edge = Edge::open(home, false).await?;
     let words =
         ["may not list and watch secrets", "so gateways get no certificates", "--gateway-secrets off"];
     edge.server.says(&words).await?;

@@ -233,11 +233,19 @@ async fn curl(signer: &Signer, port: u16) -> Result<Option<String>> {
     }
 }
 
+/// A Secret that holds what clients are verified by, and nothing else.
+fn roots_alone(name: &str, roots: &str) -> String {
+    let lines: String = roots.trim_end().lines().map(|line| format!("    {}\n", line.trim_end())).collect();
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: default}}\nstringData:\n  cacert: |\n{lines}"
+    )
+}
+
 #[tokio::test]
 async fn mutual_tls_at_the_edge_refuses_who_shows_nothing_or_a_strangers_certificate() -> Result<()> {
     let (app, signer) = (App::start("shop", "v1").await?, Signer::new("Edge root")?);
     let (clients, strangers) = (Signer::new("Clients")?, Signer::new("Strangers")?);
-    let (port, optional) = (free_port()?, free_port()?);
+    let (port, optional, named) = (free_port()?, free_port()?, free_port()?);
     let servers = [
         encrypted(
             port,
@@ -246,6 +254,12 @@ async fn mutual_tls_at_the_edge_refuses_who_shows_nothing_or_a_strangers_certifi
             "mode: MUTUAL, credentialName: a, subjectAltNames: [partner.example.com]",
         ),
         encrypted(optional, "optional", "a.example.com", "mode: OPTIONAL_MUTUAL, credentialName: a"),
+        encrypted(
+            named,
+            "named",
+            "a.example.com",
+            "mode: MUTUAL, credentialName: a, caCertCredentialName: strangers",
+        ),
     ]
     .concat();
     let apps = [service("shop", 80), workload("shop", "shop", "v1", app.address())].join("---\n");
@@ -255,6 +269,7 @@ async fn mutual_tls_at_the_edge_refuses_who_shows_nothing_or_a_strangers_certifi
         ("gateway.yaml", &gateway(&servers)),
         ("shop.yaml", &route("shop", "a.example.com", "", &to("shop"))),
         ("a.yaml", &secret("a", "default", &pair, Some(&clients.roots))),
+        ("strangers.yaml", &roots_alone("strangers", &strangers.roots)),
     ])
     .await?;
     let gateway = edge.gateway("default").await?;
@@ -279,6 +294,12 @@ async fn mutual_tls_at_the_edge_refuses_who_shows_nothing_or_a_strangers_certifi
     );
     let stranger = client.showing(&strangers.client("partner.example.com")?);
     ensure!(stranger.get(at(optional), "a.example.com").await.is_err(), "and verified where there is one");
+    // By roots of their own Secret.
+    ensure!(stranger.get(at(named), "a.example.com").await?.status == 200, "it is no stranger there");
+    ensure!(
+        partner.get(at(named), "a.example.com").await.is_err(),
+        "the roots beside the certificate count, too"
+    );
     gateway.end().await?;
     edge.end().await
 }

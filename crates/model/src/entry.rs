@@ -61,6 +61,8 @@ pub enum IndexKey {
     VirtualServicesByDestination(Host),
     /// VirtualServices that ask for the caller's labels, or delegate to one that may.
     VirtualServicesWithSourceLabels,
+    /// Namespaces.
+    Namespaces,
     /// Pods.
     Pods,
     /// DestinationRules of that namespace.

@@ -14,6 +14,7 @@ use meltemi_memo::Question;
 use meltemi_names::{Host, Labels, Namespace, ObjectKey, Port, Selector};
 
 use crate::entry::IndexKey;
+use crate::index::workload_labels;
 use crate::mesh::Mesh;
 use crate::proxy::Proxy;
 use crate::read::{self, Read, filed};
@@ -85,6 +86,42 @@ impl Question for Selectors {
             .collect();
         all.sort_unstable();
         all.into_iter().map(|(_, key, selector)| (key, selector)).collect()
+    }
+}
+
+/// The namespaces that have workloads whose labels a Gateway's selector selects: its proxies, as far as they are known. Empty for a
+/// selector that selects all.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Homes {
+    /// The selector.
+    pub selector: Selector,
+    /// A namespace that is looked at although no object declares it.
+    pub own: Namespace,
+}
+
+impl Question for Homes {
+    type World = Mesh;
+    type Answer = BTreeSet<Namespace>;
+    const NAME: &'static str = "namespaces of a gateway's proxies";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        let Some((label, value)) = self.selector.labels().iter().next() else { return BTreeSet::new() };
+        let (label, value): (Arc<str>, Arc<str>) = (label.into(), value.into());
+        let declared = filed(read, IndexKey::Namespaces).map(|key| Namespace::from(key.name.as_str()));
+        let all: BTreeSet<Namespace> = declared.chain([self.own.clone()]).collect();
+        let has = |namespace: &Namespace| {
+            let pods = IndexKey::PodsLabelled(namespace.clone(), Arc::clone(&label), Arc::clone(&value));
+            let entries =
+                IndexKey::WorkloadsLabelled(namespace.clone(), Arc::clone(&label), Arc::clone(&value));
+            let mut pods = filed(read, pods).filter_map(|pod| Some(read::meta(read, pod)?.labels.clone()));
+            let mut entries = filed(read, entries).filter_map(|entry| {
+                let (meta, entry) = read::workload_entry(read, entry)?;
+                Some(workload_labels(meta, &entry.labels))
+            });
+            pods.any(|labels| self.selector.selects(&labels))
+                || entries.any(|labels| self.selector.selects(&labels))
+        };
+        all.into_iter().filter(|namespace| has(namespace)).collect()
     }
 }
 

@@ -172,7 +172,10 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
                 keys.insert(IndexKey::Settings);
             }
         }
-        Spec::Namespace => keys.extend(preferring(TrafficDistribution::annotated(meta))),
+        Spec::Namespace => {
+            keys.insert(IndexKey::Namespaces);
+            keys.extend(preferring(TrafficDistribution::annotated(meta)));
+        }
         // A Secret is asked for by its name.
         Spec::Node | Spec::Secret(_) | Spec::WorkloadGroup(_) | Spec::ProxyConfig(_) => {}
     }

@@ -157,7 +157,7 @@ fn all(state: &State, mesh: &Mesh, known: Vec<Finding>, args: &AnalyzeArgs) -> V
     let alone: BTreeSet<&Finding> = state.own_findings().iter().collect();
     let further =
         rules::findings(mesh).into_iter().chain(policies::findings(mesh)).chain(workloads::findings(mesh));
-    let texts = if state.is_folder { file::texts(&args.source.config) } else { Vec::new() };
+    let texts = if state.is_folder() { file::texts(&args.source.config) } else { Vec::new() };
     let of_texts = texts.iter().flat_map(|(file, text)| metrics::findings(file, text));
     let mut messages: Vec<Message> = known
         .into_iter()

@@ -33,9 +33,22 @@ pub(crate) fn certificate_name(written: &str) -> String {
     if written.contains("://") { written.to_owned() } else { format!("{SCHEME}{written}") }
 }
 
-/// The SDS name of what clients are verified by, where `written` names the certificate.
+/// The SDS name of what clients are verified by, where `written` names the certificate, or the Secret of the roots itself.
 pub(crate) fn roots_name(written: &str) -> String {
-    certificate_name(&format!("{written}{OF_ROOTS}"))
+    certificate_name(&format!("{}{OF_ROOTS}", of_roots(written)))
+}
+
+/// The name without the end that says that it is of roots: whether it is written makes no difference (Istio: pilot/pkg/credentials/kube,
+/// `GetCaCert`).
+fn of_roots(written: &str) -> &str {
+    written.strip_suffix(OF_ROOTS).unwrap_or(written)
+}
+
+/// The Secrets that may hold what clients are verified by, the first that is there counts; none as for [`secret_of`].
+pub(crate) fn secrets_of_roots(written: &str, namespace: &Namespace) -> Option<[ObjectKey; 2]> {
+    let own = secret_of(of_roots(written), namespace)?;
+    let beside = ObjectKey::new(Kind::Secret, namespace.clone(), format!("{}{OF_ROOTS}", own.name).as_str());
+    Some([beside, own])
 }
 
 /// The Secret that a name stands for at a proxy of `namespace`; none for one of another namespace, or of another sort.
@@ -88,9 +101,8 @@ impl SecretsKey {
             .iter()
             .filter(|_| self.keys)
             .filter_map(move |written| secret(written, certificate_name(written), Part::Certificate));
-        // Of several the first says who verifies clients, as in Istio.
-        let first = written.first().filter(|_| tls.mode.verifies());
-        let roots = first.and_then(|written| secret(written, roots_name(written), Part::Roots));
+        let roots = tls.roots_credential();
+        let roots = roots.and_then(|written| secret(of_roots(written), roots_name(written), Part::Roots));
         certificates.chain(roots).collect::<Vec<_>>().into_iter()
     }
 }

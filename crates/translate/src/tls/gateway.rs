@@ -48,14 +48,14 @@ pub(crate) fn terminating(tls: &ServerTls, means: Means) -> Option<TransportSock
             common.tls_certificate_sds_secret_configs = vec![secret(CERTIFICATE)];
             common.validation_context_type = Some(combined(validation(tls), secret(ROOTS)));
         }
-        (mode, written @ [first, ..]) => {
+        (_, written @ [_, ..]) => {
             if !means.asks_secrets {
                 return None;
             }
             let configs = written.iter().map(|written| over_ads(certificate_name(written)));
             common.tls_certificate_sds_secret_configs = configs.collect();
             common.validation_context_type =
-                mode.verifies().then(|| combined(validation(tls), over_ads(roots_name(first))));
+                tls.roots_credential().map(|roots| combined(validation(tls), over_ads(roots_name(roots))));
         }
         (_, []) if means.has_certificates => by_agent(tls, &mut common),
         (_, []) => by_files(tls, &mut common),
