@@ -7,9 +7,10 @@ pub mod secret;
 
 use std::sync::Arc;
 
+use meltemi_model::entry::IndexKey;
 use meltemi_model::gateway::GatewaySet;
 use meltemi_model::proxy::{IpFamily, SecretAccess};
-use meltemi_model::read::Read;
+use meltemi_model::read::{Read, none_filed};
 use meltemi_model::service::VisibleServices;
 use meltemi_names::{Locality, Namespace, Selector};
 
@@ -80,6 +81,8 @@ pub(crate) fn parts(read: &Read<'_>, key: &GatewayKey) -> Vec<PartKey> {
         namespace: key.namespace.clone(),
         keys: key.secrets == SecretAccess::All,
     });
+    // Where no rule names a Secret clusters are those that sidecars have.
+    let by_rules = key.secrets != SecretAccess::None && !none_filed(read, IndexKey::RulesWithCredentials);
     let visible = read.ask(VisibleServices(key.namespace.clone()));
     let services = visible.iter().map(|service| {
         PartKey::Service(ServicePartKey {
@@ -94,6 +97,7 @@ pub(crate) fn parts(read: &Read<'_>, key: &GatewayKey) -> Vec<PartKey> {
             // Clients do not choose endpoints themselves, also not those of headless services.
             redirected: false,
             has_certificates: key.has_certificates,
+            secrets: by_rules,
         })
     });
     [PartKey::Fixed(FixedKey), PartKey::GatewayListeners(listeners), PartKey::GatewayRoutes(routes)]

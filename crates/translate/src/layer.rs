@@ -247,6 +247,7 @@ impl Question for PartsOf {
                         failover_labels: Arc::clone(&key.failover_labels),
                         node: key.node.clone(),
                         family: key.family,
+                        secrets: false,
                         redirected: key.interception != Interception::None,
                         has_certificates: key.has_certificates,
                     })

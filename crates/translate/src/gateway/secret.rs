@@ -1,4 +1,4 @@
-//! Secrets of gateways: the certificates that their servers name (SDS).
+//! Secrets of gateways: the certificates that their servers name, and the rules of their calls (SDS).
 //!
 //! Knows: how servers name Secrets, and Envoy's message. Must not know: who may have one; only layers of proxies that may have the Secrets
 //! of their namespace ask here.   Start at [`SecretsKey`] (which there are) and [`SecretKey`] (each of them).
@@ -7,12 +7,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use meltemi_api::destination_rule::{ClientTls, TlsMode};
 use meltemi_api::gateway::ServerTls;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
+use meltemi_model::entry::IndexKey;
 use meltemi_model::gateway::GatewaySet;
 use meltemi_model::gateway::merge::Merged;
-use meltemi_model::read::{self, Read};
+use meltemi_model::read::{self, Read, filed};
 use meltemi_names::{Kind, Namespace, ObjectKey, ObjectName, TypeUrl};
 use meltemi_proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use meltemi_proto::envoy::extensions::transport_sockets::tls::v3::{
@@ -85,6 +87,13 @@ impl Question for SecretsKey {
         for tls in terminating {
             secrets.extend(self.of(tls));
         }
+        // Whether some call goes by a rule makes no difference: of these Envoy asks for what its clusters name.
+        for rule in filed(read, IndexKey::RulesWithCredentials) {
+            let rule = read::destination_rule(read, rule).map(|(_, rule)| rule);
+            for tls in rule.iter().flat_map(|rule| rule.policies()).flat_map(|policy| policy.each_tls()) {
+                secrets.extend(self.of_rule(tls));
+            }
+        }
         secrets.into_iter().map(ResourceKey::Secret).collect()
     }
 }
@@ -92,18 +101,26 @@ impl Question for SecretsKey {
 impl SecretsKey {
     /// The secrets of one server.
     fn of(&self, tls: &ServerTls) -> impl Iterator<Item = SecretKey> {
-        let secret = |written: &str, name: String, part| {
-            let secret = secret_of(written, &self.namespace)?;
-            Some(SecretKey { name: name.into(), namespace: secret.namespace, secret: secret.name, part })
-        };
-        let written = tls.credentials();
-        let certificates = written
-            .iter()
-            .filter(|_| self.keys)
-            .filter_map(move |written| secret(written, certificate_name(written), Part::Certificate));
-        let roots = tls.roots_credential();
-        let roots = roots.and_then(|written| secret(of_roots(written), roots_name(written), Part::Roots));
-        certificates.chain(roots).collect::<Vec<_>>().into_iter()
+        let certificates = tls.credentials().iter().filter_map(|written| self.certificate(written));
+        certificates.chain(tls.roots_credential().and_then(|written| self.roots(written)))
+    }
+
+    /// Those of a rule for calls.
+    fn of_rule(&self, tls: &ClientTls) -> impl Iterator<Item = SecretKey> {
+        let shown = tls.credential().filter(|_| tls.mode == TlsMode::Mutual);
+        let roots = tls.credential().filter(|_| !tls.insecure_skip_verify);
+        let shown = shown.and_then(|written| self.certificate(written));
+        shown.into_iter().chain(roots.and_then(|written| self.roots(written)))
+    }
+
+    fn certificate(&self, written: &str) -> Option<SecretKey> {
+        let secret = secret_of(written, &self.namespace).filter(|_| self.keys)?;
+        Some(SecretKey::of(certificate_name(written), secret, Part::Certificate))
+    }
+
+    fn roots(&self, written: &str) -> Option<SecretKey> {
+        let secret = secret_of(of_roots(written), &self.namespace)?;
+        Some(SecretKey::of(roots_name(written), secret, Part::Roots))
     }
 }
 
@@ -127,6 +144,12 @@ pub struct SecretKey {
     pub secret: ObjectName,
     /// Which part.
     pub part: Part,
+}
+
+impl SecretKey {
+    fn of(name: String, secret: ObjectKey, part: Part) -> Self {
+        Self { name: name.into(), namespace: secret.namespace, secret: secret.name, part }
+    }
 }
 
 impl Question for SecretKey {

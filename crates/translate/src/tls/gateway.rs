@@ -133,7 +133,10 @@ fn validation(tls: &ServerTls) -> CertificateValidationContext {
     }
 }
 
-fn combined(default: CertificateValidationContext, roots: SdsSecretConfig) -> ValidationContextType {
+pub(super) fn combined(
+    default: CertificateValidationContext,
+    roots: SdsSecretConfig,
+) -> ValidationContextType {
     ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
         default_validation_context: Some(default),
         validation_context_sds_secret_config: Some(roots),
@@ -142,7 +145,7 @@ fn combined(default: CertificateValidationContext, roots: SdsSecretConfig) -> Va
 }
 
 /// A secret over the stream that the listener itself came by.
-fn over_ads(name: String) -> SdsSecretConfig {
+pub(super) fn over_ads(name: String) -> SdsSecretConfig {
     SdsSecretConfig {
         name,
         sds_config: Some(ConfigSource {
