@@ -6,7 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use meltemi_testkit::http::{App, Load, Request};
 use meltemi_tests::live::edge::{Edge, get};
-use meltemi_tests::live::https::{Https, Signer, TlsApp, secret};
+use meltemi_tests::live::https::{Https, Pair, Signer, TlsApp, secret};
 use meltemi_tests::live::{eventually, free_port, rule, service, workload};
 
 /// A Gateway of `edge`'s proxies with these servers, in flow style.
@@ -300,6 +300,81 @@ async fn mutual_tls_at_the_edge_refuses_who_shows_nothing_or_a_strangers_certifi
         partner.get(at(named), "a.example.com").await.is_err(),
         "the roots beside the certificate count, too"
     );
+    gateway.end().await?;
+    edge.end().await
+}
+
+/// A Secret that holds a certificate, its key and roots under their older names.
+fn generic(name: &str, pair: &Pair, roots: &str) -> String {
+    let block = |key: &str, text: &str| {
+        let lines: String =
+            text.trim_end().lines().map(|line| format!("    {}\n", line.trim_end())).collect();
+        format!("  {key}: |\n{lines}")
+    };
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: default}}\nstringData:\n{}{}{}",
+        block("cert", &pair.chain),
+        block("key", &pair.key),
+        block("cacert", roots)
+    )
+}
+
+#[tokio::test]
+async fn a_gateway_shows_a_partner_the_certificate_of_a_secret_and_knows_him_by_its_roots() -> Result<()> {
+    let (partners, own, strangers) =
+        (Signer::new("Partners")?, Signer::new("Own")?, Signer::new("Strangers")?);
+    let server = partners.server("api.partner.example.com")?;
+    let partner = TlsApp::verifying(&server, "partner", &own.roots).await?;
+    let port = free_port()?;
+    let calls = format!(
+        "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: partner, namespace: default}}
+spec:
+  hosts: [api.partner.example.com]
+  location: MESH_EXTERNAL
+  resolution: STATIC
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  endpoints: [{{address: 127.0.0.1, ports: {{http: {}}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: partner, namespace: default}}
+spec:
+  host: api.partner.example.com
+  trafficPolicy:
+    tls: {{mode: MUTUAL, credentialName: partner, sni: api.partner.example.com, subjectAltNames: [api.partner.example.com]}}
+",
+        partner.address.port()
+    );
+    let us = own.client("edge.example.com")?;
+    let edge = Edge::start(&[
+        ("calls.yaml", &calls),
+        ("gateway.yaml", &gateway(&plain(port, "api.partner.example.com", ""))),
+        ("route.yaml", &route("partner", "api.partner.example.com", "", &to("api.partner.example.com"))),
+        ("secret.yaml", &generic("partner", &us, &partners.roots)),
+    ])
+    .await?;
+    let gateway = edge.gateway("default").await?;
+    edge.server.in_force(0, 1).await?;
+    let answers = async |status: u16| {
+        eventually(async || {
+            let answer = get(port, "api.partner.example.com").await?;
+            ensure!(answer.status == status, "{} {}", answer.status, answer.text());
+            Ok(())
+        })
+        .await
+        .with_context(|| gateway.log())
+    };
+    answers(200).await?;
+    // By other roots he is a stranger, and with another's certificate we are one to him; each is a push of that Secret alone.
+    edge.save("secret.yaml", &generic("partner", &us, &strangers.roots), 1).await?;
+    answers(503).await?;
+    edge.save("secret.yaml", &generic("partner", &strangers.client("edge.example.com")?, &partners.roots), 1)
+        .await?;
+    answers(503).await?;
+    edge.save("secret.yaml", &generic("partner", &us, &partners.roots), 1).await?;
+    answers(200).await?;
     gateway.end().await?;
     edge.end().await
 }
