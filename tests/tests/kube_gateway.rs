@@ -155,10 +155,14 @@ fn at(port: u16) -> SocketAddr {
 async fn may_list_secrets(cluster: &Cluster, account: &str, scope: &[&str], may: bool) -> Result<()> {
     let account = format!("--as={account}");
     let question = [&["auth", "can-i", "list", "secrets", &account], scope].concat();
-    eventually(async || match cluster.kubectl(&question).await {
-        Ok(_) => Ok(ensure!(may, "it may")),
-        Err(error) if format!("{error:#}").contains("\nno") => Ok(ensure!(!may, "it may not")),
-        Err(error) => Err(error),
+    eventually(async || {
+        let says = match cluster.kubectl(&question).await {
+            Ok(_) => true,
+            Err(error) if format!("{error:#}").contains("\nno") => false,
+            Err(error) => return Err(error),
+        };
+        ensure!(says == may, "the API server says {says} of {account}");
+        Ok(())
     })
     .await
 }

@@ -82,7 +82,7 @@ impl Bench {
             metrics: false,
             cluster: "client.default".into(),
             unprivileged: false,
-            asks_secrets: false,
+            secrets: meltemi_model::proxy::SecretAccess::None,
             build: "envoy/1.40.0".into(),
             texts: Default::default(),
             takes_virtual_hosts: true,

@@ -67,7 +67,7 @@ fn every_cluster_and_route_that_a_listener_needs_is_made() {
                 metrics: false,
                 cluster: "client.default".into(),
                 unprivileged: false,
-                asks_secrets: false,
+                secrets: meltemi_model::proxy::SecretAccess::None,
                 build: "envoy/1.40.0".into(),
                 texts: Default::default(),
                 takes_virtual_hosts: true,
