@@ -379,6 +379,54 @@ spec:
     edge.end().await
 }
 
+/// Mesh settings by which so many proxies before gateways are believed.
+fn believed(proxies: u32) -> String {
+    format!(
+        "apiVersion: v1
+kind: ConfigMap
+metadata: {{name: istio, namespace: istio-system}}
+data:
+  mesh: |
+    defaultConfig: {{gatewayTopology: {{numTrustedProxies: {proxies}}}}}
+"
+    )
+}
+
+#[tokio::test]
+async fn who_calls_is_whom_the_proxies_before_a_gateway_say_where_they_are_believed() -> Result<()> {
+    let app = App::start("shop", "v1").await?;
+    let port = free_port()?;
+    let apps = [service("shop", 80), workload("shop", "shop", "v1", app.address())].join("---\n");
+    let edge = Edge::start(&[
+        ("apps.yaml", &apps),
+        ("gateway.yaml", &gateway(&plain(port, "'*'", ""))),
+        ("shop.yaml", &route("shop", "shop.example.com", "", &to("shop"))),
+        ("mesh.yaml", &believed(0)),
+    ])
+    .await?;
+    let _router = edge.bare("edge.default", &["--gateway", "--label", "istio=edge"], true).await?;
+    edge.server.in_force(0, 1).await?;
+    let said = async || {
+        let request =
+            Request::get("/").host("shop.example.com").header("x-forwarded-for", "203.0.113.9, 198.51.100.7");
+        let answer = request.send(at(port)).await?;
+        ensure!(answer.status == 200, "{} {}", answer.status, answer.text());
+        Ok(answer.json()["headers"]["x-envoy-external-address"].as_str().map(str::to_owned))
+    };
+    // Nobody is believed: the caller is the one that connects, which is this machine and so no external address.
+    ensure!(said().await?.is_none(), "{:?}", said().await?);
+    for (proxies, caller) in [(1, "198.51.100.7"), (2, "203.0.113.9")] {
+        edge.save("mesh.yaml", &believed(proxies), 1).await?;
+        eventually(async || {
+            let found = said().await?;
+            ensure!(found.as_deref() == Some(caller), "{proxies} proxies: {found:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    edge.end().await
+}
+
 #[tokio::test]
 async fn tls_is_passed_on_by_name_to_whoever_ends_it() -> Result<()> {
     let signer = Signer::new("Apps root")?;

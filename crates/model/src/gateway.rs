@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meltemi_api::gateway::{Server, ServerHost};
+use meltemi_api::mesh_config::{GatewayTopology, PROXY_CONFIG_ANNOTATION};
 use meltemi_memo::Question;
-use meltemi_names::{Host, Labels, Namespace, ObjectKey, Port, Selector};
+use meltemi_names::{Host, Kind, Labels, Namespace, ObjectKey, Port, Selector};
 
 use crate::entry::IndexKey;
 use crate::index::workload_labels;
@@ -19,6 +20,7 @@ use crate::mesh::Mesh;
 use crate::proxy::Proxy;
 use crate::read::{self, Read, filed};
 use crate::service::Age;
+use crate::settings::settings;
 use crate::virtual_service::{Callers, Outline, outline};
 use crate::workload::led_to;
 
@@ -86,6 +88,47 @@ impl Question for Selectors {
             .collect();
         all.sort_unstable();
         all.into_iter().map(|(_, key, selector)| (key, selector)).collect()
+    }
+}
+
+/// What stands before a gateway: as its agent says, else as its pod's annotation does, else as the mesh's settings do.
+pub fn topology(read: &Read<'_>, proxy: &Proxy) -> GatewayTopology {
+    if let Some(said) = &proxy.topology {
+        return said.clone();
+    }
+    let pod = ObjectKey::new(Kind::Pod, proxy.namespace.clone(), &*proxy.name);
+    match &*read.ask(AnnotatedTopology(pod)) {
+        Some(annotated) => annotated.clone(),
+        None => (*read.ask(TopologyOfMesh)).clone(),
+    }
+}
+
+/// What a pod's annotation says stands before it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct AnnotatedTopology(ObjectKey);
+
+impl Question for AnnotatedTopology {
+    type World = Mesh;
+    type Answer = Option<GatewayTopology>;
+    const NAME: &'static str = "what a pod says stands before it";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        let (meta, _) = read::pod(read, &self.0)?;
+        GatewayTopology::annotated(meta.annotations.value(PROXY_CONFIG_ANNOTATION)?)
+    }
+}
+
+/// What stands before gateways that say nothing themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct TopologyOfMesh;
+
+impl Question for TopologyOfMesh {
+    type World = Mesh;
+    type Answer = GatewayTopology;
+    const NAME: &'static str = "what stands before gateways";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        settings(read).default_config.gateway_topology.clone()
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use meltemi_api::mesh_config::GatewayTopology;
 use meltemi_names::{Labels, Locality, Namespace, Port};
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_proto::envoy::config::core::v3::node::UserAgentVersionType;
@@ -114,6 +115,8 @@ pub struct Proxy {
     pub unprivileged: bool,
     /// What it may have of the Secrets of its namespace. Never by its own word: who authenticated its stream says so.
     pub secrets: SecretAccess,
+    /// What stands before it, by its agent's word (metadata `PROXY_CONFIG`); none: it says nothing of it.
+    pub topology: Option<GatewayTopology>,
     /// Which build of which client it is, as `envoy/1.40.0`; the name alone where it does not say.
     pub build: Arc<str>,
     /// The texts of its metadata, for those who patch what proxies of some kind are served; long ones are left out.
@@ -214,6 +217,7 @@ impl Proxy {
             unprivileged: metadata.text("UNPRIVILEGED_POD") == Some("true"),
             secrets: SecretAccess::None,
             texts: metadata.short_texts(),
+            topology: metadata.topology(),
             build: build(node).into(),
             takes_virtual_hosts: delta && node.user_agent_name == "envoy",
         })
@@ -285,6 +289,25 @@ impl<'a> Metadata<'a> {
             }
             _ => false,
         }
+    }
+
+    /// `gatewayTopology` of its ProxyConfig; a value of another form says nothing.
+    fn topology(&self) -> Option<GatewayTopology> {
+        let nested = |fields: &'a Struct, key: &str| match fields.fields.get(key)?.kind.as_ref()? {
+            value::Kind::StructValue(nested) => Some(nested),
+            _ => None,
+        };
+        let mut topology = serde_json::Map::new();
+        for (key, value) in &nested(nested(self.0?, "PROXY_CONFIG")?, "gatewayTopology")?.fields {
+            let value = match value.kind.as_ref() {
+                Some(value::Kind::NumberValue(number)) => serde_json::json!(*number as u32),
+                Some(value::Kind::StringValue(text)) => serde_json::json!(text),
+                Some(value::Kind::StructValue(_)) => serde_json::json!({}),
+                _ => continue,
+            };
+            topology.insert(key.clone(), value);
+        }
+        GatewayTopology::within(&serde_json::json!({"gatewayTopology": topology}))
     }
 
     /// Its own texts.

@@ -7,6 +7,7 @@ pub mod secret;
 
 use std::sync::Arc;
 
+use meltemi_api::mesh_config::GatewayTopology;
 use meltemi_model::entry::IndexKey;
 use meltemi_model::gateway::GatewaySet;
 use meltemi_model::proxy::{IpFamily, SecretAccess};
@@ -52,6 +53,8 @@ pub struct GatewayKey {
     pub has_certificates: bool,
     /// What it may have of its namespace's Secrets.
     pub secrets: SecretAccess,
+    /// What stands before it.
+    pub topology: GatewayTopology,
     /// The patches that are laid over what is made.
     pub patches: Patches,
 }
@@ -69,6 +72,7 @@ pub(crate) fn parts(read: &Read<'_>, key: &GatewayKey) -> Vec<PartKey> {
         telemetry: key.telemetry.clone(),
         has_certificates: key.has_certificates,
         asks_secrets: key.secrets != SecretAccess::None,
+        topology: key.topology.clone(),
     };
     let routes = GatewayRoutesKey {
         set: key.set.clone(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use meltemi_api::envoy_filter::Context;
 use meltemi_memo::{Memo, NodeId, Question};
 use meltemi_model::endpoints::{CLUSTER_ID, NETWORK, network};
-use meltemi_model::gateway::{GatewaySet, SourcesAt};
+use meltemi_model::gateway::{GatewaySet, SourcesAt, topology};
 use meltemi_model::place::AnyCallerReads;
 use meltemi_model::proxy::{Interception, Proxy, ProxyKind};
 use meltemi_model::read::Read;
@@ -168,6 +168,7 @@ impl LayersOf {
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
             has_certificates: proxy.has_certificates,
             secrets: proxy.secrets,
+            topology: topology(read, proxy),
             patches,
         }
     }

@@ -83,6 +83,7 @@ impl Bench {
             cluster: "client.default".into(),
             unprivileged: false,
             secrets: meltemi_model::proxy::SecretAccess::None,
+            topology: None,
             build: "envoy/1.40.0".into(),
             texts: Default::default(),
             takes_virtual_hosts: true,

@@ -68,6 +68,7 @@ fn every_cluster_and_route_that_a_listener_needs_is_made() {
                 cluster: "client.default".into(),
                 unprivileged: false,
                 secrets: meltemi_model::proxy::SecretAccess::None,
+                topology: None,
                 build: "envoy/1.40.0".into(),
                 texts: Default::default(),
                 takes_virtual_hosts: true,
