@@ -164,7 +164,14 @@ impl Question for Homes {
             pods.any(|labels| self.selector.selects(&labels))
                 || entries.any(|labels| self.selector.selects(&labels))
         };
-        all.into_iter().filter(|namespace| has(namespace)).collect()
+        let known: BTreeSet<Namespace> = all.iter().filter(|namespace| has(namespace)).cloned().collect();
+        if !known.is_empty() {
+            return known;
+        }
+        // A folder may have pods of namespaces that nobody declares.
+        let others: BTreeSet<Namespace> =
+            filed(read, IndexKey::Pods).map(|pod| pod.namespace.clone()).collect();
+        others.difference(&all).filter(|namespace| has(namespace)).cloned().collect()
     }
 }
 

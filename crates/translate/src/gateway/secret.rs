@@ -94,7 +94,7 @@ impl Question for SecretsKey {
                 secrets.extend(self.of_rule(tls));
             }
         }
-        secrets.into_iter().map(ResourceKey::Secret).collect()
+        secrets.into_iter().map(ResourceKey::from).collect()
     }
 }
 
