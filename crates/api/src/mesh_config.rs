@@ -359,7 +359,7 @@ pub enum OutboundMode {
     RegistryOnly,
     /// They pass.
     AllowAny,
-    /// They pass, HTTP by a name that the proxy looks up: not supported yet, as [`OutboundMode::AllowAny`].
+    /// They pass; requests in the clear go where their host leads, by a name that the proxy looks up.
     #[serde(rename = "ALLOW_ANY_DYNAMIC_DNS")]
     AllowAnyDynamicDns,
 }

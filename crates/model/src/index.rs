@@ -6,7 +6,7 @@ use std::sync::Arc;
 use meltemi_api::endpoint_slice::{MANAGED_BY_LABEL, OF_SELECTORS};
 use meltemi_api::pod::Phase;
 use meltemi_api::service::TrafficDistribution;
-use meltemi_api::value::GatewayName;
+use meltemi_api::value::{GatewayName, Session};
 use meltemi_api::virtual_service::{Destination, HttpRoute};
 use meltemi_api::{Meta, Object, Spec, VirtualService};
 use meltemi_names::{Host, Kind, Labels, Namespace, ObjectKey};
@@ -40,6 +40,7 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             if service.internal_traffic_local {
                 keys.insert(IndexKey::NodeLocalServices);
             }
+            keys.extend(Session::of(&meta.labels).map(|_| IndexKey::WithSessions));
             keys.extend(preferring(service.traffic_distribution(meta)));
         }
         Spec::EndpointSlice(slice) => {
@@ -86,6 +87,7 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             if entry.is_allocated(meta) && entry.hosts.iter().any(|host| entry.can_have_address(host)) {
                 keys.insert(IndexKey::AllocatedEntries);
             }
+            keys.extend(Session::of(&meta.labels).map(|_| IndexKey::WithSessions));
             keys.extend(preferring(TrafficDistribution::annotated(meta)));
         }
         Spec::VirtualService(service) => {

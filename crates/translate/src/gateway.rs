@@ -92,9 +92,13 @@ pub(crate) fn parts(read: &Read<'_>, key: &GatewayKey) -> Vec<PartKey> {
             has_certificates: key.has_certificates,
         })
     });
-    [PartKey::Fixed(FixedKey), PartKey::GatewayListeners(listeners), PartKey::GatewayRoutes(routes)]
-        .into_iter()
-        .chain(key.reads_secrets.then_some(PartKey::Secrets(secrets)))
-        .chain(services)
-        .collect()
+    [
+        PartKey::Fixed(FixedKey { dynamic: None }),
+        PartKey::GatewayListeners(listeners),
+        PartKey::GatewayRoutes(routes),
+    ]
+    .into_iter()
+    .chain(key.reads_secrets.then_some(PartKey::Secrets(secrets)))
+    .chain(services)
+    .collect()
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_api::envoy_filter::Context;
+use meltemi_api::mesh_config::OutboundMode;
 use meltemi_memo::{Memo, NodeId, Question};
 use meltemi_model::endpoints::{CLUSTER_ID, NETWORK, network};
 use meltemi_model::gateway::{GatewaySet, SourcesAt};
 use meltemi_model::place::AnyCallerReads;
 use meltemi_model::proxy::{Interception, Proxy, ProxyKind};
 use meltemi_model::read::Read;
-use meltemi_model::scope::{Chosen, ScopedServices, Seen, SidecarsOf, chosen};
+use meltemi_model::scope::{Chosen, OutboundPolicyOf, ScopedServices, Seen, SidecarsOf, chosen};
 use meltemi_model::service::{AnyAllocated, VisibleServices};
 use meltemi_model::workload::{self, Workload, WorkloadFacts, WorkloadLocality};
 use meltemi_model::{Mesh, envoy_filter, virtual_service};
@@ -212,8 +213,10 @@ impl Question for PartsOf {
                 let names = key.dns_capture.then(|| {
                     PartKey::Names(NamesKey { namespace: key.namespace.clone(), family: key.family })
                 });
+                let mode = read.ask(OutboundPolicyOf(key.scope.clone())).mode;
+                let by_name = mode == OutboundMode::AllowAnyDynamicDns;
                 let fixed = [
-                    PartKey::Fixed(FixedKey),
+                    PartKey::Fixed(FixedKey { dynamic: by_name.then_some(key.family) }),
                     PartKey::Listeners(ListenersKey {
                         namespace: key.namespace.clone(),
                         scope: key.scope.clone(),

@@ -155,6 +155,7 @@ impl Question for ListenersKey {
         let telemetry = self.telemetry.seen_by(read, &self.namespace);
         let fallback = self.fallback(read);
         let rules = RulesOfConnections::of(read, self);
+        let by_name = read.ask(OutboundPolicyOf(self.scope.clone())).mode == OutboundMode::AllowAnyDynamicDns;
         let outbound = listeners
             .into_iter()
             .map(|listener| OutboundListener {
@@ -162,6 +163,12 @@ impl Question for ListenersKey {
                 metrics: self.metrics,
                 telemetry: telemetry.clone(),
                 ..listener
+            })
+            .map(|mut listener| {
+                if let Some(http) = listener.http.as_mut().filter(|_| by_name) {
+                    http.dynamic = Some(self.family);
+                }
+                listener
             })
             .map(|listener| match &rules {
                 Some(rules) => rules.applied(listener),
@@ -180,10 +187,18 @@ impl Question for ListenersKey {
             metrics: self.metrics,
             telemetry: telemetry.clone(),
             fallback: fallback.clone(),
+            by_name: by_name.then_some(ByName { http10: self.http10 }),
         };
         let all = outbound.map(ListenerKey::Outbound).chain((!bound).then_some(redirected));
         all.map(ResourceKey::Listener).collect()
     }
+}
+
+/// How requests are taken whose hosts say where they go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ByName {
+    /// HTTP/1.0 is accepted.
+    pub http10: bool,
 }
 
 /// One listener.
@@ -205,6 +220,8 @@ pub enum ListenerKey {
         telemetry: TelemetryKey,
         /// As in [`OutboundListener`].
         fallback: Option<ResourceName>,
+        /// Requests to unknown destinations go where their hosts lead; none: where they were going.
+        by_name: Option<ByName>,
     },
     /// Takes what iptables redirects to the workload, `virtualInbound`.
     VirtualInbound(InboundListener),
@@ -223,13 +240,28 @@ impl Question for ListenerKey {
         Some(match self {
             Self::Gateway(listener) => return listener.make(read),
             Self::Outbound(listener) => listener.make(read),
-            Self::VirtualOutbound { family, interception, access_log, metrics, fallback, telemetry } => {
+            Self::VirtualOutbound {
+                family,
+                interception,
+                access_log,
+                metrics,
+                fallback,
+                telemetry,
+                by_name,
+            } => {
                 let settings = SettingsOfListeners {
                     access_log: *access_log,
                     metrics: *metrics,
                     telemetry: telemetry.clone(),
                 };
-                outbound::virtual_outbound(read, *family, *interception, settings, fallback.as_ref())
+                outbound::virtual_outbound(
+                    read,
+                    *family,
+                    *interception,
+                    settings,
+                    fallback.as_ref(),
+                    *by_name,
+                )
             }
             Self::VirtualInbound(key) => inbound::virtual_inbound(read, key),
             Self::BoundInbound(key, bind) => inbound::bound(read, key, bind)?,

@@ -39,6 +39,8 @@ use meltemi_proto::envoy::config::core::v3::{
 };
 use meltemi_proto::envoy::config::route::v3::{RouteConfiguration, Vhds};
 
+pub use crate::session::Sessions;
+pub(crate) use body::any_name_routes;
 pub use body::{BodyKey, VirtualHostBody};
 pub use domains::{PortSuffix, ServiceDomains};
 pub use hash::HashRules;

@@ -10,9 +10,9 @@ use meltemi_proto::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, D
 use meltemi_proto::envoy::config::core::v3::Metadata;
 
 use super::{ClusterSettingsAnswer, inbound, pool, protocol};
-use crate::resource_names::{BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH};
+use crate::resource_names::{ANY_NAME, BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH};
 use crate::wrap::duration;
-use crate::{encode, metadata};
+use crate::{dynamic, encode, metadata};
 
 /// Drops all: it has no endpoints.
 pub(super) fn black_hole(settings: &ClusterSettingsAnswer) -> Arc<Resource> {
@@ -33,7 +33,18 @@ pub(super) fn passthrough(settings: &ClusterSettingsAnswer) -> Arc<Resource> {
     resource(PASSTHROUGH, Cluster { metadata: named(PASSTHROUGH), ..to_original_destination(settings) })
 }
 
-/// The same for what comes in. Its statistics count as the other's (Istio: core/cluster_builder.go).
+/// Sends to where the request's host leads, with the limits and protocols of what passes through.
+pub(super) fn any_name(settings: &ClusterSettingsAnswer, family: IpFamily) -> Arc<Resource> {
+    let cluster = Cluster {
+        alt_stat_name: stat_name(ANY_NAME),
+        cluster_discovery_type: Some(dynamic::discovery(family, false)),
+        metadata: named(ANY_NAME),
+        ..to_original_destination(settings)
+    };
+    resource(ANY_NAME, cluster)
+}
+
+/// The same as [`passthrough`] for what comes in. Its statistics count as the other's (Istio: core/cluster_builder.go).
 pub(super) fn inbound_passthrough(settings: &ClusterSettingsAnswer, family: IpFamily) -> Arc<Resource> {
     resource(
         INBOUND_PASSTHROUGH,

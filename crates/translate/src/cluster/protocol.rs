@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meltemi_api::destination_rule::{ConnectionPool, H2UpgradePolicy, HttpPool};
+use meltemi_api::destination_rule::{ClientTls, ConnectionPool, H2UpgradePolicy, HttpPool, TlsMode};
 use meltemi_model::rule::Policy;
 use meltemi_names::Protocol;
 use meltemi_proto::any::pack;
@@ -55,12 +55,20 @@ pub(crate) fn spoken(protocol: Protocol, pool: Option<&ConnectionPool>, mesh: H2
 }
 
 /// How the name of a TLS server is found where a rule writes none: it is the request's host, and so must be in the certificate, unless a
-/// rule says what must be or that nothing must (Istio: core/cluster_tls.go). Bytes name no host.
-pub(super) fn server_name(policy: &Policy, spoken: Spoken) -> Option<UpstreamHttpProtocolOptions> {
-    let tls = tls::files(policy).filter(|tls| tls.sni.is_none() && spoken != Spoken::Bytes)?;
-    Some(UpstreamHttpProtocolOptions {
+/// rule says what must be or that nothing must (Istio: core/cluster_tls.go). Bytes name no host. `dynamic`: the host is resolved as it is
+/// called, so that there is no other name, also in the mesh's own TLS; and no rule knows better what must be in the certificate.
+pub(super) fn server_name(
+    policy: &Policy,
+    spoken: Spoken,
+    dynamic: bool,
+) -> Option<UpstreamHttpProtocolOptions> {
+    let by_files = tls::files(policy).is_some();
+    let of_mesh = |tls: &ClientTls| dynamic && tls.mode == TlsMode::IstioMutual;
+    let tls = policy.tls.as_ref().filter(|tls| tls.sni.is_none() && spoken != Spoken::Bytes)?;
+    let is_any = dynamic || tls.subject_alt_names.is_empty();
+    (by_files || of_mesh(tls)).then(|| UpstreamHttpProtocolOptions {
         auto_sni: true,
-        auto_san_validation: tls.subject_alt_names.is_empty() && !tls.insecure_skip_verify,
+        auto_san_validation: by_files && is_any && !tls.insecure_skip_verify,
         ..UpstreamHttpProtocolOptions::default()
     })
 }

@@ -193,7 +193,9 @@ impl GatewayListener {
     fn http(&self, route: &str, stat: &str, settings: &ListenerSettings, noted: &mut Noted) -> Filter {
         noted.needs(TypeUrl::Route, route);
         let (logs, paths) = (&settings.outbound, settings.paths);
-        let manager = HttpManager { stat_prefix: stat, grpc_web: false, logs, paths };
+        let sessions = settings.sessions;
+        let manager =
+            HttpManager { stat_prefix: stat, grpc_web: false, logs, paths, dynamic: None, sessions };
         manager.gateway(route, self.of.http10)
     }
 

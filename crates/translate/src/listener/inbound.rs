@@ -318,6 +318,8 @@ impl Target {
             grpc_web: self.protocol == Protocol::GrpcWeb,
             paths: settings.paths,
             logs,
+            dynamic: None,
+            sessions: false,
         };
         manager.inbound(self.routes(settings.inbound_retries.as_ref()), self.protocol.is_http2())
     }

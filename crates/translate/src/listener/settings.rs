@@ -9,6 +9,7 @@ use meltemi_catalog::ResourceName;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
 use meltemi_model::read::Read;
+use meltemi_model::service::AnySession;
 use meltemi_model::settings::settings;
 use meltemi_model::telemetry::{self, InForce, Metrics, Said};
 use meltemi_names::{Namespace, ObjectKey, Port};
@@ -82,6 +83,8 @@ pub(crate) struct ListenerSettings {
     pub(crate) paths: Normalization,
     /// How inbound requests are tried again; none: the built-in way.
     pub(crate) inbound_retries: Option<Retries>,
+    /// The clients of some service stay with their endpoint.
+    pub(crate) sessions: bool,
     /// Where outbound connections are redirected to.
     pub(crate) outbound_port: Port,
     /// Where inbound connections are redirected to.
@@ -178,6 +181,7 @@ impl Question for SettingsOfListeners {
             detection_timeout: duration(mesh.protocol_detection_timeout),
             paths: mesh.path_normalization.normalization,
             inbound_retries: mesh.default_inbound_http_retry_policy.clone(),
+            sessions: *read.ask(AnySession),
             outbound_port: mesh.proxy_listen_port,
             inbound_port: mesh.proxy_inbound_listen_port,
         }
