@@ -10,9 +10,9 @@ use meltemi_names::Port;
 
 pub(crate) use self::provider::fault_of;
 pub use self::provider::{
-    Collector, DynatraceSampler, ExtensionProvider, FileLog, GrpcLog, GrpcReport, HttpHeader, HttpReport,
-    Labels, LogFormat, Opentelemetry, OtelLog, Prometheus, ResourceDetectors, ServiceAttributes, ServiceRef,
-    Skywalking, TraceContext, Zipkin,
+    Collector, DynatraceApi, DynatraceSampler, ExtensionProvider, FileLog, GrpcLog, GrpcReport, HttpHeader,
+    HttpReport, Labels, LogFormat, Opentelemetry, OtelLog, Prometheus, ResourceDetectors, ServiceAttributes,
+    ServiceRef, Skywalking, TraceContext, Zipkin,
 };
 pub use self::proxy::{DefaultConfig, ProxyTracing};
 

@@ -30,6 +30,7 @@ mod server_tls;
 mod service;
 mod service_entry;
 mod sidecar;
+mod target_ref;
 mod telemetry;
 mod traffic_policy;
 mod virtual_service;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use meltemi_api::value::Duration;
 use meltemi_names::{Labels, Locality, Namespace, Port};
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_proto::envoy::config::core::v3::node::UserAgentVersionType;
@@ -55,6 +56,17 @@ impl IpFamily {
     }
 }
 
+/// What a proxy's node asks of its listeners; nothing for most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Listening {
+    /// How long a connection may be silent where no rule says (metadata `IDLE_TIMEOUT`); zero is for ever.
+    pub idle_timeout: Option<Duration>,
+    /// Envoy's threads share the connections of the workload evenly (metadata `OUTBOUND_LISTENER_EXACT_BALANCE`).
+    pub outbound_evenly: bool,
+    /// The same of connections to it (metadata `INBOUND_LISTENER_EXACT_BALANCE`).
+    pub inbound_evenly: bool,
+}
+
 /// A proxy as it introduces itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Proxy {
@@ -82,6 +94,8 @@ pub struct Proxy {
     pub node_name: Option<Arc<str>>,
     /// Where it runs, by its own account.
     pub locality: Locality,
+    /// What its node asks of its listeners.
+    pub listening: Listening,
     /// Accepts HTTP/1.0 (metadata `HTTP10` = "1").
     pub http10: bool,
     /// Its agent answers its workload's DNS, from a table that it asks for (metadata `DNS_CAPTURE`): so it can be called by addresses that
@@ -189,6 +203,11 @@ impl Proxy {
             dns_domain: dns_domain.into(),
             node_name: metadata.text("NODE_NAME").filter(|name| !name.is_empty()).map(Arc::from),
             locality,
+            listening: Listening {
+                idle_timeout: metadata.text("IDLE_TIMEOUT").and_then(|text| Duration::parse(text).ok()),
+                outbound_evenly: metadata.says("OUTBOUND_LISTENER_EXACT_BALANCE"),
+                inbound_evenly: metadata.says("INBOUND_LISTENER_EXACT_BALANCE"),
+            },
             http10: metadata.text("HTTP10") == Some("1"),
             dns_capture: metadata.says("DNS_CAPTURE"),
             access_log: metadata.text("MELTEMI_ACCESS_LOG") == Some("true"),

@@ -71,8 +71,13 @@ impl Question for LayersOf {
         let service = if is_named { Arc::clone(&proxy.cluster) } else { Arc::default() };
         // A collector that a Sidecar leaves out is none for the proxy.
         let scope = sidecar.as_ref().filter(|sidecar| sidecar.outbound && *read.ask(AnyCollector));
-        let telemetry =
-            TelemetryKey { objects, service, viewer: None, scope: scope.map(|sidecar| sidecar.key.clone()) };
+        let telemetry = TelemetryKey {
+            objects,
+            service,
+            viewer: None,
+            scope: scope.map(|sidecar| sidecar.key.clone()),
+            listening: proxy.listening,
+        };
         let patches = |traffic: Context| {
             Patches::new(traffic, envoy_filter::matching(read, proxy, &workload.labels, traffic))
         };

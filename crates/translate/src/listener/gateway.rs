@@ -24,7 +24,7 @@ use meltemi_proto::envoy::config::listener::v3::{Filter, FilterChain, FilterChai
 
 use self::connection::Connections;
 use super::bind::Bind;
-use super::chain::{bind, chain, listener};
+use super::chain::{bind, chain, evenly, listener};
 use super::http_manager::HttpManager;
 use super::listener_filter::tls_inspector;
 use super::outbound::HANDSHAKE_TIMEOUT_SECONDS;
@@ -154,6 +154,7 @@ impl GatewayListener {
             ..self.socket(&name)
         };
         bind(&mut message, true);
+        message.connection_balance_config = self.of.telemetry.listening.outbound_evenly.then(evenly);
         noted.origin.sort_unstable();
         noted.origin.dedup();
         Some(whole(TypeUrl::Listener, name.into(), &message, noted.needs, noted.origin))

@@ -9,7 +9,7 @@ use meltemi_model::proxy::IpFamily;
 use meltemi_proto::any::pack;
 use meltemi_proto::envoy::config::core::v3::{
     AggregatedConfigSource, ApiVersion, ConfigSource, Http1ProtocolOptions, Http2ProtocolOptions,
-    config_source::ConfigSourceSpecifier,
+    HttpProtocolOptions, config_source::ConfigSourceSpecifier,
 };
 use meltemi_proto::envoy::config::listener::v3::{Filter, filter};
 use meltemi_proto::envoy::config::route::v3::RouteConfiguration;
@@ -132,6 +132,10 @@ impl HttpManager<'_> {
             } else {
                 PathWithEscapedSlashesAction::KeepUnchanged.into()
             },
+            common_http_protocol_options: self.logs.idle_timeout.map(|idle_timeout| HttpProtocolOptions {
+                idle_timeout: Some(idle_timeout),
+                ..HttpProtocolOptions::default()
+            }),
             // No limit but the route's own: Envoy's 5 minutes would cut long polls.
             stream_idle_timeout: Some(prost_types::Duration::default()),
             upgrade_configs: vec![UpgradeConfig {

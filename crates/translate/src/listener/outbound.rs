@@ -16,7 +16,7 @@ use meltemi_proto::google::protobuf::BoolValue;
 use super::ByName;
 use super::bind::Bind;
 use super::block::Block;
-use super::chain::{PASSTHROUGH_CHAIN, RAW_BUFFER, bind, chain, listener, plaintext_http, to_port};
+use super::chain::{PASSTHROUGH_CHAIN, RAW_BUFFER, bind, chain, evenly, listener, plaintext_http, to_port};
 use super::http_manager::HttpManager;
 use super::listener_filter::{http_inspector, tls_inspector};
 use super::plan::{Backend, HttpChain, OutboundListener};
@@ -99,6 +99,7 @@ impl OutboundListener {
             message.address = Some(pipe(path));
         }
         bind(&mut message, self.bind.is_bound());
+        message.connection_balance_config = self.telemetry.listening.outbound_evenly.then(evenly);
         for chain in message.filter_chains.iter_mut().chain(&mut message.default_filter_chain) {
             chain.transport_socket_connect_timeout = Some(seconds(HANDSHAKE_TIMEOUT_SECONDS));
         }

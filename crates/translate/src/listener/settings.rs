@@ -8,6 +8,7 @@ use meltemi_api::virtual_service::Retries;
 use meltemi_catalog::ResourceName;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
+use meltemi_model::proxy::Listening;
 use meltemi_model::read::Read;
 use meltemi_model::service::AnySession;
 use meltemi_model::settings::settings;
@@ -22,7 +23,7 @@ use super::{access_log, tracing};
 use crate::resource_names::{BLACK_HOLE, PASSTHROUGH};
 use crate::wrap::duration;
 
-/// What decides, beside the mesh's settings, what a proxy tells of its traffic.
+/// What decides, beside the mesh's settings, what a proxy tells of its traffic, and how long it waits for some.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TelemetryKey {
     /// The Telemetries that are for it, the most general first.
@@ -33,6 +34,8 @@ pub struct TelemetryKey {
     pub viewer: Option<Namespace>,
     /// The Sidecar that says which services the proxy calls; none where none does, or nothing is told to any service.
     pub scope: Option<ObjectKey>,
+    /// What its node asks of its listeners, which goes the same way to each of them.
+    pub listening: Listening,
 }
 
 impl TelemetryKey {
@@ -113,6 +116,7 @@ struct Told {
     /// None: nothing is counted.
     metrics: Option<Metrics>,
     needs: Vec<ResourceName>,
+    idle_timeout: Option<prost_types::Duration>,
 }
 
 /// Where requests and connections are written, traced and counted.
@@ -130,6 +134,8 @@ pub(crate) struct Logs {
     pub(crate) by_request_id: bool,
     /// The clusters that all this goes to.
     pub(crate) needs: Vec<ResourceName>,
+    /// How long a connection may be silent where no rule says; none: Envoy's hour.
+    pub(crate) idle_timeout: Option<prost_types::Duration>,
 }
 
 impl Logs {
@@ -150,6 +156,7 @@ impl Logs {
             tracing: told.tracing.clone(),
             by_request_id: told.by_request_id,
             needs: told.needs.clone(),
+            idle_timeout: told.idle_timeout,
         }
     }
 }
@@ -192,7 +199,8 @@ impl SettingsOfListeners {
     fn told(&self, read: &Read<'_>, mesh: &MeshConfig, side: telemetry::Side) -> Told {
         let said = read.ask(InForce { objects: Arc::clone(&self.telemetry.objects), side });
         let Said { logging, tracing, metrics } = &*said;
-        let mut told = Told { by_request_id: true, ..Told::default() };
+        let idle_timeout = self.telemetry.listening.idle_timeout.map(duration);
+        let mut told = Told { by_request_id: true, idle_timeout, ..Told::default() };
         if self.metrics && !metrics.disabled {
             told.metrics = Some(metrics.clone());
         }
@@ -227,11 +235,12 @@ impl SettingsOfListeners {
         }
         match tracing {
             Some(said) => {
-                if let Some((manager, need)) = tracing::of_provider(said, mesh, &self.telemetry.service, find)
+                if let Some((manager, needs)) =
+                    tracing::of_provider(said, mesh, &self.telemetry.service, find)
                 {
                     told.tracing = Some(manager);
                     told.by_request_id = said.by_request_id;
-                    told.needs.push(need);
+                    told.needs.extend(needs);
                 }
             }
             None => told.tracing = tracing::of_bootstrap(mesh),
