@@ -51,7 +51,7 @@ pub(super) fn of_service(service: &Service, meta: &Meta, path: &FieldPath, repor
 /// A cookie or header whose name cannot be one.
 pub(super) fn of_session(meta: &Meta, report: &mut Report) {
     let written = |label: &&str| meta.labels.value(label).is_some_and(|value| !value.is_empty());
-    let Some(label) = [SESSION_COOKIE, SESSION_HEADER].into_iter().find(|label| written(&label)) else {
+    let Some(label) = [SESSION_COOKIE, SESSION_HEADER].into_iter().find(written) else {
         return;
     };
     if Session::of(&meta.labels).is_none() {

@@ -72,6 +72,7 @@ impl Bench {
             labels: [("app", app)].into_iter().collect::<Labels>(),
             addresses: vec!["10.0.0.9".parse().unwrap()],
             named_ports: Default::default(),
+            listening: Default::default(),
             interception: Interception::Redirect,
             dns_domain: "default.svc.cluster.local".into(),
             node_name: None,

@@ -57,6 +57,7 @@ fn every_cluster_and_route_that_a_listener_needs_is_made() {
                 labels: [("app", "a")].into_iter().collect(),
                 addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
                 named_ports: Default::default(),
+                listening: Default::default(),
                 interception,
                 dns_domain: "default.svc.cluster.local".into(),
                 node_name: None,
