@@ -312,7 +312,8 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "defaultTrafficPolicy: {outlierDetection: {minHealthPercent: 5}, connectionPool: {tcp: {maxConnections: 3}}}",
                 "zoneAwareLbSetting: {}",
                 "outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}",
-            ][variant % 13];
+                "proxyHttpPort: 15002",
+            ][variant % 14];
             let mesh =
                 if mesh.starts_with("extensionProviders") { format!("{{{mesh}}}") } else { mesh.to_owned() };
             format!(

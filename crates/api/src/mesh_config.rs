@@ -23,7 +23,7 @@ use crate::field::FieldPath;
 use crate::finding::{Finding, Severity};
 use crate::markers::{Unread, not_yet};
 use crate::validate;
-use crate::value::{Duration, ExportTo, LabelSelector, check_log_format};
+use crate::value::{Duration, ExportTo, LabelSelector, check_log_format, port_or_zero};
 use crate::virtual_service::Retries;
 pub use defaults::{DefaultTrafficPolicy, Normalization, PathNormalization, TlsDefaults};
 
@@ -71,8 +71,9 @@ pub struct MeshConfig {
     pub proxy_listen_port: Port,
     /// Where inbound connections are redirected to.
     pub proxy_inbound_listen_port: Port,
-    /// Not supported yet.
-    pub proxy_http_port: not_yet::MeshSetting,
+    /// A port on the loopback address at which sidecars are HTTP proxies.
+    #[serde(deserialize_with = "port_or_zero")]
+    pub proxy_http_port: Option<Port>,
     /// Clients speak mutual TLS to workloads that can, unless a DestinationRule says how they speak.
     pub enable_auto_mtls: bool,
     /// Whether HTTP/1.1 is sent on as HTTP/2.
@@ -163,7 +164,7 @@ impl Default for MeshConfig {
             default_destination_rule_export_to: vec![ExportTo::All],
             proxy_listen_port: port(15001),
             proxy_inbound_listen_port: port(15006),
-            proxy_http_port: not_yet::MeshSetting::default(),
+            proxy_http_port: None,
             enable_auto_mtls: true,
             h2_upgrade_policy: H2UpgradePolicy::DoNotUpgrade,
             dns_refresh_rate: seconds(60),

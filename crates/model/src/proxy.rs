@@ -96,6 +96,8 @@ pub struct Proxy {
     pub locality: Locality,
     /// What its node asks of its listeners.
     pub listening: Listening,
+    /// It is an HTTP proxy at that port of the loopback address (metadata `HTTP_PROXY_PORT`), whatever the mesh's settings say.
+    pub http_proxy: Option<Port>,
     /// Accepts HTTP/1.0 (metadata `HTTP10` = "1").
     pub http10: bool,
     /// Its agent answers its workload's DNS, from a table that it asks for (metadata `DNS_CAPTURE`): so it can be called by addresses that
@@ -208,6 +210,10 @@ impl Proxy {
                 outbound_evenly: metadata.says("OUTBOUND_LISTENER_EXACT_BALANCE"),
                 inbound_evenly: metadata.says("INBOUND_LISTENER_EXACT_BALANCE"),
             },
+            http_proxy: metadata
+                .text("HTTP_PROXY_PORT")
+                .and_then(|port| port.parse().ok())
+                .and_then(Port::new),
             http10: metadata.text("HTTP10") == Some("1"),
             dns_capture: metadata.says("DNS_CAPTURE"),
             access_log: metadata.text("MELTEMI_ACCESS_LOG") == Some("true"),

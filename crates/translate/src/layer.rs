@@ -20,7 +20,9 @@ use meltemi_names::{Locality, Selector};
 use crate::cluster::{FixedKey, ServicePartKey};
 use crate::gateway::GatewayKey;
 use crate::key::{LayerKey, OutboundKey, PartKey};
-use crate::listener::{AnyCollector, InboundKey, InboundPartKey, ListenersKey, NamesService, TelemetryKey};
+use crate::listener::{
+    AnyCollector, HttpProxyPort, InboundKey, InboundPartKey, ListenersKey, NamesService, TelemetryKey,
+};
 use crate::names::NamesKey;
 use crate::patch::{self, Patches};
 use crate::route::RoutesKey;
@@ -101,6 +103,7 @@ impl Question for LayersOf {
             locality: place.locality,
             failover_labels: place.failover_labels,
             node: place.node,
+            http_proxy: proxy.http_proxy.or_else(|| *read.ask(HttpProxyPort)),
             http10: proxy.http10,
             dns_capture: proxy.dns_capture,
             access_log: proxy.access_log,
@@ -228,6 +231,7 @@ impl Question for PartsOf {
                         interception: key.interception,
                         family: key.family,
                         selectors: Arc::clone(&key.selectors),
+                        http_proxy: key.http_proxy,
                         http10: key.http10,
                         allocated,
                         access_log: key.access_log,
@@ -243,6 +247,7 @@ impl Question for PartsOf {
                         allocated,
                         selectors: Arc::clone(&key.selectors),
                         virtual_hosts: key.virtual_hosts,
+                        http_proxy: key.http_proxy.is_some(),
                     }),
                 ];
                 let services = seen(read, key).into_iter().map(|Seen { service, ports }| {

@@ -50,9 +50,9 @@ pub use self::gateway::GatewayListener;
 pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
 use self::ruled::RulesOfConnections;
-pub(crate) use self::settings::NamesService;
 use self::settings::SettingsOfListeners;
 pub use self::settings::TelemetryKey;
+pub(crate) use self::settings::{HttpProxyPort, NamesService};
 use crate::key::{Made, Members, ResourceKey};
 use crate::patch::Patches;
 use crate::resource_names::{BLACK_HOLE, PASSTHROUGH, outbound_cluster};
@@ -70,6 +70,8 @@ pub struct ListenersKey {
     pub family: IpFamily,
     /// As in [`crate::key::OutboundKey`]; for rules with a workloadSelector.
     pub selectors: Arc<[Selector]>,
+    /// As in [`crate::key::OutboundKey`].
+    pub http_proxy: Option<Port>,
     /// HTTP/1.0 is accepted.
     pub http10: bool,
     /// Services are called at addresses that they were given, too: the caller's proxy tells those to its workload.
@@ -151,6 +153,13 @@ impl Question for ListenersKey {
                     listeners.push(listener);
                 }
             }
+        }
+        if let Some(port) = self.http_proxy
+            && taken.insert((Bind::Loopback(self.family), port))
+        {
+            let http = || listeners.iter().filter_map(|listener| listener.http.as_ref());
+            let dynamic = http().find_map(|http| http.dynamic);
+            listeners.push(OutboundListener::http_proxy(self.family, port, (self.http10, dynamic)));
         }
         let telemetry = self.telemetry.seen_by(read, &self.namespace);
         let fallback = self.fallback(read);

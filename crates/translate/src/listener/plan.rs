@@ -27,7 +27,7 @@ use super::place::Place;
 use super::policy::ConnectionPolicy;
 use super::ruled::RuledChain;
 use super::settings::{SettingsOfListeners, TelemetryKey};
-use crate::resource_names::{port_route, service_route, unix_route};
+use crate::resource_names::{HTTP_PROXY_ROUTE, port_route, service_route, unix_route};
 
 /// An outbound listener, as small as says all: callers of any namespace for which it comes out equal share it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +54,31 @@ pub struct OutboundListener {
     pub metrics: bool,
     /// What callers tell of their traffic.
     pub telemetry: TelemetryKey,
+}
+
+impl OutboundListener {
+    /// A socket of the loopback address at which any service is called by its name, as clients of an HTTP proxy do (Istio:
+    /// core/listener.go, `buildHTTPProxy`).
+    pub(crate) fn http_proxy(
+        family: IpFamily,
+        port: Port,
+        (http10, dynamic): (bool, Option<IpFamily>),
+    ) -> Self {
+        let http = HttpChain { route: HTTP_PROXY_ROUTE.into(), grpc_web: false, http10, dynamic };
+        Self {
+            bind: Bind::Loopback(family),
+            port,
+            http: Some(http),
+            tls: Arc::default(),
+            blocks: Arc::default(),
+            tcp: None,
+            fallback: None,
+            ruled: Arc::default(),
+            access_log: false,
+            metrics: false,
+            telemetry: TelemetryKey::default(),
+        }
+    }
 }
 
 /// What happens to HTTP at a listener.

@@ -249,6 +249,20 @@ impl SettingsOfListeners {
     }
 }
 
+/// The port at which sidecars are HTTP proxies, if the mesh's settings have one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct HttpProxyPort;
+
+impl Question for HttpProxyPort {
+    type World = Mesh;
+    type Answer = Option<Port>;
+    const NAME: &'static str = "port of HTTP proxies";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        settings(read).proxy_http_port
+    }
+}
+
 /// Whether a tracer of either side is told what the proxy's service is called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NamesService(pub(crate) Arc<[ObjectKey]>);

@@ -73,6 +73,7 @@ impl Bench {
             addresses: vec!["10.0.0.9".parse().unwrap()],
             named_ports: Default::default(),
             listening: Default::default(),
+            http_proxy: None,
             interception: Interception::Redirect,
             dns_domain: "default.svc.cluster.local".into(),
             node_name: None,
@@ -123,6 +124,7 @@ fn redirected() -> ListenersKey {
         metrics: false,
         telemetry: TelemetryKey::default(),
         has_certificates: false,
+        http_proxy: None,
     }
 }
 

@@ -58,6 +58,7 @@ fn every_cluster_and_route_that_a_listener_needs_is_made() {
                 addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
                 named_ports: Default::default(),
                 listening: Default::default(),
+                http_proxy: None,
                 interception,
                 dns_domain: "default.svc.cluster.local".into(),
                 node_name: None,
