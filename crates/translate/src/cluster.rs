@@ -54,7 +54,7 @@ impl Question for FixedKey {
     fn answer(&self, _read: &Read<'_>) -> Members {
         let dynamic = self.dynamic.map(|family| ClusterKey::AnyName { family });
         let all = [ClusterKey::BlackHole, ClusterKey::Passthrough].into_iter().chain(dynamic);
-        all.map(ResourceKey::Cluster).collect()
+        all.map(Into::into).collect()
     }
 }
 
@@ -123,7 +123,10 @@ impl Question for ServicePartKey {
         let mut members = (*read.ask(members)).clone();
         if let Some(ports) = &self.ports {
             members.retain(|member| match member {
-                ResourceKey::Cluster(ClusterKey::Outbound { port, .. }) => ports.contains(port),
+                ResourceKey::Cluster(key) => match &**key {
+                    ClusterKey::Outbound { port, .. } => ports.contains(port),
+                    _ => true,
+                },
                 ResourceKey::Assignment(assignment) => ports.contains(&assignment.port),
                 _ => true,
             });
@@ -201,7 +204,7 @@ impl Question for ServiceMembers {
                     Arc::new(Resolved { family, assignment })
                 });
                 let by_itself = has_endpoints && resolved.is_none();
-                members.push(ResourceKey::Cluster(ClusterKey::Outbound {
+                members.push(ResourceKey::from(ClusterKey::Outbound {
                     service: self.service.clone(),
                     port: port.port,
                     subset: subset.clone(),
@@ -211,7 +214,7 @@ impl Question for ServiceMembers {
                     has_certificates: self.has_certificates && tls::is_of_mesh(&policy),
                 }));
                 if by_itself {
-                    members.push(ResourceKey::Assignment(assignment));
+                    members.push(assignment.into());
                 }
             }
         }

@@ -199,7 +199,7 @@ impl Question for ListenersKey {
             by_name: by_name.then_some(ByName { http10: self.http10 }),
         };
         let all = outbound.map(ListenerKey::Outbound).chain((!bound).then_some(redirected));
-        all.map(ResourceKey::Listener).collect()
+        all.map(ResourceKey::from).collect()
     }
 }
 

@@ -5,6 +5,7 @@ mod conditions;
 mod connections;
 mod endpoints;
 mod names;
+mod reports;
 mod tls;
 
 use meltemi_names::TypeUrl;

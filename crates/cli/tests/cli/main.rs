@@ -4,10 +4,13 @@
 
 mod agent;
 mod analyze;
+mod analyzers;
 mod bootstrap;
 mod crds;
 mod diff;
 mod explain;
+mod explain_gateway;
+mod explain_told;
 mod metrics_page;
 mod operations;
 mod program;
