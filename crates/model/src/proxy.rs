@@ -113,6 +113,8 @@ pub struct Proxy {
     pub has_certificates: bool,
     /// What it calls the service that it is beside (`node.cluster`): so spans call it.
     pub cluster: Arc<str>,
+    /// The same by OpenTelemetry's own annotation (`resource.opentelemetry.io/service.name`).
+    pub otel_service: Option<Arc<str>>,
     /// It may not listen on ports below 1024 (metadata `UNPRIVILEGED_POD` = "true").
     pub unprivileged: bool,
     /// It may have the certificates that Secrets of its namespace hold. Never by its own word: who authenticated its stream says so.
@@ -223,6 +225,11 @@ impl Proxy {
                 None => metadata.text("ISTIO_VERSION").is_some_and(|version| !version.is_empty()),
             },
             cluster: node.cluster.as_str().into(),
+            otel_service: metadata
+                .texts("ANNOTATIONS")
+                .value("resource.opentelemetry.io/service.name")
+                .filter(|name| !name.is_empty())
+                .map(Arc::from),
             unprivileged: metadata.text("UNPRIVILEGED_POD") == Some("true"),
             reads_secrets: false,
             texts: metadata.short_texts(),

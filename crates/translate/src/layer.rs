@@ -21,7 +21,8 @@ use crate::cluster::{FixedKey, ServicePartKey};
 use crate::gateway::GatewayKey;
 use crate::key::{LayerKey, OutboundKey, PartKey};
 use crate::listener::{
-    AnyCollector, HttpProxyPort, InboundKey, InboundPartKey, ListenersKey, NamesService, TelemetryKey,
+    AnyCollector, HttpProxyPort, InboundKey, InboundPartKey, ListenersKey, NamesService, Naming,
+    ServiceNames, TelemetryKey,
 };
 use crate::names::NamesKey;
 use crate::patch::{self, Patches};
@@ -69,8 +70,14 @@ impl Question for LayersOf {
         };
         let sidecar = self.sidecar(read, &workload);
         let objects = Arc::clone(&workload.telemetry);
-        let is_named = *read.ask(NamesService(Arc::clone(&objects)));
-        let service = if is_named { Arc::clone(&proxy.cluster) } else { Arc::default() };
+        let naming = read.ask(NamesService(Arc::clone(&objects)));
+        let told = |by: Naming, name: &dyn Fn() -> Arc<str>| {
+            if naming.contains(&by) { name() } else { Arc::default() }
+        };
+        let service = ServiceNames {
+            canonical: told(Naming::Canonical, &|| Arc::clone(&proxy.cluster)),
+            conventional: told(Naming::Conventional, &|| conventional_name(proxy, &workload)),
+        };
         // A collector that a Sidecar leaves out is none for the proxy.
         let scope = sidecar.as_ref().filter(|sidecar| sidecar.outbound && *read.ask(AnyCollector));
         let telemetry = TelemetryKey {
@@ -137,6 +144,15 @@ impl Question for LayersOf {
         }
         layers
     }
+}
+
+/// What OpenTelemetry's conventions for Kubernetes call the service beside a proxy (Istio: core/tracing.go, `otelServiceName`).
+fn conventional_name(proxy: &Proxy, workload: &WorkloadFacts) -> Arc<str> {
+    let label = |key: &str| workload.labels.value(key).filter(|value| !value.is_empty()).map(Arc::from);
+    let written = || proxy.otel_service.clone();
+    let labelled = || label("app.kubernetes.io/instance").or_else(|| label("app.kubernetes.io/name"));
+    let named = || [&workload.name, &proxy.name].into_iter().find(|name| !name.is_empty()).cloned();
+    written().or_else(labelled).or_else(named).unwrap_or_else(|| "unknown_service".into())
 }
 
 /// Where a proxy runs, as far as anything reads it; see [`OutboundKey`].

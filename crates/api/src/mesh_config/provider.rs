@@ -288,7 +288,7 @@ pub struct Opentelemetry {
     pub grpc: Option<GrpcReport>,
     /// What finds out more about the proxy.
     pub resource_detectors: ResourceDetectors,
-    /// What the proxy's service is called; only Istio's own way is supported.
+    /// What the proxy's service is called.
     pub service_attribute_enrichment: ServiceAttributes,
     /// Which requests are traced, by Dynatrace.
     pub dynatrace_sampler: Option<DynatraceSampler>,

@@ -4,7 +4,7 @@ use super::{Report, telemetry};
 use crate::MeshConfig;
 use crate::field::FieldPath;
 use crate::finding::Finding;
-use crate::mesh_config::{ExtensionProvider, PROMETHEUS, ServiceAttributes};
+use crate::mesh_config::{ExtensionProvider, PROMETHEUS};
 
 pub(super) fn check(mesh: &MeshConfig, path: &FieldPath, report: &mut Report) {
     let defaults = path.key("defaultProviders");
@@ -113,13 +113,6 @@ fn one(provider: &ExtensionProvider, path: &FieldPath, report: &mut Report) {
                 Finding::warning("bad-value", "the sampler asks by HTTP, and the provider has no `http`")
                     .at(&here.key("dynatraceSampler"))
                     .in_force("nothing is traced by this provider, as in Istio"),
-            );
-        }
-        if spans.service_attribute_enrichment == ServiceAttributes::OtelSemanticConventions {
-            report.add(
-                Finding::warning("not-supported-yet", "services are called as their nodes say")
-                    .at(&here.key("serviceAttributeEnrichment"))
-                    .in_force("ISTIO_CANONICAL, with the environment's attributes"),
             );
         }
     }

@@ -1,5 +1,6 @@
 //! What listeners read of the mesh's settings and of Telemetries, by itself: other settings may change at no cost here.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_api::MeshConfig;
@@ -19,6 +20,7 @@ use meltemi_proto::envoy::extensions::filters::network::http_connection_manager:
 
 use super::collector::{Collector, CollectorOf, CollectorsSeenBy};
 use super::metrics::{Side, at_the_end};
+use super::tracing::Naming;
 use super::{access_log, tracing};
 use crate::resource_names::{BLACK_HOLE, PASSTHROUGH};
 use crate::wrap::duration;
@@ -28,14 +30,23 @@ use crate::wrap::duration;
 pub struct TelemetryKey {
     /// The Telemetries that are for it, the most general first.
     pub objects: Arc<[ObjectKey]>,
-    /// What its service is called in spans; empty where no tracer is told.
-    pub service: Arc<str>,
+    /// What its service is called in spans.
+    pub service: ServiceNames,
     /// Whose services may take what it tells; none: those that everyone sees.
     pub viewer: Option<Namespace>,
     /// The Sidecar that says which services the proxy calls; none where none does, or nothing is told to any service.
     pub scope: Option<ObjectKey>,
     /// What its node asks of its listeners, which goes the same way to each of them.
     pub listening: Listening,
+}
+
+/// What a proxy's service is called in spans; each is empty where no tracer is told it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceNames {
+    /// By the node: `node.cluster`.
+    pub canonical: Arc<str>,
+    /// By OpenTelemetry's conventions for Kubernetes.
+    pub conventional: Arc<str>,
 }
 
 impl TelemetryKey {
@@ -263,22 +274,23 @@ impl Question for HttpProxyPort {
     }
 }
 
-/// Whether a tracer of either side is told what the proxy's service is called.
+/// How tracers of either side are told what the proxy's service is called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NamesService(pub(crate) Arc<[ObjectKey]>);
 
 impl Question for NamesService {
     type World = Mesh;
-    type Answer = bool;
-    const NAME: &'static str = "tracer is told the service";
+    type Answer = BTreeSet<Naming>;
+    const NAME: &'static str = "tracers are told the service";
 
-    fn answer(&self, read: &Read<'_>) -> bool {
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
         let mesh = settings(read);
-        [telemetry::Side::Client, telemetry::Side::Server].into_iter().any(|side| {
+        let sides = [telemetry::Side::Client, telemetry::Side::Server].into_iter();
+        let naming = sides.filter_map(|side| {
             let said = read.ask(InForce { objects: Arc::clone(&self.0), side });
-            let said = said.tracing.as_ref().filter(|said| !said.disabled);
-            let provider = said.and_then(|said| mesh.provider(said.provider.as_deref()?));
-            provider.is_some_and(|provider| tracing::names_service(&provider))
-        })
+            let said = said.tracing.as_ref().filter(|said| !said.disabled)?;
+            tracing::naming(&mesh.provider(said.provider.as_deref()?)?)
+        });
+        naming.collect()
     }
 }

@@ -83,6 +83,7 @@ impl Bench {
             access_log: false,
             metrics: false,
             cluster: "client.default".into(),
+            otel_service: None,
             unprivileged: false,
             reads_secrets: false,
             build: "envoy/1.40.0".into(),

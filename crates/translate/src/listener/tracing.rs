@@ -36,6 +36,7 @@ use meltemi_proto::google::protobuf::{Any, BoolValue};
 
 use super::access_log::grpc_service;
 use super::collector::Collector;
+use super::settings::ServiceNames;
 use crate::wrap::{self, u32_value};
 
 /// How long a report may take where nobody says (Istio: core/tracing.go, for Zipkin).
@@ -45,7 +46,7 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) fn of_provider(
     said: &Tracing,
     mesh: &MeshConfig,
-    service: &str,
+    service: &ServiceNames,
     find: impl Fn(ServiceRef<'_>) -> Option<Collector>,
 ) -> Option<(Manager, Vec<ResourceName>)> {
     if said.disabled {
@@ -56,6 +57,10 @@ pub(crate) fn of_provider(
     let asked = match provider.sampler() {
         None => None,
         Some(sampler) => Some(find(sampler)?),
+    };
+    let service = match naming(&provider) {
+        Some(Naming::Conventional) => &service.conventional,
+        Some(Naming::Canonical) | None => &service.canonical,
     };
     let (name, config, max_length) = tracer_of(&provider, service, &collector, asked.as_ref())?;
     let sampler = provider.opentelemetry.as_ref().is_some_and(|spans| spans.dynatrace_sampler.is_some());
@@ -95,9 +100,23 @@ pub(crate) fn of_bootstrap(mesh: &MeshConfig) -> Option<Manager> {
     Some(Manager { max_path_tag_length: max_length.and_then(u32_value), ..manager(tracing.sampling(), tags) })
 }
 
-/// Whether a provider's tracer is told what the proxy's service is called.
-pub(crate) fn names_service(provider: &ExtensionProvider) -> bool {
-    provider.opentelemetry.is_some() || provider.datadog.is_some()
+/// By what a tracer calls the proxy's service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Naming {
+    /// As its node says.
+    Canonical,
+    /// As OpenTelemetry's conventions for Kubernetes say.
+    Conventional,
+}
+
+/// How a provider's tracer is told what the proxy's service is called; none: it is not.
+pub(crate) fn naming(provider: &ExtensionProvider) -> Option<Naming> {
+    let of = |spans: &Opentelemetry| match spans.service_attribute_enrichment {
+        ServiceAttributes::IstioCanonical => Naming::Canonical,
+        ServiceAttributes::OtelSemanticConventions => Naming::Conventional,
+    };
+    let datadog = provider.datadog.as_ref().map(|_| Naming::Canonical);
+    provider.opentelemetry.as_ref().map(of).or(datadog)
 }
 
 /// As Istio has it: who asks for a trace gets it.

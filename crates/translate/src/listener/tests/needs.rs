@@ -68,6 +68,7 @@ fn every_cluster_and_route_that_a_listener_needs_is_made() {
                 access_log: false,
                 metrics: false,
                 cluster: "client.default".into(),
+                otel_service: None,
                 unprivileged: false,
                 reads_secrets: false,
                 build: "envoy/1.40.0".into(),
