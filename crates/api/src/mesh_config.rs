@@ -17,7 +17,9 @@ pub use self::provider::{
 pub use self::proxy::{DefaultConfig, ProxyTracing};
 
 use crate::decode::{finding_of, reader};
-use crate::destination_rule::{H2UpgradePolicy, LocalityLbSetting, TcpKeepalive, ZoneAwareLbSetting};
+use crate::destination_rule::{
+    ClientTls, H2UpgradePolicy, LocalityLbSetting, TcpKeepalive, ZoneAwareLbSetting,
+};
 use crate::document::yaml;
 use crate::field::FieldPath;
 use crate::finding::{Finding, Severity};
@@ -342,13 +344,13 @@ pub enum AccessLogEncoding {
 }
 
 /// What happens to connections to unknown destinations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OutboundTrafficPolicy {
     /// An empty `outboundTrafficPolicy: {}` means [`OutboundMode::RegistryOnly`], an absent one [`OutboundMode::AllowAny`].
     pub mode: OutboundMode,
-    /// Not supported yet.
-    pub tls: not_yet::MeshSetting,
+    /// What is spoken to where the host of a request leads, in mode [`OutboundMode::AllowAnyDynamicDns`]; none: plain text.
+    pub tls: Option<ClientTls>,
 }
 
 /// What happens to connections to unknown destinations.

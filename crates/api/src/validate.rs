@@ -76,6 +76,7 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
         retry::check(retries, &path.key("defaultHttpRetryPolicy"), &mut report);
     }
     report.duration(&path.key("connectTimeout"), Some(mesh.connect_timeout));
+    mesh_settings::outbound(&mesh.outbound_traffic_policy, &path.key("outboundTrafficPolicy"), &mut report);
     provider::check(mesh, path, &mut report);
     report.duration(&path.key("dnsRefreshRate"), Some(mesh.dns_refresh_rate));
     report.trust_domain(&path.key("trustDomain"), &mesh.trust_domain);

@@ -21,7 +21,7 @@ pub(crate) mod tls;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use meltemi_api::destination_rule::{H2UpgradePolicy, SimpleLb, TcpKeepalive};
+use meltemi_api::destination_rule::{ClientTls, H2UpgradePolicy, SimpleLb, TcpKeepalive};
 use meltemi_api::mesh_config::{DefaultTrafficPolicy, InboundMode, TlsDefaults};
 use meltemi_api::service::TrafficDistribution;
 use meltemi_api::value::Duration;
@@ -376,6 +376,8 @@ struct ClusterSettingsAnswer {
     /// The TLS by files.
     tls_defaults: TlsDefaults,
     dns_refresh_rate: Duration,
+    /// What is spoken to unknown destinations that are called by name.
+    outbound_tls: Option<ClientTls>,
 }
 
 impl Question for ClusterSettings {
@@ -397,6 +399,7 @@ impl Question for ClusterSettings {
             any_distribution: *read.ask(AnyDistribution) != TrafficDistribution::Any,
             tls_defaults: mesh.tls_defaults.clone(),
             dns_refresh_rate: mesh.dns_refresh_rate,
+            outbound_tls: mesh.outbound_traffic_policy.tls.clone(),
         }
     }
 }

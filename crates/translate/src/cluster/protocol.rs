@@ -28,11 +28,15 @@ type Extensions = BTreeMap<String, Any>;
 const HTTP: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// What passes through does so as it came, and idle connections end after five minutes.
-pub(super) fn as_downstream_with_idle_timeout(pool: Option<&ConnectionPool>) -> Extensions {
+pub(super) fn as_downstream_with_idle_timeout(
+    pool: Option<&ConnectionPool>,
+    server_name: Option<UpstreamHttpProtocolOptions>,
+) -> Extensions {
     let limits = limits(pool).unwrap_or_default();
     let idle_timeout = limits.idle_timeout.or(Some(seconds(300)));
     extensions(&HttpProtocolOptions {
         common_http_protocol_options: Some(Common { idle_timeout, ..limits }),
+        upstream_http_protocol_options: server_name,
         upstream_protocol_options: Some(as_downstream()),
         ..HttpProtocolOptions::default()
     })
