@@ -63,6 +63,8 @@ struct ProxyFile {
     certificates: bool,
     /// Its agent answers DNS.
     dns_capture: bool,
+    /// What else its node says.
+    metadata: BTreeMap<String, String>,
 }
 
 /// What a proxy is for.
@@ -83,6 +85,7 @@ impl Default for ProxyFile {
             ip: "10.9.9.9".to_owned(),
             certificates: false,
             dns_capture: false,
+            metadata: BTreeMap::new(),
         }
     }
 }
@@ -186,8 +189,8 @@ impl Case {
         engine.apply(objects.map(|object| Event::Upsert(Arc::new(object))));
         let labels: Vec<(&str, &str)> =
             self.proxy.labels.iter().map(|(label, value)| (label.as_str(), value.as_str())).collect();
-        let ProxyFile { id, interception, ip, .. } = &self.proxy;
-        let proxy = crate::mesh::proxy_at(ip, id, &labels, interception, false);
+        let ProxyFile { id, interception, ip, metadata, .. } = &self.proxy;
+        let proxy = crate::mesh::proxy_saying(metadata, ip, id, &labels, interception, false);
         let proxy = if self.proxy.certificates { crate::mesh::with_certificates(&proxy) } else { proxy };
         let proxy = match self.proxy.r#type {
             ProxyType::Sidecar => proxy,

@@ -1,5 +1,6 @@
 //! Meshes from YAML, and large ones by recipe.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meltemi_model::Event;
@@ -38,12 +39,25 @@ pub fn proxy(id: &str, labels: &[(&str, &str)], interception: &str, delta: bool)
 }
 
 /// A proxy with that address, or with several, by comma.
-#[allow(clippy::expect_used, reason = "the node is well formed by construction")]
 pub fn proxy_at(ip: &str, id: &str, labels: &[(&str, &str)], interception: &str, delta: bool) -> Arc<Proxy> {
+    proxy_saying(&BTreeMap::new(), ip, id, labels, interception, delta)
+}
+
+/// The same, whose node says more of it.
+#[allow(clippy::expect_used, reason = "the node is well formed by construction")]
+pub fn proxy_saying(
+    metadata: &BTreeMap<String, String>,
+    ip: &str,
+    id: &str,
+    labels: &[(&str, &str)],
+    interception: &str,
+    delta: bool,
+) -> Arc<Proxy> {
     let namespace = id.rsplit('.').next().unwrap_or_default();
     let text = |text: &str| Value { kind: Some(value::Kind::StringValue(text.to_owned())) };
     let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), text(value))).collect();
     let labels = Value { kind: Some(value::Kind::StructValue(Struct { fields: labels })) };
+    let said = metadata.iter().map(|(key, value)| (key.clone(), text(value)));
     let fields = [
         ("NAMESPACE".to_owned(), text(namespace)),
         ("INTERCEPTION_MODE".to_owned(), text(interception)),
@@ -59,7 +73,7 @@ pub fn proxy_at(ip: &str, id: &str, labels: &[(&str, &str)], interception: &str,
         user_agent_name: "envoy".to_owned(),
         // As a stock Envoy, which counts traffic.
         extensions: vec![Extension { name: "envoy.access_loggers.stats".to_owned(), ..Extension::default() }],
-        metadata: Some(Struct { fields: fields.into() }),
+        metadata: Some(Struct { fields: fields.into_iter().chain(said).collect() }),
         ..Node::default()
     };
     Arc::new(Proxy::parse(&node, delta).expect("a well-formed node"))

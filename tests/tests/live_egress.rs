@@ -3,13 +3,13 @@
 //!
 //! One test needs root (pods with redirection). Without it that one is reported as ignored, says NOT RUN, and is not counted as passed.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Arguments;
-use meltemi_testkit::http::{App, Connect};
+use meltemi_testkit::http::{App, Connect, Request};
 use meltemi_testkit::netns::available;
 use meltemi_tests::live::pods::Mesh;
 use meltemi_tests::live::{Form, World, rule, workload};
@@ -32,12 +32,15 @@ type Test = fn() -> Result<()>;
 
 fn main() {
     let missing = available().err().map(|missing| format!("{missing:#}"));
-    let anywhere: [(&str, Test); 2] = [
+    let anywhere: [(&str, Test); 3] = [
+        ("a_wildcard_is_as_many_servers_as_requests_name", || run(wildcard())),
         ("entries_are_reached_as_they_say", || run(entries(Form::Delta))),
         ("entries_are_reached_as_they_say_on_state_of_the_world", || run(entries(Form::StateOfTheWorld))),
     ];
-    let redirected: [(&str, Test); 1] =
-        [("what_no_entry_declares_is_reached_as_the_mesh_says", || run(undeclared()))];
+    let redirected: [(&str, Test); 2] = [
+        ("what_no_entry_declares_is_reached_as_the_mesh_says", || run(undeclared())),
+        ("names_lead_where_they_are_looked_up_and_not_where_the_client_went", || run(looked_up())),
+    ];
     let trials = anywhere.map(|(name, test)| not_run::trial(name, test, false)).into_iter();
     let trials = trials.chain(redirected.map(|(name, test)| not_run::trial(name, test, missing.is_some())));
     not_run::run(&Arguments::from_args(), trials.collect(), missing.as_deref()).exit();
@@ -148,7 +151,7 @@ async fn entries(form: Form) -> Result<()> {
 
 /// Answers TLS for any name with one letter; the certificate that it shows.
 async fn speak_tls(at: &Connect, address: SocketAddr) -> Result<CertificateDer<'static>> {
-    let names = ["secure.example", "other.example"].map(str::to_owned).to_vec();
+    let names = ["secure.example", "other.example", "a.tls.localhost"].map(str::to_owned).to_vec();
     let made = rcgen::generate_simple_self_signed(names)?;
     let certificate = made.cert.der().clone();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
@@ -229,5 +232,83 @@ async fn undeclared() -> Result<()> {
     ensure!(greeting(&mesh, &certificate, "secure.example", secure).await.context("declared")? == "!");
     let refused = greeting(&mesh, &certificate, "other.example", secure).await;
     ensure!(refused.is_err(), "a name that nobody declares was answered: {refused:?}");
+    mesh.end().await
+}
+
+/// Every name below `localhost` is this machine (RFC 6761, section 6.3), which Envoy's resolver knows without asking anybody.
+async fn wildcard() -> Result<()> {
+    let mut world = World::new(Form::Delta)?;
+    let (one, two) = (App::start("api", "one").await?, App::start("api", "two").await?);
+    let names = "  hosts: ['*.apps.localhost']\n  location: MESH_EXTERNAL\n  resolution: DYNAMIC_DNS\n";
+    world.write("names.yaml", &entry("names", world.port(), names))?;
+    world.write("mesh.yaml", &outbound("REGISTRY_ONLY"))?;
+    world.start().await?;
+    let at = |name: &str, app: &App| format!("{name}.apps.localhost:{}", app.address().port());
+    for (host, version) in
+        [(at("a", &one), "one"), (at("b", &two), "two"), (at("a", &two), "two"), (at("c.d", &one), "one")]
+    {
+        let answer = world.answer(&host).await?;
+        ensure!(answer == (200, Some(version.to_owned())), "{host}: {answer:?}");
+    }
+    let other = format!("other.localhost:{}", one.address().port());
+    ensure!(world.answer(&other).await?.0 == 502, "a name that nobody declares was looked up");
+    // A rule for the wildcard is for each of its names.
+    let rule = "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: names, namespace: default}
+spec:
+  hosts: ['*.apps.localhost']
+  http:
+  - match: [{uri: {prefix: /}, headers: {x-stop: {exact: 'yes'}}}]
+    directResponse: {status: 418}
+  - route: [{destination: {host: '*.apps.localhost'}}]
+";
+    world.save("rule.yaml", rule).await?;
+    let stopped = Request::get("/").host(&at("a", &one)).header("x-stop", "yes");
+    ensure!(stopped.send(world.address()).await?.status == 418);
+    ensure!(world.answer(&at("b", &two)).await? == (200, Some("two".to_owned())));
+    world.end().await
+}
+
+/// The server that is meant is beside the client, by its name alone; the addresses that are called are the stranger's.
+async fn looked_up() -> Result<()> {
+    let mesh = Mesh::start().await?;
+    let inside = &mesh.client.pod;
+    let beside = App::builder("beside", "beside").inside(inside).address((Ipv4Addr::LOCALHOST, 0).into());
+    let beside = beside.start().await?;
+    let stranger = mesh.stranger.address();
+    let secure = SocketAddr::new(stranger.ip(), TLS);
+    let far = speak_tls(&mesh.stranger_pod.connector(), secure).await?;
+    let near = speak_tls(&inside.connector(), (Ipv4Addr::LOCALHOST, TLS).into()).await?;
+    let dynamic =
+        |hosts: &str| format!("  hosts: ['{hosts}']\n  location: MESH_EXTERNAL\n  resolution: DYNAMIC_DNS\n");
+    let named = |name: &str| format!("{name}:{}", beside.address().port());
+
+    // What is declared, by the host of a request and the name in a handshake.
+    let declared = format!(
+        "{}---\n{}",
+        entry("names", stranger.port(), &dynamic("*.apps.localhost")),
+        entry("secure", TLS, &dynamic("*.tls.localhost")).replace("protocol: HTTP", "protocol: TLS")
+    );
+    mesh.save("entries.yaml", &declared).await?;
+    mesh.save("mesh.yaml", &outbound("REGISTRY_ONLY")).await?;
+    let answer = mesh.get(stranger, &named("a.apps.localhost")).await?;
+    ensure!(answer.version() == Some("beside"), "{answer:?}");
+    ensure!(greeting(&mesh, &near, "a.tls.localhost", secure).await.context("by its name")? == "!");
+    let refused = greeting(&mesh, &far, "other.example", secure).await;
+    ensure!(refused.is_err(), "a name that nobody declares was answered: {refused:?}");
+    ensure!(mesh.get(stranger, &named("other.localhost")).await?.status == 502);
+
+    // What nobody declares: requests by their host, at a port that services have and at one that none has; all else as it was going.
+    mesh.save("mesh.yaml", &outbound("ALLOW_ANY_DYNAMIC_DNS")).await?;
+    for address in [stranger, SocketAddr::new(stranger.ip(), 9_999)] {
+        let answer = mesh.get(address, &named("other.localhost")).await?;
+        ensure!(answer.version() == Some("beside"), "{address}: {answer:?}");
+    }
+    ensure!(
+        mesh.get(stranger, &stranger.to_string()).await?.version() == Some("none"),
+        "an address is a host, too"
+    );
+    ensure!(greeting(&mesh, &far, "other.example", secure).await.context("as it was going")? == "!");
     mesh.end().await
 }

@@ -110,3 +110,68 @@ spec:
     }
     world.end().await
 }
+
+/// A WorkloadEntry of `cart` that tells itself by its version, with more labels.
+fn of_cart(app: &App, version: &str, labels: &str) -> String {
+    let entry = workload(&format!("cart-{version}"), "cart", version, app.address());
+    entry.replace("labels: {", &format!("labels: {{{labels}"))
+}
+
+/// `PILOT_ENABLE_PERSISTENT_SESSION_FILTER` of Istio: the endpoint itself is in the cookie, so that nothing but the endpoint's end ends the session.
+#[tokio::test]
+async fn who_has_a_session_stays_with_its_endpoint_also_while_that_one_drains() -> Result<()> {
+    let mut world = World::new(Form::Delta)?;
+    let service = meltemi_tests::live::service("cart", world.port());
+    let labelled = |label: &str| {
+        service.replace("namespace: default}", &format!("namespace: default, labels: {{{label}}}}}"))
+    };
+    world.write("cart.yaml", &labelled("istio.io/persistent-session: cart-session"))?;
+    let mut apps = Vec::new();
+    for version in ["a", "b", "c"] {
+        let app = App::start("cart", version).await?;
+        world.write(&format!("{version}.yaml"), &of_cart(&app, version, ""))?;
+        apps.push((version, app));
+    }
+    world.start().await?;
+
+    // Whoever has no session yet is given one, and is anywhere.
+    let answer = world.get("cart").await?;
+    let given = answer.header("set-cookie").unwrap_or_default().to_owned();
+    ensure!(given.starts_with("cart-session="), "no session was given: {answer:?}");
+    let cookie = given.split(';').next().unwrap_or_default().to_owned();
+    let met = answer.version().unwrap_or_default().to_owned();
+    let all = world.load("cart").requests(SAMPLE).run().await;
+    ensure!(["a", "b", "c"].iter().all(|version| all.version(version) > 0), "{all:?}");
+    // Whoever has one stays.
+    let kept = || Request::get("/").host("cart").header("cookie", &format!("theme=dark; {cookie}"));
+    let stay = async |who: &str| {
+        let tally = world.load_of(kept()).requests(PROBES).run().await;
+        tally.expect_all(200)?;
+        ensure!(tally.version(&met) == PROBES, "{who}: {tally:?}");
+        anyhow::Ok(())
+    };
+    stay("with all endpoints").await?;
+    // The endpoint drains: those who have a session with it stay, and nobody else comes.
+    let Some((_, app)) = apps.iter().find(|(version, _)| *version == met) else {
+        anyhow::bail!("answered by {met}")
+    };
+    world.save(&format!("{met}.yaml"), &of_cart(app, &met, "istio.io/draining: 'yes', ")).await?;
+    stay("while it drains").await?;
+    let others = world.load("cart").requests(PROBES).run().await;
+    others.expect_all(200)?;
+    ensure!(others.version(&met) == 0, "new clients came to an endpoint that drains: {others:?}");
+    // It ends: the session goes on elsewhere.
+    world.remove(&format!("{met}.yaml")).await?;
+    let moved = kept().send(world.address()).await?;
+    ensure!(moved.status == 200 && moved.version() != Some(met.as_str()), "{moved:?}");
+
+    // By a header, which the client sends again itself.
+    world.save("cart.yaml", &labelled("istio.io/persistent-session-header: x-cart")).await?;
+    let answer = world.get("cart").await?;
+    let session = answer.header("x-cart").unwrap_or_default().to_owned();
+    ensure!(!session.is_empty(), "no session was given: {answer:?}");
+    let request = Request::get("/").host("cart").header("x-cart", &session);
+    let tally = world.load_of(request).requests(PROBES).run().await;
+    ensure!(tally.version(answer.version().unwrap_or_default()) == PROBES, "{tally:?}");
+    world.end().await
+}

@@ -27,10 +27,10 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
             ][variant % 4];
             let ip = ["", "clusterIP: None, ", "clusterIP: 10.0.1.NAME, "][variant % 3]
                 .replace("NAME", &name.to_string());
-            let export = if variant.is_multiple_of(5) {
-                ", annotations: {networking.istio.io/exportTo: '.'}"
-            } else {
-                ""
+            let export = match variant {
+                0 | 5 | 10 => ", annotations: {networking.istio.io/exportTo: '.'}",
+                7 => ", labels: {istio.io/persistent-session: kept}",
+                _ => "",
             };
             let near =
                 ["", "", "trafficDistribution: PreferClose, ", "trafficDistribution: PreferSameNode, "]
@@ -249,8 +249,11 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "resolution: STATIC, workloadSelector: {labels: {app: aNAME}}",
                 "endpoints: [{address: db.example.com, locality: r1}, {address: 10.3.0.3}], resolution: DNS, location: MESH_INTERNAL",
                 "resolution: DNS_ROUND_ROBIN, endpoints: [{address: db.example.com}], subjectAltNames: [one]",
-            ][variant % 5]
+                "resolution: DYNAMIC_DNS",
+            ][variant % 6]
                 .replace("NAME", &name.to_string());
+            let host =
+                if found == "resolution: DYNAMIC_DNS" { format!("'*.n{name}.example.com'") } else { host };
             let export = if variant.is_multiple_of(7) { ", exportTo: ['.']" } else { "" };
             format!(
                 "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: n{name}-{}, namespace: {namespace}}}, spec: {{hosts: [{host}]{export}, ports: [{port}], {found}}}}}",
@@ -309,7 +312,9 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 "localityLbSetting: {distribute: [{from: r1, to: {r1: 90, r2: 10}}]}",
                 "defaultTrafficPolicy: {outlierDetection: {minHealthPercent: 5}, connectionPool: {tcp: {maxConnections: 3}}}",
                 "zoneAwareLbSetting: {}",
-            ][variant % 12];
+                "outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}",
+                "proxyHttpPort: 15002",
+            ][variant % 14];
             let mesh =
                 if mesh.starts_with("extensionProviders") { format!("{{{mesh}}}") } else { mesh.to_owned() };
             format!(

@@ -12,6 +12,7 @@ pub use matching::{
 };
 
 use crate::markers::not_yet;
+use crate::target_ref::TargetRef;
 
 /// Patches for some proxies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -19,8 +20,8 @@ use crate::markers::not_yet;
 pub struct EnvoyFilter {
     /// The workloads whose proxies are patched; none, or one without labels: all of the namespace (in the root namespace: of the mesh).
     pub workload_selector: Option<WorkloadSelector>,
-    /// Not supported yet.
-    pub target_refs: not_yet::PatchTargets,
+    /// Instead: the proxies of these Gateways of the Gateway API.
+    pub target_refs: Vec<TargetRef>,
     /// In their order.
     pub config_patches: Vec<ConfigPatch>,
     /// Lower is earlier; of equal ones the root namespace's come first.

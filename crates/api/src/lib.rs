@@ -24,6 +24,7 @@ pub mod secret;
 pub mod service;
 pub mod service_entry;
 pub mod sidecar;
+pub mod target_ref;
 pub mod telemetry;
 mod validate;
 pub mod value;

@@ -10,9 +10,9 @@ use meltemi_names::Port;
 
 pub(crate) use self::provider::fault_of;
 pub use self::provider::{
-    Collector, DynatraceSampler, ExtensionProvider, FileLog, GrpcLog, GrpcReport, HttpHeader, HttpReport,
-    Labels, LogFormat, Opentelemetry, OtelLog, Prometheus, ResourceDetectors, ServiceAttributes, ServiceRef,
-    Skywalking, TraceContext, Zipkin,
+    Collector, DynatraceApi, DynatraceSampler, ExtensionProvider, FileLog, GrpcLog, GrpcReport, HttpHeader,
+    HttpReport, Labels, LogFormat, Opentelemetry, OtelLog, Prometheus, ResourceDetectors, ServiceAttributes,
+    ServiceRef, Skywalking, TraceContext, Zipkin,
 };
 pub use self::proxy::{
     DefaultConfig, ForwardClientCert, GatewayTopology, PROXY_CONFIG_ANNOTATION, ProxyProtocolSettings,
@@ -20,13 +20,15 @@ pub use self::proxy::{
 };
 
 use crate::decode::{finding_of, reader};
-use crate::destination_rule::{H2UpgradePolicy, LocalityLbSetting, TcpKeepalive, ZoneAwareLbSetting};
+use crate::destination_rule::{
+    ClientTls, H2UpgradePolicy, LocalityLbSetting, TcpKeepalive, ZoneAwareLbSetting,
+};
 use crate::document::yaml;
 use crate::field::FieldPath;
 use crate::finding::{Finding, Severity};
 use crate::markers::{Unread, not_yet};
 use crate::validate;
-use crate::value::{Duration, ExportTo, LabelSelector, check_log_format};
+use crate::value::{Duration, ExportTo, LabelSelector, check_log_format, port_or_zero};
 use crate::virtual_service::Retries;
 pub use defaults::{DefaultTrafficPolicy, Normalization, PathNormalization, TlsDefaults};
 
@@ -74,8 +76,9 @@ pub struct MeshConfig {
     pub proxy_listen_port: Port,
     /// Where inbound connections are redirected to.
     pub proxy_inbound_listen_port: Port,
-    /// Not supported yet.
-    pub proxy_http_port: not_yet::MeshSetting,
+    /// A port on the loopback address at which sidecars are HTTP proxies.
+    #[serde(deserialize_with = "port_or_zero")]
+    pub proxy_http_port: Option<Port>,
     /// Clients speak mutual TLS to workloads that can, unless a DestinationRule says how they speak.
     pub enable_auto_mtls: bool,
     /// Whether HTTP/1.1 is sent on as HTTP/2.
@@ -166,7 +169,7 @@ impl Default for MeshConfig {
             default_destination_rule_export_to: vec![ExportTo::All],
             proxy_listen_port: port(15001),
             proxy_inbound_listen_port: port(15006),
-            proxy_http_port: not_yet::MeshSetting::default(),
+            proxy_http_port: None,
             enable_auto_mtls: true,
             h2_upgrade_policy: H2UpgradePolicy::DoNotUpgrade,
             dns_refresh_rate: seconds(60),
@@ -344,13 +347,13 @@ pub enum AccessLogEncoding {
 }
 
 /// What happens to connections to unknown destinations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OutboundTrafficPolicy {
     /// An empty `outboundTrafficPolicy: {}` means [`OutboundMode::RegistryOnly`], an absent one [`OutboundMode::AllowAny`].
     pub mode: OutboundMode,
-    /// Not supported yet.
-    pub tls: not_yet::MeshSetting,
+    /// What is spoken to where the host of a request leads, in mode [`OutboundMode::AllowAnyDynamicDns`]; none: plain text.
+    pub tls: Option<ClientTls>,
 }
 
 /// What happens to connections to unknown destinations.
@@ -362,7 +365,7 @@ pub enum OutboundMode {
     RegistryOnly,
     /// They pass.
     AllowAny,
-    /// They pass, HTTP by a name that the proxy looks up: not supported yet, as [`OutboundMode::AllowAny`].
+    /// They pass; requests in the clear go where their host leads, by a name that the proxy looks up.
     #[serde(rename = "ALLOW_ANY_DYNAMIC_DNS")]
     AllowAnyDynamicDns,
 }

@@ -7,6 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error};
 
 use crate::markers::not_yet;
 use crate::peer_authentication::MatchLabels;
+use crate::target_ref::TargetRef;
 use crate::value::{Cel, Decimal, non_empty};
 
 /// What the proxies of a mesh, a namespace or some workloads log, count and trace.
@@ -15,10 +16,10 @@ use crate::value::{Cel, Decimal, non_empty};
 pub struct Telemetry {
     /// The workloads that it is for; none, or one without labels: all of the namespace (in the root namespace: of the mesh).
     pub selector: Option<MatchLabels>,
-    /// Of gateways and waypoints, which are not configured by it yet.
-    pub target_ref: not_yet::TargetRef,
-    /// As before.
-    pub target_refs: not_yet::TargetRef,
+    /// Instead: the proxies of this Gateway of the Gateway API.
+    pub target_ref: Option<TargetRef>,
+    /// The same of several; where there are some, `targetRef` is not read.
+    pub target_refs: Vec<TargetRef>,
     /// Which requests are traced; later ones override earlier ones.
     pub tracing: Vec<Tracing>,
     /// What is counted; later ones override earlier ones.
@@ -33,9 +34,9 @@ impl Telemetry {
         self.selector.as_ref().map(|selector| &selector.match_labels).filter(|labels| !labels.is_empty())
     }
 
-    /// Whether it is for gateways or waypoints by name, and so for no sidecar.
-    pub fn has_target(&self) -> bool {
-        self.target_ref.is_given() || self.target_refs.is_given()
+    /// The objects that it is for by name; none: it is for workloads by their labels, or for all.
+    pub fn targets(&self) -> &[TargetRef] {
+        if self.target_refs.is_empty() { self.target_ref.as_slice() } else { &self.target_refs }
     }
 }
 

@@ -30,6 +30,7 @@ mod server_tls;
 mod service;
 mod service_entry;
 mod sidecar;
+mod target_ref;
 mod telemetry;
 mod traffic_policy;
 mod virtual_service;
@@ -42,7 +43,6 @@ mod tests;
 
 use crate::field::FieldPath;
 use crate::finding::Finding;
-use crate::mesh_config::OutboundMode;
 use crate::value::Duration;
 use crate::{MeshConfig, Object, Spec};
 
@@ -76,15 +76,9 @@ pub(crate) fn mesh_config(mesh: &MeshConfig, path: &FieldPath) -> Vec<Finding> {
         retry::check(retries, &path.key("defaultHttpRetryPolicy"), &mut report);
     }
     report.duration(&path.key("connectTimeout"), Some(mesh.connect_timeout));
+    mesh_settings::outbound(&mesh.outbound_traffic_policy, &path.key("outboundTrafficPolicy"), &mut report);
     provider::check(mesh, path, &mut report);
     report.duration(&path.key("dnsRefreshRate"), Some(mesh.dns_refresh_rate));
-    if mesh.outbound_traffic_policy.mode == OutboundMode::AllowAnyDynamicDns {
-        report.add(
-            Finding::warning("not-supported-yet", "names are not resolved by the proxy yet")
-                .at(&path.key("outboundTrafficPolicy").key("mode"))
-                .in_force("unknown destinations are reached directly, as with ALLOW_ANY"),
-        );
-    }
     report.trust_domain(&path.key("trustDomain"), &mesh.trust_domain);
     for (index, alias) in mesh.trust_domain_aliases.iter().enumerate() {
         report.trust_domain(&path.key("trustDomainAliases").index(index), alias);

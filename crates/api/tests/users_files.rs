@@ -314,7 +314,7 @@ fn a_field_without_effect_is_never_passed_over_in_silence() {
             findings.iter().any(|finding| finding.code == "not-supported-yet" && finding.field == field);
         assert!(told, "{field}: {findings:?}");
     }
-    for field in ["caCertificates: []", "meshMTLS: {ecdhCurves: [P-256]}", "proxyHttpPort: 80"] {
+    for field in ["caCertificates: []", "meshMTLS: {ecdhCurves: [P-256]}", "ingressClass: a"] {
         let (mesh, findings) = parse_mesh_config(field, "m.yaml");
         assert!(mesh.is_some(), "{field}: {findings:?}");
         assert_eq!(

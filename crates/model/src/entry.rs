@@ -45,6 +45,8 @@ pub enum IndexKey {
     WorkloadsAt(std::net::IpAddr),
     /// Services whose traffic stays on the caller's node.
     NodeLocalServices,
+    /// Services and ServiceEntries whose clients stay with their endpoint.
+    WithSessions,
     /// Services and Namespaces that say themselves that traffic prefers endpoints near the caller, by how near.
     Preferring(TrafficDistribution),
     /// VirtualServices with that host, exact or wildcard, among their hosts.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use meltemi_api::envoy_filter::{ApplyTo, ConfigPatch, Context, Operation, ProxyMatch};
+use meltemi_api::target_ref::{TargetRef, targets};
 use meltemi_api::value::Timestamp;
 use meltemi_memo::Question;
 use meltemi_names::{Labels, Namespace, ObjectKey, ObjectName, Selector};
@@ -41,6 +42,8 @@ pub struct Outline {
     pub created: Option<Timestamp>,
     /// The workloads; none: all.
     pub selector: Option<Selector>,
+    /// The objects whose proxies it is for, instead.
+    pub targets: Vec<TargetRef>,
     /// Its patches, those that are left out too.
     pub patches: Vec<PatchOutline>,
 }
@@ -97,6 +100,7 @@ impl Question for OutlineOf {
             priority: filter.priority,
             created: meta.created,
             selector: filter.labels().cloned(),
+            targets: filter.target_refs.clone(),
             patches: filter.config_patches.iter().map(PatchOutline::of).collect(),
         }))
     }
@@ -132,8 +136,13 @@ impl Question for FiltersFor {
 /// The patches for a proxy's traffic of one kind. `labels`: of its workload.
 pub fn matching(read: &Read<'_>, proxy: &Proxy, labels: &Labels, traffic: Context) -> Filters {
     let all = read.ask(FiltersFor(proxy.namespace.clone()));
-    let selected =
-        all.iter().filter(|filter| filter.selector.as_ref().is_none_or(|selector| selector.selects(labels)));
+    let is_selected = |filter: &&Arc<Outline>| {
+        if !filter.targets.is_empty() {
+            return filter.key.namespace == proxy.namespace && targets(&filter.targets, labels);
+        }
+        filter.selector.as_ref().is_none_or(|selector| selector.selects(labels))
+    };
+    let selected = all.iter().filter(is_selected);
     let for_it = |patch: &PatchOutline| {
         patch.is_for(traffic) && patch.proxy.as_ref().is_none_or(|wanted| is_wanted(read, wanted, proxy))
     };

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use meltemi_api::endpoint_slice::{MANAGED_BY_LABEL, OF_SELECTORS};
 use meltemi_api::pod::Phase;
 use meltemi_api::service::TrafficDistribution;
-use meltemi_api::value::GatewayName;
+use meltemi_api::target_ref::{GATEWAY_NAME, TargetRef};
+use meltemi_api::value::{GatewayName, Session};
 use meltemi_api::virtual_service::{Destination, HttpRoute};
 use meltemi_api::{Meta, Object, Spec, VirtualService};
 use meltemi_names::{Host, Kind, Labels, Namespace, ObjectKey};
@@ -40,6 +41,7 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             if service.internal_traffic_local {
                 keys.insert(IndexKey::NodeLocalServices);
             }
+            keys.extend(Session::of(&meta.labels).map(|_| IndexKey::WithSessions));
             keys.extend(preferring(service.traffic_distribution(meta)));
         }
         Spec::EndpointSlice(slice) => {
@@ -86,6 +88,7 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             if entry.is_allocated(meta) && entry.hosts.iter().any(|host| entry.can_have_address(host)) {
                 keys.insert(IndexKey::AllocatedEntries);
             }
+            keys.extend(Session::of(&meta.labels).map(|_| IndexKey::WithSessions));
             keys.extend(preferring(TrafficDistribution::annotated(meta)));
         }
         Spec::VirtualService(service) => {
@@ -139,7 +142,9 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             keys.insert(IndexKey::Gateways);
         }
         Spec::EnvoyFilter(filter) => {
-            if !filter.config_patches.is_empty() && !filter.target_refs.is_given() {
+            let mut targets = filter.target_refs.iter();
+            let is_for_some = filter.target_refs.is_empty() || targets.any(|found| found.gateway().is_some());
+            if !filter.config_patches.is_empty() && is_for_some {
                 keys.insert(IndexKey::EnvoyFiltersIn(namespace.clone()));
             }
         }
@@ -153,8 +158,15 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             });
         }
         Spec::Telemetry(telemetry) => {
-            // Those of gateways and waypoints are for no sidecar.
-            if telemetry.has_target() {
+            let targets = telemetry.targets();
+            if !targets.is_empty() {
+                // By name it is for the proxies with the label of that name.
+                let named = targets.iter().filter_map(TargetRef::gateway);
+                for name in named {
+                    keys.insert(IndexKey::Telemetries);
+                    let (label, name) = (GATEWAY_NAME.into(), name.into());
+                    keys.insert(IndexKey::TelemetriesSelecting(namespace.clone(), label, name));
+                }
                 return keys;
             }
             keys.insert(IndexKey::Telemetries);

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use meltemi_api::mesh_config::GatewayTopology;
+use meltemi_api::value::Duration;
 use meltemi_names::{Labels, Locality, Namespace, Port};
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_proto::envoy::config::core::v3::node::UserAgentVersionType;
@@ -69,6 +70,17 @@ pub enum SecretAccess {
     All,
 }
 
+/// What a proxy's node asks of its listeners; nothing for most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Listening {
+    /// How long a connection may be silent where no rule says (metadata `IDLE_TIMEOUT`); zero is for ever.
+    pub idle_timeout: Option<Duration>,
+    /// Envoy's threads share the connections of the workload evenly (metadata `OUTBOUND_LISTENER_EXACT_BALANCE`).
+    pub outbound_evenly: bool,
+    /// The same of connections to it (metadata `INBOUND_LISTENER_EXACT_BALANCE`).
+    pub inbound_evenly: bool,
+}
+
 /// A proxy as it introduces itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Proxy {
@@ -96,6 +108,10 @@ pub struct Proxy {
     pub node_name: Option<Arc<str>>,
     /// Where it runs, by its own account.
     pub locality: Locality,
+    /// What its node asks of its listeners.
+    pub listening: Listening,
+    /// It is an HTTP proxy at that port of the loopback address (metadata `HTTP_PROXY_PORT`), whatever the mesh's settings say.
+    pub http_proxy: Option<Port>,
     /// Accepts HTTP/1.0 (metadata `HTTP10` = "1").
     pub http10: bool,
     /// Its agent answers its workload's DNS, from a table that it asks for (metadata `DNS_CAPTURE`): so it can be called by addresses that
@@ -111,6 +127,8 @@ pub struct Proxy {
     pub has_certificates: bool,
     /// What it calls the service that it is beside (`node.cluster`): so spans call it.
     pub cluster: Arc<str>,
+    /// The same by OpenTelemetry's own annotation (`resource.opentelemetry.io/service.name`).
+    pub otel_service: Option<Arc<str>>,
     /// It may not listen on ports below 1024 (metadata `UNPRIVILEGED_POD` = "true").
     pub unprivileged: bool,
     /// What it may have of the Secrets of its namespace. Never by its own word: who authenticated its stream says so.
@@ -205,6 +223,15 @@ impl Proxy {
             dns_domain: dns_domain.into(),
             node_name: metadata.text("NODE_NAME").filter(|name| !name.is_empty()).map(Arc::from),
             locality,
+            listening: Listening {
+                idle_timeout: metadata.text("IDLE_TIMEOUT").and_then(|text| Duration::parse(text).ok()),
+                outbound_evenly: metadata.says("OUTBOUND_LISTENER_EXACT_BALANCE"),
+                inbound_evenly: metadata.says("INBOUND_LISTENER_EXACT_BALANCE"),
+            },
+            http_proxy: metadata
+                .text("HTTP_PROXY_PORT")
+                .and_then(|port| port.parse().ok())
+                .and_then(Port::new),
             http10: metadata.text("HTTP10") == Some("1"),
             dns_capture: metadata.says("DNS_CAPTURE"),
             access_log: metadata.text("MELTEMI_ACCESS_LOG") == Some("true"),
@@ -214,6 +241,11 @@ impl Proxy {
                 None => metadata.text("ISTIO_VERSION").is_some_and(|version| !version.is_empty()),
             },
             cluster: node.cluster.as_str().into(),
+            otel_service: metadata
+                .texts("ANNOTATIONS")
+                .value("resource.opentelemetry.io/service.name")
+                .filter(|name| !name.is_empty())
+                .map(Arc::from),
             unprivileged: metadata.text("UNPRIVILEGED_POD") == Some("true"),
             secrets: SecretAccess::None,
             texts: metadata.short_texts(),

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use meltemi_api::service::TrafficDistribution;
-use meltemi_api::value::{ExportTo, Subnet};
+use meltemi_api::value::{ExportTo, Session, Subnet};
 use meltemi_memo::Question;
 use meltemi_names::{Host, Kind, Namespace, ObjectKey, Port, Protocol, Selector};
 
@@ -47,7 +47,7 @@ pub struct Age {
 impl Resolution {
     /// Whether the proxy resolves names.
     pub fn is_dns(self) -> bool {
-        matches!(self, Self::Dns | Self::DnsRoundRobin)
+        matches!(self, Self::Dns | Self::DnsRoundRobin | Self::Dynamic)
     }
 }
 
@@ -70,6 +70,8 @@ pub enum Resolution {
     Dns,
     /// The same of one name, of whose addresses the first is taken.
     DnsRoundRobin,
+    /// The proxy resolves the name that each request or connection names itself. There are no endpoints.
+    Dynamic,
 }
 
 /// A port of a service.
@@ -110,6 +112,8 @@ pub struct ServiceShape {
     pub age: Age,
     /// Traffic stays on the caller's node (`internalTrafficPolicy: Local`).
     pub node_local: bool,
+    /// By what its clients stay with their endpoint, if they do.
+    pub session: Option<Session>,
     /// Hosts that stand for this service too: of ExternalName services that point to it, through others of them or directly.
     pub aliases: Vec<Host>,
 }
@@ -185,6 +189,7 @@ impl Question for ServiceOf {
             ),
             age: Age::of(meta),
             node_local: service.internal_traffic_local,
+            session: Session::of(&meta.labels),
             aliases,
         }))
     }
@@ -255,6 +260,20 @@ impl Question for AnyDistribution {
             .into_iter()
             .find(|preference| !none_filed(read, IndexKey::Preferring(*preference)))
             .unwrap_or_default()
+    }
+}
+
+/// Whether the clients of any service stay with their endpoint; while none do, nothing is made for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AnySession;
+
+impl Question for AnySession {
+    type World = Mesh;
+    type Answer = bool;
+    const NAME: &'static str = "any persistent session";
+
+    fn answer(&self, read: &Read<'_>) -> bool {
+        !none_filed(read, IndexKey::WithSessions)
     }
 }
 

@@ -10,6 +10,7 @@ mod tracing;
 
 use std::sync::Arc;
 
+use meltemi_api::target_ref::targets;
 use meltemi_api::telemetry::WorkloadMode;
 use meltemi_memo::Question;
 use meltemi_names::{Labels, Namespace, ObjectKey};
@@ -59,7 +60,7 @@ pub fn of_workload(read: &Read<'_>, namespace: &Namespace, labels: &Labels) -> A
         .filter_map(|key| {
             let (meta, telemetry) = read::telemetry(read, key)?;
             let selects = telemetry.labels().is_some_and(|selector| selector.selects(labels));
-            selects.then(|| (Age::of(meta), key.clone()))
+            (selects || targets(telemetry.targets(), labels)).then(|| (Age::of(meta), key.clone()))
         })
         .collect();
     selecting.sort_unstable();

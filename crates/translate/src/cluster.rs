@@ -21,7 +21,7 @@ pub(crate) mod tls;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use meltemi_api::destination_rule::{H2UpgradePolicy, SimpleLb, TcpKeepalive};
+use meltemi_api::destination_rule::{ClientTls, H2UpgradePolicy, SimpleLb, TcpKeepalive};
 use meltemi_api::mesh_config::{DefaultTrafficPolicy, InboundMode, TlsDefaults};
 use meltemi_api::service::TrafficDistribution;
 use meltemi_api::value::Duration;
@@ -41,7 +41,10 @@ use crate::key::{Made, Members, ResourceKey};
 
 /// Clusters that stand for no service: `PassthroughCluster` and `BlackHoleCluster`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FixedKey;
+pub struct FixedKey {
+    /// Requests to unknown hosts are sent to where their names lead: `AllowAnyDynamicDNSCluster`, to addresses of that family.
+    pub dynamic: Option<IpFamily>,
+}
 
 impl Question for FixedKey {
     type World = Mesh;
@@ -49,7 +52,9 @@ impl Question for FixedKey {
     const NAME: &'static str = "part: fixed clusters";
 
     fn answer(&self, _read: &Read<'_>) -> Members {
-        vec![ClusterKey::BlackHole.into(), ClusterKey::Passthrough.into()]
+        let dynamic = self.dynamic.map(|family| ClusterKey::AnyName { family });
+        let all = [ClusterKey::BlackHole, ClusterKey::Passthrough].into_iter().chain(dynamic);
+        all.map(Into::into).collect()
     }
 }
 
@@ -157,10 +162,13 @@ impl Question for ServiceMembers {
     fn answer(&self, read: &Read<'_>) -> Members {
         let Some(shape) = (*read.ask(ServiceOf(self.service.clone()))).clone() else { return Members::new() };
         let merged = self.rule.as_ref().map(|rule| read.ask(Rule(Arc::clone(rule))));
+        let dynamic = shape.resolution == Resolution::Dynamic;
         let subsets: Vec<(Option<Arc<str>>, Selector)> = std::iter::once((None, Selector::default()))
             .chain(
+                // Of a name that is resolved as it is called nothing is known that subsets could be told by.
                 merged
                     .iter()
+                    .filter(|_| !dynamic)
                     .flat_map(|rule| &rule.subsets)
                     .map(|subset| (Some(Arc::from(subset.name.as_str())), subset.labels.clone())),
             )
@@ -195,10 +203,10 @@ impl Question for ServiceMembers {
                     healthy_only: outlier.is_some_and(|outlier| outlier.min_health_percent > 0),
                 };
                 // Names are resolved where the cluster itself says them.
-                let resolved = self
-                    .lookup
-                    .filter(|_| has_endpoints)
-                    .map(|family| Arc::new(Resolved { family, assignment: assignment.clone() }));
+                let resolved = self.lookup.filter(|_| has_endpoints).map(|family| {
+                    let assignment = (!dynamic).then(|| assignment.clone());
+                    Arc::new(Resolved { family, assignment })
+                });
                 let by_itself = has_endpoints && resolved.is_none();
                 members.push(ResourceKey::from(ClusterKey::Outbound {
                     service: self.service.clone(),
@@ -224,8 +232,8 @@ impl Question for ServiceMembers {
 pub struct Resolved {
     /// Which addresses the caller reaches.
     pub family: IpFamily,
-    /// The endpoints, some of them names; the cluster holds them itself.
-    pub assignment: AssignmentKey,
+    /// The endpoints, some of them names; the cluster holds them itself. None: each request or connection brings its own name.
+    pub assignment: Option<AssignmentKey>,
 }
 
 /// Whether a service keeps its traffic on the caller's node.
@@ -249,7 +257,12 @@ pub enum ClusterKey {
     BlackHole,
     /// Sends to where the client wanted to go.
     Passthrough,
-    /// The same for what comes in.
+    /// Sends to where the request's host leads.
+    AnyName {
+        /// Which addresses the caller reaches.
+        family: IpFamily,
+    },
+    /// The same as [`ClusterKey::Passthrough`] for what comes in.
     InboundPassthrough {
         /// Which addresses the workload has: connections to it come from a source address of that family.
         family: IpFamily,
@@ -314,6 +327,7 @@ impl Question for ClusterKey {
         match self {
             Self::BlackHole => Some(fixed::black_hole(&settings)),
             Self::Passthrough => Some(fixed::passthrough(&settings)),
+            Self::AnyName { family } => Some(fixed::any_name(&settings, *family)),
             Self::InboundPassthrough { family } => Some(fixed::inbound_passthrough(&settings, *family)),
             Self::Outbound {
                 service,
@@ -377,6 +391,8 @@ struct ClusterSettingsAnswer {
     /// The TLS by files.
     tls_defaults: TlsDefaults,
     dns_refresh_rate: Duration,
+    /// What is spoken to unknown destinations that are called by name.
+    outbound_tls: Option<ClientTls>,
 }
 
 impl Question for ClusterSettings {
@@ -398,6 +414,7 @@ impl Question for ClusterSettings {
             any_distribution: *read.ask(AnyDistribution) != TrafficDistribution::Any,
             tls_defaults: mesh.tls_defaults.clone(),
             dns_refresh_rate: mesh.dns_refresh_rate,
+            outbound_tls: mesh.outbound_traffic_policy.tls.clone(),
         }
     }
 }
@@ -428,10 +445,11 @@ fn with_defaults(mut policy: Arc<Policy>, mesh: &DefaultTrafficPolicy) -> Arc<Po
 }
 
 /// Whether Envoy sends to the address that the client called: headless services, and `simple: PASSTHROUGH`. Such a cluster has no
-/// endpoints to be told.
+/// endpoints to be told. Names that are resolved as they are called have nothing that balancing could be about.
 fn is_original_dst(resolution: Resolution, policy: &Policy) -> bool {
     let simple = policy.load_balancer.as_ref().and_then(|balancer| balancer.simple);
-    resolution == Resolution::Passthrough || simple == Some(SimpleLb::Passthrough)
+    let passes = || simple == Some(SimpleLb::Passthrough) && resolution != Resolution::Dynamic;
+    resolution == Resolution::Passthrough || passes()
 }
 
 #[cfg(test)]

@@ -104,9 +104,13 @@ pub(crate) fn parts(read: &Read<'_>, key: &GatewayKey) -> Vec<PartKey> {
             secrets: by_rules,
         })
     });
-    [PartKey::Fixed(FixedKey), PartKey::GatewayListeners(listeners), PartKey::GatewayRoutes(routes)]
-        .into_iter()
-        .chain(secrets.map(PartKey::Secrets))
-        .chain(services)
-        .collect()
+    [
+        PartKey::Fixed(FixedKey { dynamic: None }),
+        PartKey::GatewayListeners(listeners),
+        PartKey::GatewayRoutes(routes),
+    ]
+    .into_iter()
+    .chain(secrets.map(PartKey::Secrets))
+    .chain(services)
+    .collect()
 }

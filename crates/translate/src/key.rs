@@ -8,7 +8,7 @@ use meltemi_model::Mesh;
 use meltemi_model::proxy::{Interception, IpFamily};
 use meltemi_model::read::Read;
 pub use meltemi_model::rule::RuleRef;
-use meltemi_names::{Locality, Namespace, ObjectKey, Selector};
+use meltemi_names::{Locality, Namespace, ObjectKey, Port, Selector};
 
 use crate::cluster::ClusterKey;
 use crate::endpoint::AssignmentKey;
@@ -55,6 +55,8 @@ pub struct OutboundKey {
     pub failover_labels: Arc<[(Arc<str>, Arc<str>)]>,
     /// The Kubernetes node that it runs on; none where no service keeps its traffic on the node, or prefers it.
     pub node: Option<Arc<str>>,
+    /// It is an HTTP proxy at that port of the loopback address, too.
+    pub http_proxy: Option<Port>,
     /// HTTP/1.0 is accepted.
     pub http10: bool,
     /// Its agent answers its workload's DNS: there is a table of names for it, and services may be called at addresses that they were

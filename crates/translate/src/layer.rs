@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_api::envoy_filter::Context;
+use meltemi_api::mesh_config::OutboundMode;
 use meltemi_memo::{Memo, NodeId, Question};
 use meltemi_model::endpoints::{CLUSTER_ID, NETWORK, network};
 use meltemi_model::gateway::{GatewaySet, SourcesAt, topology};
 use meltemi_model::place::AnyCallerReads;
 use meltemi_model::proxy::{Interception, Proxy, ProxyKind};
 use meltemi_model::read::Read;
-use meltemi_model::scope::{Chosen, ScopedServices, Seen, SidecarsOf, chosen};
+use meltemi_model::scope::{Chosen, OutboundPolicyOf, ScopedServices, Seen, SidecarsOf, chosen};
 use meltemi_model::service::{AnyAllocated, VisibleServices};
 use meltemi_model::workload::{self, Workload, WorkloadFacts, WorkloadLocality};
 use meltemi_model::{Mesh, envoy_filter, virtual_service};
@@ -19,7 +20,10 @@ use meltemi_names::{Locality, Selector};
 use crate::cluster::{FixedKey, ServicePartKey};
 use crate::gateway::GatewayKey;
 use crate::key::{LayerKey, OutboundKey, PartKey};
-use crate::listener::{AnyCollector, InboundKey, InboundPartKey, ListenersKey, NamesService, TelemetryKey};
+use crate::listener::{
+    AnyCollector, HttpProxyPort, InboundKey, InboundPartKey, ListenersKey, NamesService, Naming,
+    ServiceNames, TelemetryKey,
+};
 use crate::names::NamesKey;
 use crate::patch::{self, Patches};
 use crate::route::RoutesKey;
@@ -66,12 +70,23 @@ impl Question for LayersOf {
         };
         let sidecar = self.sidecar(read, &workload);
         let objects = Arc::clone(&workload.telemetry);
-        let is_named = *read.ask(NamesService(Arc::clone(&objects)));
-        let service = if is_named { Arc::clone(&proxy.cluster) } else { Arc::default() };
+        let naming = read.ask(NamesService(Arc::clone(&objects)));
+        let told = |by: Naming, name: &dyn Fn() -> Arc<str>| {
+            if naming.contains(&by) { name() } else { Arc::default() }
+        };
+        let service = ServiceNames {
+            canonical: told(Naming::Canonical, &|| Arc::clone(&proxy.cluster)),
+            conventional: told(Naming::Conventional, &|| conventional_name(proxy, &workload)),
+        };
         // A collector that a Sidecar leaves out is none for the proxy.
         let scope = sidecar.as_ref().filter(|sidecar| sidecar.outbound && *read.ask(AnyCollector));
-        let telemetry =
-            TelemetryKey { objects, service, viewer: None, scope: scope.map(|sidecar| sidecar.key.clone()) };
+        let telemetry = TelemetryKey {
+            objects,
+            service,
+            viewer: None,
+            scope: scope.map(|sidecar| sidecar.key.clone()),
+            listening: proxy.listening,
+        };
         let patches = |traffic: Context| {
             Patches::new(traffic, envoy_filter::matching(read, proxy, &workload.labels, traffic))
         };
@@ -95,6 +110,7 @@ impl Question for LayersOf {
             locality: place.locality,
             failover_labels: place.failover_labels,
             node: place.node,
+            http_proxy: proxy.http_proxy.or_else(|| *read.ask(HttpProxyPort)),
             http10: proxy.http10,
             dns_capture: proxy.dns_capture,
             access_log: proxy.access_log,
@@ -128,6 +144,15 @@ impl Question for LayersOf {
         }
         layers
     }
+}
+
+/// What OpenTelemetry's conventions for Kubernetes call the service beside a proxy (Istio: core/tracing.go, `otelServiceName`).
+fn conventional_name(proxy: &Proxy, workload: &WorkloadFacts) -> Arc<str> {
+    let label = |key: &str| workload.labels.value(key).filter(|value| !value.is_empty()).map(Arc::from);
+    let written = || proxy.otel_service.clone();
+    let labelled = || label("app.kubernetes.io/instance").or_else(|| label("app.kubernetes.io/name"));
+    let named = || [&workload.name, &proxy.name].into_iter().find(|name| !name.is_empty()).cloned();
+    written().or_else(labelled).or_else(named).unwrap_or_else(|| "unknown_service".into())
 }
 
 /// Where a proxy runs, as far as anything reads it; see [`OutboundKey`].
@@ -213,14 +238,17 @@ impl Question for PartsOf {
                 let names = key.dns_capture.then(|| {
                     PartKey::Names(NamesKey { namespace: key.namespace.clone(), family: key.family })
                 });
+                let mode = read.ask(OutboundPolicyOf(key.scope.clone())).mode;
+                let by_name = mode == OutboundMode::AllowAnyDynamicDns;
                 let fixed = [
-                    PartKey::Fixed(FixedKey),
+                    PartKey::Fixed(FixedKey { dynamic: by_name.then_some(key.family) }),
                     PartKey::Listeners(ListenersKey {
                         namespace: key.namespace.clone(),
                         scope: key.scope.clone(),
                         interception: key.interception,
                         family: key.family,
                         selectors: Arc::clone(&key.selectors),
+                        http_proxy: key.http_proxy,
                         http10: key.http10,
                         allocated,
                         access_log: key.access_log,
@@ -236,6 +264,7 @@ impl Question for PartsOf {
                         allocated,
                         selectors: Arc::clone(&key.selectors),
                         virtual_hosts: key.virtual_hosts,
+                        http_proxy: key.http_proxy.is_some(),
                     }),
                 ];
                 let services = seen(read, key).into_iter().map(|Seen { service, ports }| {

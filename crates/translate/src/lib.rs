@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod cluster;
+mod dynamic;
 pub mod encode;
 pub mod endpoint;
 mod external_name;
@@ -23,5 +24,6 @@ pub mod names;
 pub mod patch;
 pub mod resource_names;
 pub mod route;
+mod session;
 mod tls;
 mod wrap;

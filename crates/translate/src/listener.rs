@@ -50,9 +50,10 @@ pub use self::gateway::GatewayListener;
 pub use self::inbound::InboundListener;
 use self::plan::{OutboundPlan, ViewerOf};
 use self::ruled::RulesOfConnections;
-pub(crate) use self::settings::NamesService;
 use self::settings::SettingsOfListeners;
-pub use self::settings::TelemetryKey;
+pub(crate) use self::settings::{HttpProxyPort, NamesService};
+pub use self::settings::{ServiceNames, TelemetryKey};
+pub(crate) use self::tracing::Naming;
 use crate::key::{Made, Members, ResourceKey};
 use crate::patch::Patches;
 use crate::resource_names::{BLACK_HOLE, PASSTHROUGH, outbound_cluster};
@@ -70,6 +71,8 @@ pub struct ListenersKey {
     pub family: IpFamily,
     /// As in [`crate::key::OutboundKey`]; for rules with a workloadSelector.
     pub selectors: Arc<[Selector]>,
+    /// As in [`crate::key::OutboundKey`].
+    pub http_proxy: Option<Port>,
     /// HTTP/1.0 is accepted.
     pub http10: bool,
     /// Services are called at addresses that they were given, too: the caller's proxy tells those to its workload.
@@ -152,9 +155,17 @@ impl Question for ListenersKey {
                 }
             }
         }
+        if let Some(port) = self.http_proxy
+            && taken.insert((Bind::Loopback(self.family), port))
+        {
+            let http = || listeners.iter().filter_map(|listener| listener.http.as_ref());
+            let dynamic = http().find_map(|http| http.dynamic);
+            listeners.push(OutboundListener::http_proxy(self.family, port, (self.http10, dynamic)));
+        }
         let telemetry = self.telemetry.seen_by(read, &self.namespace);
         let fallback = self.fallback(read);
         let rules = RulesOfConnections::of(read, self);
+        let by_name = read.ask(OutboundPolicyOf(self.scope.clone())).mode == OutboundMode::AllowAnyDynamicDns;
         let outbound = listeners
             .into_iter()
             .map(|listener| OutboundListener {
@@ -162,6 +173,12 @@ impl Question for ListenersKey {
                 metrics: self.metrics,
                 telemetry: telemetry.clone(),
                 ..listener
+            })
+            .map(|mut listener| {
+                if let Some(http) = listener.http.as_mut().filter(|_| by_name) {
+                    http.dynamic = Some(self.family);
+                }
+                listener
             })
             .map(|listener| match &rules {
                 Some(rules) => rules.applied(listener),
@@ -180,10 +197,18 @@ impl Question for ListenersKey {
             metrics: self.metrics,
             telemetry: telemetry.clone(),
             fallback: fallback.clone(),
+            by_name: by_name.then_some(ByName { http10: self.http10 }),
         };
         let all = outbound.map(ListenerKey::Outbound).chain((!bound).then_some(redirected));
         all.map(ResourceKey::from).collect()
     }
+}
+
+/// How requests are taken whose hosts say where they go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ByName {
+    /// HTTP/1.0 is accepted.
+    pub http10: bool,
 }
 
 /// One listener.
@@ -205,6 +230,8 @@ pub enum ListenerKey {
         telemetry: TelemetryKey,
         /// As in [`OutboundListener`].
         fallback: Option<ResourceName>,
+        /// Requests to unknown destinations go where their hosts lead; none: where they were going.
+        by_name: Option<ByName>,
     },
     /// Takes what iptables redirects to the workload, `virtualInbound`.
     VirtualInbound(InboundListener),
@@ -223,13 +250,28 @@ impl Question for ListenerKey {
         Some(match self {
             Self::Gateway(listener) => return listener.make(read),
             Self::Outbound(listener) => listener.make(read),
-            Self::VirtualOutbound { family, interception, access_log, metrics, fallback, telemetry } => {
+            Self::VirtualOutbound {
+                family,
+                interception,
+                access_log,
+                metrics,
+                fallback,
+                telemetry,
+                by_name,
+            } => {
                 let settings = SettingsOfListeners {
                     access_log: *access_log,
                     metrics: *metrics,
                     telemetry: telemetry.clone(),
                 };
-                outbound::virtual_outbound(read, *family, *interception, settings, fallback.as_ref())
+                outbound::virtual_outbound(
+                    read,
+                    *family,
+                    *interception,
+                    settings,
+                    fallback.as_ref(),
+                    *by_name,
+                )
             }
             Self::VirtualInbound(key) => inbound::virtual_inbound(read, key),
             Self::BoundInbound(key, bind) => inbound::bound(read, key, bind)?,

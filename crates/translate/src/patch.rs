@@ -270,15 +270,19 @@ impl PatchedKey {
             }
             TypeUrl::Route => {
                 let message = Message::decode(bytes.as_slice()).ok()?;
-                let head = routes::head(patches, self.patches.traffic, message, applied);
+                let port = match &self.inner {
+                    ResourceKey::Route(key) => key.config.port(),
+                    _ => None,
+                };
+                let head = routes::head(patches, (self.patches.traffic, port), message, applied);
                 let needs = || head.virtual_hosts.iter().flat_map(routes::clusters).collect();
                 applied.any().then(|| (head.encode_to_vec(), Some(needs())))
             }
             TypeUrl::VirtualHost => {
                 let ResourceKey::VirtualHost(key) = &self.inner else { return None };
                 let message = Message::decode(bytes.as_slice()).ok()?;
-                let config = key.config.resource_name();
-                let config = routes::ConfigName { name: config.as_str(), traffic: self.patches.traffic };
+                let (name, port) = (key.config.resource_name(), key.config.port());
+                let config = routes::ConfigName { name: name.as_str(), traffic: self.patches.traffic, port };
                 let patched = routes::virtual_host(patches, config, key, message, applied)?;
                 applied.any().then(|| (patched.encode_to_vec(), Some(routes::clusters(&patched).collect())))
             }

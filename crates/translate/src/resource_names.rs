@@ -7,8 +7,13 @@ use meltemi_names::{Host, Port};
 pub const BLACK_HOLE: &str = "BlackHoleCluster";
 /// Sends to where the client wanted to go.
 pub const PASSTHROUGH: &str = "PassthroughCluster";
-/// The same for what comes in.
+/// Sends to where the request's host leads.
+pub const ANY_NAME: &str = "AllowAnyDynamicDNSCluster";
+/// The same as [`PASSTHROUGH`] for what comes in.
 pub const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
+
+/// The route configuration of the port at which a sidecar is an HTTP proxy (Istio: pilot/pkg/model/listener.go, `RDSHttpProxy`).
+pub const HTTP_PROXY_ROUTE: &str = "http_proxy";
 
 /// `outbound|<port>|<subset>|<host>`; the port is the service's, never the target's (Istio: pilot/pkg/model/service.go).
 pub fn outbound_cluster(port: Port, subset: Option<&str>, host: &Host) -> ResourceName {

@@ -39,6 +39,8 @@ use meltemi_proto::envoy::config::core::v3::{
 };
 use meltemi_proto::envoy::config::route::v3::{RouteConfiguration, Vhds};
 
+pub use crate::session::Sessions;
+pub(crate) use body::any_name_routes;
 pub use body::{BodyKey, VirtualHostBody};
 pub use domains::{PortSuffix, ServiceDomains};
 pub use hash::HashRules;
@@ -47,7 +49,7 @@ pub use written::{PassedOver, Written, passed_over, written};
 
 use crate::encode;
 use crate::key::{Made, Members};
-use crate::resource_names::{port_route, service_route, unix_route};
+use crate::resource_names::{HTTP_PROXY_ROUTE, port_route, service_route, unix_route};
 use crate::wrap::u32_value;
 
 /// The outbound routes of one kind of caller.
@@ -67,6 +69,8 @@ pub struct RoutesKey {
     pub selectors: Arc<[Selector]>,
     /// Routes go out as virtual hosts.
     pub virtual_hosts: bool,
+    /// The caller's sidecar is an HTTP proxy, too.
+    pub http_proxy: bool,
 }
 
 impl Question for RoutesKey {
@@ -93,7 +97,7 @@ pub enum ConfigName {
         /// The port that clients know.
         port: Port,
     },
-    /// Of a listener that a Sidecar has for all ports of its services: requests say by their host which port they are for.
+    /// Of a listener that a Sidecar has, or an HTTP proxy is, for all ports of its services: requests say by their host which port they are for.
     AllPorts(AllPorts),
 }
 
@@ -104,6 +108,8 @@ pub enum AllPorts {
     Port(Port),
     /// At a Unix socket of that path.
     Unix(Arc<str>),
+    /// At the port at which the sidecar is an HTTP proxy, without a Sidecar.
+    HttpProxy,
 }
 
 impl ConfigName {
@@ -120,6 +126,7 @@ impl ConfigName {
         match self {
             Self::Port(port) | Self::AllPorts(AllPorts::Port(port)) => port_route(*port),
             Self::AllPorts(AllPorts::Unix(path)) => unix_route(path),
+            Self::AllPorts(AllPorts::HttpProxy) => HTTP_PROXY_ROUTE.into(),
             Self::Sniffed(host, port) => service_route(host, *port),
             Self::Gateway { name, .. } => (&**name).into(),
         }

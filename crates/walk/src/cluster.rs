@@ -18,9 +18,11 @@ use serde::Serialize;
 
 use crate::configuration::{Broken, Sent, opened};
 use crate::endpoint::{self, Chosen, EndpointWay, Sockets};
+use crate::http::domain::without_port;
 use crate::listener::bracketed;
 use crate::seen::{Cause, Seen};
 use crate::share::Share;
+use crate::socket::UpstreamSocket;
 use crate::time::{limit, milliseconds};
 
 /// A cluster, as a request meets it.
@@ -30,7 +32,7 @@ pub struct ClusterWay {
     pub name: String,
     /// There is one of that name; else nothing below is known.
     pub exists: bool,
-    /// How its endpoints are found: `eds`, `static`, `strict_dns`, `logical_dns`, `original_dst`.
+    /// How its endpoints are found: `eds`, `static`, `strict_dns`, `logical_dns`, `original_dst`, `dynamic_dns` (of the name that is called), `custom`.
     pub discovery: &'static str,
     /// The object that its policy comes from, as a path at the API server (metadata `istio.config`).
     pub object: Option<String>,
@@ -135,6 +137,27 @@ pub(crate) fn of(sent: Sent<'_>, name: &str) -> Result<(ClusterWay, Option<Cause
             }];
             return Ok((way, None));
         }
+        "dynamic_dns" => {
+            let Some(called) = sent.called else { return Ok((way, Some(Cause::NoEndpoint))) };
+            let sockets = Sockets::of(&cluster)?;
+            let Chosen { by: socket_match, socket, proxy_protocol } = sockets.choose(None, None);
+            let usual = || if socket == UpstreamSocket::Plaintext { 80 } else { 443 };
+            let host = without_port(called.host);
+            let written = called.host.strip_prefix(host).and_then(|rest| rest.strip_prefix(':'));
+            let port = written.and_then(|port| port.parse().ok()).or(called.port).unwrap_or_else(usual);
+            way.endpoints = vec![EndpointWay {
+                address: format!("{host}:{port}"),
+                health: "healthy",
+                priority: 0,
+                locality: None,
+                weight: 1,
+                share: Some(Share::ALL),
+                socket,
+                proxy_protocol,
+                socket_match,
+            }];
+            return Ok((way, None));
+        }
         "eds" => {
             let asked = cluster.eds_cluster_config.as_ref().map(|eds| eds.service_name.as_str());
             let asked = asked.filter(|name| !name.is_empty()).unwrap_or(name);
@@ -216,6 +239,7 @@ fn described(cluster: &Cluster) -> Result<ClusterWay, Broken> {
                 Ok(DiscoveryType::OriginalDst) => "original_dst",
                 _ => "static",
             },
+            Some(ClusterDiscoveryType::ClusterType(ref custom)) if custom.name == DYNAMIC => "dynamic_dns",
             Some(ClusterDiscoveryType::ClusterType(_)) => "custom",
             None => "static",
         },
@@ -255,6 +279,9 @@ fn described(cluster: &Cluster) -> Result<ClusterWay, Broken> {
         endpoints: Vec::new(),
     })
 }
+
+/// The name of the clusters whose endpoint is the name that is called.
+const DYNAMIC: &str = "envoy.clusters.dynamic_forward_proxy";
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 

@@ -24,6 +24,17 @@ pub(crate) struct Sent<'a> {
     pub(crate) configuration: &'a Configuration,
     /// None where the client connected to the listener's own socket: nobody knows of another destination.
     pub(crate) restored: Option<Destination>,
+    /// The name that the proxy looks up, if a filter does so; none: clusters that want one have no endpoint.
+    pub(crate) called: Option<Called<'a>>,
+}
+
+/// A name that the request or connection itself says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Called<'a> {
+    /// The host, maybe with a port behind it.
+    pub(crate) host: &'a str,
+    /// The port, where the host says none; none: the usual one of what is spoken.
+    pub(crate) port: Option<u32>,
 }
 
 /// Part of the configuration does not decode.

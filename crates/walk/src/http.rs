@@ -6,6 +6,7 @@ pub(crate) mod cors;
 pub(crate) mod domain;
 pub(crate) mod fault;
 mod path;
+pub(crate) mod session;
 
 use std::borrow::Cow;
 
@@ -22,8 +23,9 @@ use self::condition::Condition;
 use self::cors::Cors;
 use self::domain::DomainRule;
 use self::fault::Fault;
+use self::session::Session;
 use crate::cluster::istio;
-use crate::configuration::{Broken, Sent};
+use crate::configuration::{Broken, Called, Sent};
 use crate::headers::{HeaderChange, changes};
 use crate::request::Request;
 use crate::seen::{Cause, Seen, SeenShare, part};
@@ -80,6 +82,9 @@ pub struct RouteTaken {
     pub index: usize,
     /// Faults that are made before anything else.
     pub fault: Option<Fault>,
+    /// By what clients stay with their endpoint, if they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
     /// What browsers are told, if a script of a site calls and the route has something to say of that.
     pub cors: Option<Cors>,
     /// What is done.
@@ -93,11 +98,16 @@ pub struct RouteTaken {
 /// Filters that do nothing that decides where a request goes, and those that are read.
 const READ: &[&str] = &[
     "envoy.filters.http.cors",
+    DYNAMIC,
     "envoy.filters.http.fault",
     "envoy.filters.http.grpc_stats",
     "envoy.filters.http.grpc_web",
     "envoy.filters.http.router",
+    session::FILTER,
 ];
+
+/// The filter that looks up the names of requests to clusters that want it.
+const DYNAMIC: &str = "envoy.filters.http.dynamic_forward_proxy";
 
 pub(crate) fn way(
     sent: Sent<'_>,
@@ -157,6 +167,9 @@ pub(crate) fn way(
         return Ok((way, not_found(Cause::NoRoute)));
     };
     let index = way.tried.len().saturating_sub(1);
+    let looks_up = way.filters.iter().any(|name| name == DYNAMIC);
+    let called = looks_up.then_some(Called { host: &request.authority, port: None });
+    let sent = Sent { called, ..sent };
     let (taken, seen) = taken(sent, &routes, virtual_host, route, (index, &way.filters), request, unread)?;
     way.route = Some(taken);
     Ok((way, seen))
@@ -227,6 +240,8 @@ fn taken(
     // Without the filter nobody reads what the route says for it.
     let makes_faults = filters.iter().any(|name| name == fault::FILTER);
     let fault = if makes_faults { fault::of(&settings, &what, unread)? } else { None };
+    let keeps = filters.iter().any(|name| name == session::FILTER);
+    let session = if keeps { session::of(&settings, &what, unread)? } else { None };
     // Only what is sent on is of interest to that filter.
     let forwards = matches!(action, Action::Forward(_));
     let tells_browsers = forwards && filters.iter().any(|name| name == cors::FILTER);
@@ -254,5 +269,5 @@ fn taken(
         (&routes.response_headers_to_add, &routes.response_headers_to_remove),
     ];
     let response_headers = levels.into_iter().flat_map(|(add, remove)| changes(add, remove)).collect();
-    Ok((RouteTaken { index, fault, cors, action, request_headers, response_headers }, seen))
+    Ok((RouteTaken { index, fault, session, cors, action, request_headers, response_headers }, seen))
 }

@@ -34,6 +34,7 @@ pub use http::condition::{Condition, Subject};
 pub use http::cors::Cors;
 pub use http::domain::DomainRule;
 pub use http::fault::{Abort, Delay, Fault};
+pub use http::session::Session;
 pub use http::{HttpWay, RouteTaken, RouteTried, VirtualHostTaken};
 pub use listener::{Found, ListenerTaken};
 pub use reports::{Log, Reports, Traced};

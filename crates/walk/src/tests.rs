@@ -4,6 +4,7 @@ mod actions;
 mod conditions;
 mod connections;
 mod endpoints;
+mod names;
 mod reports;
 mod tls;
 

@@ -4,11 +4,14 @@ use meltemi_proto::envoy::config::listener::v3::filter::ConfigType;
 use meltemi_proto::envoy::config::listener::v3::{FilterChain, Listener};
 use meltemi_proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use meltemi_proto::envoy::extensions::filters::network::set_filter_state::v3::Config as SetFilterState;
+use meltemi_proto::envoy::extensions::filters::network::sni_dynamic_forward_proxy::v3::{
+    FilterConfig as SniDynamicForwardProxy, filter_config::PortSpecifier,
+};
 use meltemi_proto::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use serde::Serialize;
 
 use crate::chain::{self, ChainTaken};
-use crate::configuration::{Broken, Configuration, Sent, opened};
+use crate::configuration::{Broken, Called, Configuration, Sent, opened};
 use crate::http::{self, HttpWay};
 use crate::listener::{self, ListenerTaken};
 use crate::reports::{self, Reports};
@@ -144,7 +147,7 @@ fn through(
         return Ok(way);
     }
     let restored = way.listener.as_ref().is_some_and(ListenerTaken::restores);
-    let sent = Sent { configuration, restored: restored.then_some(request.destination) };
+    let sent = Sent { configuration, restored: restored.then_some(request.destination), called: None };
     if let Some((handling, reports, seen)) = handled(sent, listener, chain, request, &mut way.unread)? {
         (way.handling, way.reports, way.seen) = (Some(handling), Some(reports), merged(seen));
     } else {
@@ -177,6 +180,7 @@ fn handled(
     unread: &mut Vec<String>,
 ) -> Result<Option<(Handling, Reports, Vec<SeenShare>)>, Broken> {
     let mut offered = None;
+    let mut sent = sent;
     for filter in &chain.filters {
         let what = || format!("filter {} of listener {}", filter.name, listener.name);
         let any = match &filter.config_type {
@@ -197,6 +201,12 @@ fn handled(
             && let Some(protocols) = tcp::offered(&state)
         {
             offered = Some(protocols);
+            continue;
+        }
+        if let Some(named) = opened::<SniDynamicForwardProxy>(any, what)? {
+            let name = request.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
+            let port = named.port_specifier.map(|PortSpecifier::PortValue(port)| port);
+            sent.called = name.map(|host| Called { host, port });
             continue;
         }
         unread.push(what());

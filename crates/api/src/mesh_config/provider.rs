@@ -75,6 +75,17 @@ impl ExtensionProvider {
         log.or(spans)
     }
 
+    /// Another service, which says what is sent to the first.
+    pub fn sampler(&self) -> Option<ServiceRef<'_>> {
+        let api = self.opentelemetry.as_ref()?.dynatrace_sampler.as_ref()?.http_service.as_ref()?;
+        Some(ServiceRef { service: &api.service, port: api.port })
+    }
+
+    /// All the services that it speaks to.
+    pub fn services(&self) -> impl Iterator<Item = ServiceRef<'_>> {
+        self.service().into_iter().chain(self.sampler())
+    }
+
     /// Whether it takes access logs.
     pub fn logs(&self) -> bool {
         self.envoy_file_access_log.is_some()
@@ -277,7 +288,7 @@ pub struct Opentelemetry {
     pub grpc: Option<GrpcReport>,
     /// What finds out more about the proxy.
     pub resource_detectors: ResourceDetectors,
-    /// What the proxy's service is called; only Istio's own way is supported.
+    /// What the proxy's service is called.
     pub service_attribute_enrichment: ServiceAttributes,
     /// Which requests are traced, by Dynatrace.
     pub dynatrace_sampler: Option<DynatraceSampler>,
@@ -362,6 +373,19 @@ pub struct DynatraceSampler {
     pub cluster_id: i32,
     /// How many requests begin a trace in a minute; 0: Dynatrace's default.
     pub root_spans_per_minute: u32,
-    /// Not supported yet.
-    pub http_service: not_yet::DynatraceApi,
+    /// Who is asked; none: the service that spans are sent to.
+    pub http_service: Option<DynatraceApi>,
+}
+
+/// Dynatrace's own interface, where spans go to somebody else.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default)]
+pub struct DynatraceApi {
+    /// As in [`ServiceRef`].
+    pub service: String,
+    /// As in [`ServiceRef`].
+    #[serde(deserialize_with = "port_or_zero")]
+    pub port: Option<Port>,
+    /// How it is asked.
+    pub http: HttpReport,
 }

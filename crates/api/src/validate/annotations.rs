@@ -4,7 +4,7 @@ use super::Report;
 use crate::field::FieldPath;
 use crate::finding::Finding;
 use crate::service::{TRAFFIC_DISTRIBUTION, TrafficDistribution};
-use crate::value::ExportTo;
+use crate::value::{ExportTo, SESSION_COOKIE, SESSION_HEADER, Session};
 use crate::{Meta, Service};
 
 /// The annotation by which a Service says who sees it.
@@ -13,12 +13,7 @@ const EXPORT_TO: &str = "networking.istio.io/exportTo";
 /// What is known to Istio and has no effect here yet: what it is written as, and what happens instead.
 const ANNOTATIONS_NOT_YET: [(&str, &str); 1] =
     [("traffic.istio.io/nodeSelector", "all endpoints are reached directly")];
-const LABELS_NOT_YET: [(&str, &str); 4] = [
-    ("istio.io/persistent-session", "an endpoint that goes away drains, but clients are not kept to theirs"),
-    (
-        "istio.io/persistent-session-header",
-        "an endpoint that goes away drains, but clients are not kept to theirs",
-    ),
+const LABELS_NOT_YET: [(&str, &str); 2] = [
     ("networking.istio.io/gatewayPort", "all endpoints are reached directly"),
     ("istio.io/use-waypoint", "requests go to the service's endpoints without a waypoint"),
 ];
@@ -36,6 +31,7 @@ pub(super) fn of_service(service: &Service, meta: &Meta, path: &FieldPath, repor
             report.add(finding.in_force("nobody sees the service by this entry"));
         }
     }
+    of_session(meta, report);
     let not_yet = |path: &FieldPath, what: &str, instead: &str| {
         let message = format!("this {what} is not supported yet");
         Finding::warning("not-supported-yet", message).at(path).in_force(instead)
@@ -49,6 +45,26 @@ pub(super) fn of_service(service: &Service, meta: &Meta, path: &FieldPath, repor
         if meta.labels.value(name).is_some_and(|value| !value.is_empty()) {
             report.add(not_yet(&FieldPath::of(&["metadata", "labels"]).key(name), "label", instead));
         }
+    }
+}
+
+/// A cookie or header whose name cannot be one.
+pub(super) fn of_session(meta: &Meta, report: &mut Report) {
+    let written = |label: &&str| meta.labels.value(label).is_some_and(|value| !value.is_empty());
+    let Some(label) = [SESSION_COOKIE, SESSION_HEADER].into_iter().find(written) else {
+        return;
+    };
+    if Session::of(&meta.labels).is_none() {
+        let message = "no cookie and no header can be called so";
+        let finding = Finding::warning("bad-session", message);
+        report.add(
+            finding
+                .at(&FieldPath::of(&["metadata", "labels"]).key(label))
+                .in_force("clients are not kept to their endpoint")
+                .hint(
+                    "write letters, digits and hyphens; after a cookie's name a colon and a path may stand",
+                ),
+        );
     }
 }
 

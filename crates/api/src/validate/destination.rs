@@ -6,14 +6,10 @@ use crate::finding::Finding;
 use crate::value::is_dns_label;
 use crate::virtual_service::Destination;
 
-/// One service, which may be a wildcard for nobody.
+/// One service, which may be one that is declared for many names (Istio: pkg/config/validation, `validateDestination`).
 pub(super) fn destination(destination: &Destination, path: &FieldPath, report: &mut Report) {
-    if destination.host.is_wildcard() {
-        report.error(
-            &path.key("host"),
-            "bad-host",
-            format!("`{}` is a wildcard; requests go to one host", destination.host),
-        );
+    if destination.host.as_str() == "*" {
+        report.error(&path.key("host"), "bad-host", "`*` is every host there is; write that of one service");
     }
     if let Some(subset) = destination.subset.as_deref().filter(|subset| !is_dns_label(subset)) {
         report.error(&path.key("subset"), "bad-subset", format!("`{subset}` is not the name of a subset"));

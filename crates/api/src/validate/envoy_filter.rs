@@ -2,7 +2,7 @@
 
 mod value;
 
-use super::{Report, labels};
+use super::{Report, labels, target_ref};
 use crate::EnvoyFilter;
 use crate::envoy_filter::{ApplyTo, ChainFilter, ConfigPatch, Context, Operation, Patch, PatchMatch};
 use crate::field::FieldPath;
@@ -20,6 +20,13 @@ const VERSION: usize = 1024;
 pub(super) fn check(filter: &EnvoyFilter, path: &FieldPath, report: &mut Report) {
     if let Some(selector) = &filter.workload_selector {
         labels::selector_at(&selector.labels, &path.key("workloadSelector"), "labels", report);
+    }
+    if filter.workload_selector.is_some() && !filter.target_refs.is_empty() {
+        let message = "only one of workloadSelector and targetRefs may be given";
+        report.error(&path.key("workloadSelector"), "bad-value", message);
+    }
+    for (index, target) in filter.target_refs.iter().enumerate() {
+        target_ref::check(target, &path.key("targetRefs").index(index), report);
     }
     for (index, patch) in filter.config_patches.iter().enumerate() {
         // A waypoint's are not looked at, as in Istio; that there is none says another finding.
@@ -55,9 +62,10 @@ fn one(written: &ConfigPatch, path: &FieldPath, report: &mut Report) {
     }
     if written.apply_to == ApplyTo::Bootstrap {
         report.add(
-            Finding::warning("not-supported-yet", "the bootstrap is not patched yet")
+            Finding::warning("patch-without-effect", "no proxy asks for a patched bootstrap any more")
                 .at(&path.key("applyTo"))
-                .in_force("the patch is left out"),
+                .in_force("the patch is left out, as in Istio")
+                .hint("give the proxy's agent a bootstrap of its own"),
         );
     }
     if matching(written, &path.key("match"), report) {

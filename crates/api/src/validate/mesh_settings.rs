@@ -2,8 +2,10 @@
 
 use super::{Report, locality, mesh_tls, retry, traffic_policy};
 use crate::MeshConfig;
+use crate::destination_rule::TlsMode;
 use crate::field::FieldPath;
 use crate::finding::Finding;
+use crate::mesh_config::{OutboundMode, OutboundTrafficPolicy};
 
 pub(super) fn check(mesh: &MeshConfig, path: &FieldPath, report: &mut Report) {
     locality::check(&mesh.locality_lb_setting, true, &path.key("localityLbSetting"), report);
@@ -51,4 +53,28 @@ fn inbound_retries(mesh: &MeshConfig, path: &FieldPath, report: &mut Report) {
 fn tls_defaults(mesh: &MeshConfig, path: &FieldPath, report: &mut Report) {
     mesh_tls::cipher_suites(&mesh.tls_defaults.cipher_suites, &path.key("cipherSuites"), report);
     mesh_tls::curves(&mesh.tls_defaults.ecdh_curves, &path.key("ecdhCurves"), report);
+}
+
+/// What is spoken to unknown destinations.
+pub(super) fn outbound(policy: &OutboundTrafficPolicy, path: &FieldPath, report: &mut Report) {
+    let Some(tls) = &policy.tls else { return };
+    let here = path.key("tls");
+    traffic_policy::client_tls(tls, &here, report);
+    if policy.mode != OutboundMode::AllowAnyDynamicDns {
+        report.add(
+            Finding::warning(
+                "field-without-effect",
+                "only names that are looked up are called by TLS of the proxy's own",
+            )
+            .at(&here)
+            .in_force("connections pass as they are")
+            .hint("write mode: ALLOW_ANY_DYNAMIC_DNS"),
+        );
+    } else if tls.mode == TlsMode::IstioMutual {
+        report.add(
+            Finding::warning("not-supported-yet", "nobody outside of the mesh takes its certificates")
+                .at(&here.key("mode"))
+                .in_force("requests go in plain text"),
+        );
+    }
 }

@@ -4,7 +4,7 @@ use super::{Report, telemetry};
 use crate::MeshConfig;
 use crate::field::FieldPath;
 use crate::finding::Finding;
-use crate::mesh_config::{ExtensionProvider, PROMETHEUS, ServiceAttributes};
+use crate::mesh_config::{ExtensionProvider, PROMETHEUS};
 
 pub(super) fn check(mesh: &MeshConfig, path: &FieldPath, report: &mut Report) {
     let defaults = path.key("defaultProviders");
@@ -99,18 +99,20 @@ fn one(provider: &ExtensionProvider, path: &FieldPath, report: &mut Report) {
         if spans.http.is_some() && spans.grpc.is_some() {
             report.error(&here, "bad-value", "only one of http and grpc may be given");
         }
-        if spans.dynatrace_sampler.is_some() && spans.http.is_none() {
+        let sampler = spans.dynatrace_sampler.as_ref();
+        let asks = here.key("dynatraceSampler").key("httpService");
+        if let Some(api) = sampler.and_then(|sampler| sampler.http_service.as_ref()) {
+            if api.service.is_empty() || api.port.is_none() {
+                report.error(&asks, "bad-value", "the service that is asked needs `service` and `port`");
+            }
+            if api.http.path.is_empty() {
+                report.error(&asks.key("http"), "bad-value", "the service is asked at a `path`");
+            }
+        } else if sampler.is_some() && spans.http.is_none() {
             report.add(
                 Finding::warning("bad-value", "the sampler asks by HTTP, and the provider has no `http`")
                     .at(&here.key("dynatraceSampler"))
                     .in_force("nothing is traced by this provider, as in Istio"),
-            );
-        }
-        if spans.service_attribute_enrichment == ServiceAttributes::OtelSemanticConventions {
-            report.add(
-                Finding::warning("not-supported-yet", "services are called as their nodes say")
-                    .at(&here.key("serviceAttributeEnrichment"))
-                    .in_force("ISTIO_CANONICAL, with the environment's attributes"),
             );
         }
     }

@@ -30,13 +30,7 @@ pub(super) fn check(entry: &ServiceEntry, meta: &Meta, path: &FieldPath, report:
             );
         }
     }
-    if entry.resolution == EntryResolution::DynamicDns {
-        report.add(
-            Finding::warning("not-supported-yet", "the name of each request is not resolved yet")
-                .at(&path.key("resolution"))
-                .in_force("connections go to the address that the client called, as with resolution: NONE"),
-        );
-    }
+    super::annotations::of_session(meta, report);
     of_hosts(entry, &path.key("hosts"), report);
     of_addresses(entry, &path.key("addresses"), report);
     of_ports(entry, meta, &path.key("ports"), report);

@@ -1,7 +1,7 @@
 //! Telemetry: what Istio's admission refuses of it, and what a stock Envoy cannot do (Istio: pkg/config/validation,
 //! `ValidateTelemetry`).
 
-use super::{Report, labels};
+use super::{Report, labels, target_ref};
 use crate::Telemetry;
 use crate::field::FieldPath;
 use crate::finding::Finding;
@@ -13,13 +13,22 @@ use crate::value::{CelFault, check_log_format, is_metric_label};
 pub(super) fn check(telemetry: &Telemetry, path: &FieldPath, report: &mut Report) {
     if let Some(selector) = &telemetry.selector {
         labels::selector(&selector.match_labels, &path.key("selector"), report);
-        if telemetry.has_target() {
-            report.error(
-                &path.key("selector"),
-                "bad-value",
-                "only one of selector, targetRef and targetRefs may be given",
-            );
-        }
+    }
+    let given = [
+        ("selector", telemetry.selector.is_some()),
+        ("targetRef", telemetry.target_ref.is_some()),
+        ("targetRefs", !telemetry.target_refs.is_empty()),
+    ];
+    let given: Vec<&str> = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect();
+    if let [first, _, ..] = given[..] {
+        let message = "only one of selector, targetRef and targetRefs may be given";
+        report.error(&path.key(first), "bad-value", message);
+    }
+    if let Some(target) = &telemetry.target_ref {
+        target_ref::check(target, &path.key("targetRef"), report);
+    }
+    for (index, target) in telemetry.target_refs.iter().enumerate() {
+        target_ref::check(target, &path.key("targetRefs").index(index), report);
     }
     let here = path.key("tracing");
     if telemetry.tracing.len() > 1 {

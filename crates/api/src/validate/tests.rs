@@ -388,9 +388,10 @@ fn annotations_and_labels_of_a_service_that_have_no_meaning_or_no_effect_yet() {
         of("namespace: b", "trafficDistribution: Near, "),
         "4:29 warning bad-traffic-distribution trafficDistribution: `Near` is no distribution of traffic\n"
     );
+    assert_eq!(of("labels: {istio.io/persistent-session: 'cart:/shop'}", ""), "");
     assert_eq!(
-        of("labels: {istio.io/persistent-session: cart}", ""),
-        "3:59 warning not-supported-yet metadata.labels[\"istio.io/persistent-session\"]: this label is not supported yet\n"
+        of("labels: {istio.io/persistent-session: 'my cart'}", ""),
+        "3:59 warning bad-session metadata.labels[\"istio.io/persistent-session\"]: no cookie and no header can be called so\n"
     );
     assert_eq!(
         of("annotations: {traffic.istio.io/nodeSelector: a}", ""),

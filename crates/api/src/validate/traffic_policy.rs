@@ -159,7 +159,7 @@ pub(super) fn outlier_detection(outliers: &OutlierDetection, path: &FieldPath, r
 }
 
 /// Istio: pkg/config/validation, `validateTLS`.
-fn client_tls(tls: &ClientTls, path: &FieldPath, report: &mut Report) {
+pub(super) fn client_tls(tls: &ClientTls, path: &FieldPath, report: &mut Report) {
     let files = [
         ("clientCertificate", tls.client_certificate.is_some()),
         ("privateKey", tls.private_key.is_some()),

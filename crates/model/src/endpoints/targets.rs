@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use meltemi_api::service::TargetPort;
+use meltemi_api::value::Session;
 use meltemi_api::{Meta, ServiceEntry};
 use meltemi_memo::Question;
 use meltemi_names::{Kind, Labels, Port, Protocol, Selector};
@@ -53,7 +54,6 @@ impl Question for TargetsOf {
         if service.external_name.is_some() {
             return None;
         }
-        let labelled = |label: &&str| meta.labels.value(label).is_some_and(|value| !value.is_empty());
         let tcp = service.ports.iter().filter(|port| port.protocol() != Protocol::Udp);
         Some(Arc::new(Targets {
             selector: service.selector.clone(),
@@ -64,7 +64,7 @@ impl Question for TargetsOf {
                     target: port.target_port.clone(),
                 })
                 .collect(),
-            drains: PERSISTENT_SESSION_LABELS.iter().any(labelled),
+            drains: Session::of(&meta.labels).is_some(),
             unready: service.publish_not_ready_addresses,
             resolved: false,
             by_name: false,
@@ -76,10 +76,6 @@ impl Question for TargetsOf {
 fn of_entry<'a>(read: &Read<'a>, service: &ServiceId) -> Option<(&'a Meta, &'a ServiceEntry)> {
     (service.object.kind == Kind::ServiceEntry).then(|| read::service_entry(read, &service.object))?
 }
-
-/// The labels of a service whose clients stay with their endpoint for a session, by cookie or by header.
-const PERSISTENT_SESSION_LABELS: [&str; 2] =
-    ["istio.io/persistent-session", "istio.io/persistent-session-header"];
 
 /// The label of a workload that is to be left alone by new clients, whatever its state.
 const DRAINING_LABEL: &str = "istio.io/draining";

@@ -102,3 +102,26 @@ fn what_is_no_node_of_a_mesh_is_refused_with_what_to_do() {
     assert!(matches!(refused("ztunnel~10.0.0.1~a.b~b.svc.cluster.local"), ProxyError::Kind(_)));
     assert!(matches!(refused("sidecar~~a.b~b.svc.cluster.local"), ProxyError::Address(_)));
 }
+
+#[test]
+fn what_a_node_asks_of_its_listeners_is_read_as_istio_reads_it() {
+    let annotations = Value {
+        kind: Some(value::Kind::StructValue(Struct {
+            fields: [("resource.opentelemetry.io/service.name".to_owned(), text("shop"))].into(),
+        })),
+    };
+    let id = "sidecar~10.0.0.7~cart-1.shop~shop.svc.cluster.local";
+    let said = |metadata: &[(&str, Value)]| Proxy::parse(&node(id, metadata), true).unwrap();
+    let proxy = said(&[
+        ("IDLE_TIMEOUT", text("1h30m")),
+        ("OUTBOUND_LISTENER_EXACT_BALANCE", Value { kind: Some(value::Kind::BoolValue(true)) }),
+        ("HTTP_PROXY_PORT", text("15002")),
+        ("ANNOTATIONS", annotations),
+    ]);
+    assert_eq!(proxy.listening.idle_timeout.map(|idle| idle.0.as_secs()), Some(5400));
+    assert!(proxy.listening.outbound_evenly && !proxy.listening.inbound_evenly);
+    assert_eq!(proxy.http_proxy.map(|port| port.number()), Some(15_002));
+    assert_eq!(proxy.otel_service.as_deref(), Some("shop"));
+    let none = said(&[("IDLE_TIMEOUT", text("soon")), ("HTTP_PROXY_PORT", text("0"))]);
+    assert_eq!((none.listening, none.http_proxy, none.otel_service), Default::default());
+}

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use meltemi_api::service::TargetPort;
 use meltemi_api::service_entry::{EntryResolution, Location, ServiceEntryPort};
+use meltemi_api::value::Session;
 use meltemi_api::{Meta, ServiceEntry};
 use meltemi_memo::Question;
 use meltemi_names::{Host, Kind, Labels, Namespace, ObjectKey, Port, Protocol, Selector};
@@ -135,7 +136,8 @@ pub(super) fn shape(read: &Read<'_>, id: &ServiceId) -> Option<ServiceShape> {
         blocks: blocks.into_iter().collect(),
         allocated: (*allocated).clone(),
         resolution: match entry.resolution {
-            EntryResolution::None | EntryResolution::DynamicDns => Resolution::Passthrough,
+            EntryResolution::None => Resolution::Passthrough,
+            EntryResolution::DynamicDns => Resolution::Dynamic,
             EntryResolution::Static => Resolution::Endpoints,
             EntryResolution::Dns => Resolution::Dns,
             EntryResolution::DnsRoundRobin => Resolution::DnsRoundRobin,
@@ -154,6 +156,7 @@ pub(super) fn shape(read: &Read<'_>, id: &ServiceId) -> Option<ServiceShape> {
         ),
         age: Age::of(meta),
         node_local: false,
+        session: Session::of(&meta.labels),
         aliases: aliases(read, &id.host),
     })
 }

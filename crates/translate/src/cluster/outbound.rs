@@ -7,7 +7,7 @@ use meltemi_catalog::Need;
 use meltemi_model::place::Order;
 use meltemi_model::read::Read;
 use meltemi_model::rule::RuleRef;
-use meltemi_model::service::{DistributionOf, ServiceId, ServiceOf, objects_of};
+use meltemi_model::service::{DistributionOf, Resolution, ServiceId, ServiceOf, objects_of};
 use meltemi_names::{Port, TypeUrl};
 use meltemi_proto::envoy::config::cluster::v3::Cluster;
 use meltemi_proto::envoy::config::cluster::v3::cluster::{
@@ -23,7 +23,7 @@ use super::{
 use crate::key::Made;
 use crate::resource_names::outbound_cluster;
 use crate::wrap::{seconds, u32_value};
-use crate::{encode, metadata};
+use crate::{encode, metadata, session};
 
 /// As in [`super::ClusterKey::Outbound`].
 pub(super) struct Callee<'a> {
@@ -54,6 +54,10 @@ pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee:
         ),
         ..Cluster::default()
     };
+    let spoken = protocol::spoken(protocol, policy.connection_pool.as_ref(), settings.h2_upgrade_policy);
+    let server_name =
+        protocol::server_name(&policy, secrets, spoken, shape.resolution == Resolution::Dynamic);
+    let checked = server_name.as_ref().is_some_and(|found| found.auto_sni && found.auto_san_validation);
     let mut needs = Vec::new();
     if is_original_dst(shape.resolution, &policy) && !by_endpoints {
         cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst.into()));
@@ -65,8 +69,10 @@ pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee:
             })
         });
     } else if let Some(resolved) = resolved {
-        resolved::apply(read, settings, shape.resolution, resolved, &mut cluster)?;
-        balance::apply(&mut cluster, policy.load_balancer.as_ref());
+        resolved::apply(read, settings, (shape.resolution, checked), resolved, &mut cluster)?;
+        if resolved.assignment.is_some() {
+            balance::apply(&mut cluster, policy.load_balancer.as_ref());
+        }
     } else {
         cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
         cluster.eds_cluster_config =
@@ -83,12 +89,14 @@ pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee:
         let order = Order::in_force(policy.load_balancer.as_ref(), preferred, &settings.balance);
         locality::apply(&mut cluster, order, policy.outlier_detection.is_some());
     }
+    if shape.session.is_some() {
+        cluster.common_lb_config.get_or_insert_default().override_host_status = Some(session::serving());
+    }
     pool::apply(&mut cluster, policy.connection_pool.as_ref(), policy.retry_budget.as_ref(), settings);
-    let spoken = protocol::spoken(protocol, policy.connection_pool.as_ref(), settings.h2_upgrade_policy);
     cluster.typed_extension_protocol_options = protocol::options(
         spoken,
         policy.connection_pool.as_ref(),
-        protocol::server_name(&policy, secrets, spoken),
+        server_name,
         failures::of(policy.outlier_detection.as_ref()),
     );
     let connections = tls::Connections {

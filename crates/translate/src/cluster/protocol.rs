@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meltemi_api::destination_rule::{ConnectionPool, H2UpgradePolicy, HttpPool};
+use meltemi_api::destination_rule::{ClientTls, ConnectionPool, H2UpgradePolicy, HttpPool, TlsMode};
 use meltemi_model::rule::Policy;
 use meltemi_names::Protocol;
 use meltemi_proto::any::pack;
@@ -28,11 +28,15 @@ type Extensions = BTreeMap<String, Any>;
 const HTTP: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// What passes through does so as it came, and idle connections end after five minutes.
-pub(super) fn as_downstream_with_idle_timeout(pool: Option<&ConnectionPool>) -> Extensions {
+pub(super) fn as_downstream_with_idle_timeout(
+    pool: Option<&ConnectionPool>,
+    server_name: Option<UpstreamHttpProtocolOptions>,
+) -> Extensions {
     let limits = limits(pool).unwrap_or_default();
     let idle_timeout = limits.idle_timeout.or(Some(seconds(300)));
     extensions(&HttpProtocolOptions {
         common_http_protocol_options: Some(Common { idle_timeout, ..limits }),
+        upstream_http_protocol_options: server_name,
         upstream_protocol_options: Some(as_downstream()),
         ..HttpProtocolOptions::default()
     })
@@ -55,16 +59,21 @@ pub(crate) fn spoken(protocol: Protocol, pool: Option<&ConnectionPool>, mesh: H2
 }
 
 /// How the name of a TLS server is found where a rule writes none: it is the request's host, and so must be in the certificate, unless a
-/// rule says what must be or that nothing must (Istio: core/cluster_tls.go). Bytes name no host.
+/// rule says what must be or that nothing must (Istio: core/cluster_tls.go). Bytes name no host. `dynamic`: the host is resolved as it is
+/// called, so that there is no other name, also in the mesh's own TLS; and no rule knows better what must be in the certificate.
 pub(super) fn server_name(
     policy: &Policy,
     secrets: bool,
     spoken: Spoken,
+    dynamic: bool,
 ) -> Option<UpstreamHttpProtocolOptions> {
-    let tls = tls::of_rule(policy, secrets).filter(|tls| tls.sni.is_none() && spoken != Spoken::Bytes)?;
-    Some(UpstreamHttpProtocolOptions {
+    let by_rule = tls::of_rule(policy, secrets).is_some();
+    let of_mesh = |tls: &ClientTls| dynamic && tls.mode == TlsMode::IstioMutual;
+    let tls = policy.tls.as_ref().filter(|tls| tls.sni.is_none() && spoken != Spoken::Bytes)?;
+    let is_any = dynamic || tls.subject_alt_names.is_empty();
+    (by_rule || of_mesh(tls)).then(|| UpstreamHttpProtocolOptions {
         auto_sni: true,
-        auto_san_validation: tls.subject_alt_names.is_empty() && !tls.insecure_skip_verify,
+        auto_san_validation: by_rule && is_any && !tls.insecure_skip_verify,
         ..UpstreamHttpProtocolOptions::default()
     })
 }

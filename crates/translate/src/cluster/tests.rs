@@ -322,7 +322,7 @@ fn fixed(key: ClusterKey) -> Value {
 #[test]
 fn fixed_clusters_are_the_black_hole_and_the_passthrough() {
     let fixture = Fixture::new("");
-    let (_, members) = fixture.memo.observe(FixedKey, fixture.mesh());
+    let (_, members) = fixture.memo.observe(FixedKey { dynamic: None }, fixture.mesh());
     let made = fixture.decoded(&members);
     assert_eq!(
         made["CDS BlackHoleCluster"],

@@ -8,7 +8,7 @@ use meltemi_model::endpoints::{IdentitiesOf, TakeTls, WhoTakesTls};
 use meltemi_model::peer::{Mode, NamespaceMode};
 use meltemi_model::read::Read;
 use meltemi_model::rule::Policy;
-use meltemi_model::service::ServiceShape;
+use meltemi_model::service::{Resolution, ServiceShape};
 use meltemi_names::Port;
 use meltemi_proto::envoy::config::cluster::v3::Cluster;
 use meltemi_proto::envoy::config::cluster::v3::cluster::TransportSocketMatch;
@@ -72,7 +72,9 @@ pub(super) fn apply(
         return;
     }
     let refused = || read.ask(NamespaceMode(shape.id.namespace().clone())).mode == Mode::Disable;
-    if shape.external || !settings.auto_mtls || refused() {
+    // Of a name that is resolved as it is called nobody knows whether it takes TLS.
+    let unknown = shape.resolution == Resolution::Dynamic;
+    if shape.external || unknown || !settings.auto_mtls || refused() {
         return;
     }
     if cluster.eds_cluster_config.is_some() || cluster.load_assignment.is_some() {
@@ -89,7 +91,11 @@ pub(super) fn apply(
 fn mutual(read: &Read<'_>, connections: &Connections<'_>, written: Option<&ClientTls>) -> TransportSocket {
     let Connections { shape, port, subset, spoken, .. } = *connections;
     let identities = read.ask(IdentitiesOf(shape.id.clone()));
-    let sni = upstream::sni(port, subset.map(|subset| &**subset), &shape.id.host);
+    let sni = match shape.resolution {
+        // The name that is called (`auto_sni`).
+        Resolution::Dynamic => String::new(),
+        _ => upstream::sni(port, subset.map(|subset| &**subset), &shape.id.host),
+    };
     upstream::mutual(&read.ask(MeshTls), written, &identities, sni, spoken)
 }
 

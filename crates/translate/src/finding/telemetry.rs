@@ -16,11 +16,15 @@ use crate::listener::{CollectorOf, Missing};
 pub(super) fn findings(read: &Read<'_>, key: &ObjectKey, telemetry: &Telemetry) -> Vec<Finding> {
     let spec = FieldPath::of(&["spec"]);
     let mut findings = Vec::new();
-    if telemetry.has_target() {
+    // What stands for nothing is told by the object's own validation.
+    let targets = telemetry.targets();
+    if !targets.is_empty() && targets.iter().all(|target| target.gateway().is_none()) {
         return findings;
     }
     let is_root = *read.ask(IsRoot(key.namespace.clone()));
-    if telemetry.labels().is_none() {
+    if !targets.is_empty() {
+        // It is for the proxies that it names, whatever else is for all.
+    } else if telemetry.labels().is_none() {
         let older = read.ask(GeneralTelemetry(key.namespace.clone()));
         if let Some(older) = older.as_ref().as_ref().filter(|older| *older != key) {
             let whom = if is_root { "the mesh".to_owned() } else { format!("namespace {}", key.namespace) };
@@ -87,7 +91,7 @@ fn named<'a>(
                 );
                 continue;
             };
-            findings.extend(unreachable(read, &provider).map(|missing| missing.at(&here)));
+            findings.extend(unreachable(read, &provider).into_iter().map(|missing| missing.at(&here)));
         }
     }
 }
@@ -99,11 +103,21 @@ pub(super) fn of_settings(read: &Read<'_>, mesh: &MeshConfig) -> Vec<Finding> {
     let asked: BTreeSet<String> = asked.map(|name| name.to_ascii_lowercase()).collect();
     let providers = mesh.extension_providers.iter().enumerate();
     let asked = providers.filter(|(_, provider)| asked.contains(&provider.name.to_ascii_lowercase()));
-    asked.filter_map(|(index, provider)| Some(unreachable(read, provider)?.at(&path.index(index)))).collect()
+    let of = |(index, provider): (usize, &ExtensionProvider)| {
+        unreachable(read, provider)
+            .into_iter()
+            .map(|missing| missing.at(&path.index(index)))
+            .collect::<Vec<_>>()
+    };
+    asked.flat_map(of).collect()
 }
 
-fn unreachable(read: &Read<'_>, provider: &ExtensionProvider) -> Option<Finding> {
-    let ServiceRef { service, port } = provider.service()?;
+fn unreachable(read: &Read<'_>, provider: &ExtensionProvider) -> Vec<Finding> {
+    provider.services().filter_map(|service| of_service(read, provider, service)).collect()
+}
+
+fn of_service(read: &Read<'_>, provider: &ExtensionProvider, named: ServiceRef<'_>) -> Option<Finding> {
+    let ServiceRef { service, port } = named;
     let found = read.ask(CollectorOf { service: service.to_owned(), port: port?, viewer: None, scope: None });
     let missing = found.as_ref().as_ref().err()?;
     let finding = Finding::warning("unknown-collector", format!("provider `{}`: {missing}", provider.name));

@@ -3,6 +3,10 @@
 use std::net::IpAddr;
 
 use meltemi_names::Port;
+use meltemi_proto::envoy::config::listener::v3::listener::ConnectionBalanceConfig;
+use meltemi_proto::envoy::config::listener::v3::listener::connection_balance_config::{
+    BalanceType, ExactBalance,
+};
 use meltemi_proto::envoy::config::listener::v3::{
     AdditionalAddress, Filter, FilterChain, FilterChainMatch, Listener,
 };
@@ -50,6 +54,11 @@ pub(crate) fn listener(name: &str, (first, second): (IpAddr, Option<IpAddr>), po
         additional_addresses: additional.into_iter().collect(),
         ..Listener::default()
     }
+}
+
+/// Envoy's threads share its connections evenly.
+pub(crate) fn evenly() -> ConnectionBalanceConfig {
+    ConnectionBalanceConfig { balance_type: Some(BalanceType::ExactBalance(ExactBalance {})) }
 }
 
 /// Makes it a listener with a socket of its own, or one that only `virtualOutbound` hands connections to.

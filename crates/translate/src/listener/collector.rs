@@ -122,7 +122,7 @@ impl Question for CollectorsSeenBy {
 
     fn answer(&self, read: &Read<'_>) -> Self::Answer {
         let mesh = settings(read);
-        let named = mesh.extension_providers.iter().filter_map(|provider| provider.service());
+        let named = mesh.extension_providers.iter().flat_map(|provider| provider.services());
         let hidden = named.filter_map(|ServiceRef { service, port }| Some((service.to_owned(), port?))).any(
             |(service, port)| {
                 let everyone =

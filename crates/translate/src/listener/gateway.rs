@@ -25,7 +25,7 @@ use meltemi_proto::envoy::config::listener::v3::{Filter, FilterChain, FilterChai
 
 use self::connection::Connections;
 use super::bind::Bind;
-use super::chain::{bind, chain, listener};
+use super::chain::{bind, chain, evenly, listener};
 use super::http_manager::HttpManager;
 use super::listener_filter::{proxy_protocol, tls_inspector};
 use super::outbound::HANDSHAKE_TIMEOUT_SECONDS;
@@ -160,6 +160,7 @@ impl GatewayListener {
             ..self.socket(&name)
         };
         bind(&mut message, true);
+        message.connection_balance_config = self.of.telemetry.listening.outbound_evenly.then(evenly);
         noted.origin.sort_unstable();
         noted.origin.dedup();
         Some(whole(TypeUrl::Listener, name.into(), &message, noted.needs, noted.origin))
@@ -199,7 +200,9 @@ impl GatewayListener {
     fn http(&self, route: &str, stat: &str, settings: &ListenerSettings, noted: &mut Noted) -> Filter {
         noted.needs(TypeUrl::Route, route);
         let (logs, paths) = (&settings.outbound, settings.paths);
-        let manager = HttpManager { stat_prefix: stat, grpc_web: false, logs, paths };
+        let sessions = settings.sessions;
+        let manager =
+            HttpManager { stat_prefix: stat, grpc_web: false, logs, paths, dynamic: None, sessions };
         manager.gateway(route, self.of.http10, &self.of.topology)
     }
 

@@ -5,10 +5,11 @@
 
 use meltemi_api::mesh_config::{ForwardClientCert, GatewayTopology, Normalization};
 use meltemi_catalog::ResourceName;
+use meltemi_model::proxy::IpFamily;
 use meltemi_proto::any::pack;
 use meltemi_proto::envoy::config::core::v3::{
     AggregatedConfigSource, ApiVersion, ConfigSource, Http1ProtocolOptions, Http2ProtocolOptions,
-    config_source::ConfigSourceSpecifier,
+    HttpProtocolOptions, config_source::ConfigSourceSpecifier,
 };
 use meltemi_proto::envoy::config::listener::v3::{Filter, filter};
 use meltemi_proto::envoy::config::route::v3::RouteConfiguration;
@@ -31,6 +32,7 @@ use meltemi_proto::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 use meltemi_proto::google::protobuf::{Any, BoolValue};
 
 use super::settings::Logs;
+use crate::{dynamic, session};
 
 /// What differs from one connection manager to the next.
 #[derive(Debug)]
@@ -43,18 +45,32 @@ pub(crate) struct HttpManager<'a> {
     pub(crate) paths: Normalization,
     /// Where it logs and counts.
     pub(crate) logs: &'a Logs,
+    /// Resolves the hosts of requests to clusters that want it, to addresses of that family.
+    pub(crate) dynamic: Option<IpFamily>,
+    /// Keeps clients to their endpoints, where routes say so.
+    pub(crate) sessions: bool,
 }
 
 impl HttpManager<'_> {
     /// For requests of the workload: routes come by name.
     pub(crate) fn outbound(&self, route: &ResourceName, http10: bool) -> Filter {
+        let routes = RouteSpecifier::Rds(Rds {
+            route_config_name: route.to_string(),
+            config_source: Some(from_ads()),
+        });
+        self.of_workload(routes, http10)
+    }
+
+    /// For requests of the workload that no service's listener takes: routes are given.
+    pub(crate) fn outbound_to(&self, routes: RouteConfiguration, http10: bool) -> Filter {
+        self.of_workload(RouteSpecifier::RouteConfig(routes), http10)
+    }
+
+    fn of_workload(&self, routes: RouteSpecifier, http10: bool) -> Filter {
         let http1 = Http1ProtocolOptions { accept_http_10: true, ..Http1ProtocolOptions::default() };
         pack_filter(&HttpConnectionManager {
             http_protocol_options: http10.then_some(http1),
-            route_specifier: Some(RouteSpecifier::Rds(Rds {
-                route_config_name: route.to_string(),
-                config_source: Some(from_ads()),
-            })),
+            route_specifier: Some(routes),
             ..self.common()
         })
     }
@@ -118,6 +134,10 @@ impl HttpManager<'_> {
             } else {
                 PathWithEscapedSlashesAction::KeepUnchanged.into()
             },
+            common_http_protocol_options: self.logs.idle_timeout.map(|idle_timeout| HttpProtocolOptions {
+                idle_timeout: Some(idle_timeout),
+                ..HttpProtocolOptions::default()
+            }),
             // No limit but the route's own: Envoy's 5 minutes would cut long polls.
             stream_idle_timeout: Some(prost_types::Duration::default()),
             upgrade_configs: vec![UpgradeConfig {
@@ -143,7 +163,7 @@ impl HttpManager<'_> {
             })),
             ..GrpcStats::default()
         };
-        let mut filters = Vec::with_capacity(5);
+        let mut filters = Vec::with_capacity(7);
         if self.grpc_web {
             filters.push(http_filter("envoy.filters.http.grpc_web", pack(&GrpcWeb::default())));
         }
@@ -151,6 +171,12 @@ impl HttpManager<'_> {
         // Fault and cors do nothing here: routes set them.
         filters.push(http_filter("envoy.filters.http.fault", pack(&HttpFault::default())));
         filters.push(http_filter("envoy.filters.http.cors", pack(&Cors::default())));
+        if self.sessions {
+            filters.push(http_filter(session::FILTER, session::filter()));
+        }
+        if let Some(family) = self.dynamic {
+            filters.push(http_filter(dynamic::HTTP_FILTER, dynamic::http_filter(family)));
+        }
         filters.push(http_filter("envoy.filters.http.router", pack(&Router::default())));
         filters
     }

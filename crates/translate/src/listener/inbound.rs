@@ -25,7 +25,7 @@ use meltemi_proto::google::protobuf::BoolValue;
 
 use self::matches::{ChainRow, rows};
 use super::bind::{Bind, Treatment};
-use super::chain::{bind, chain, listener, to_port};
+use super::chain::{bind, chain, evenly, listener, to_port};
 use super::http_manager::HttpManager;
 use super::listener_filter::{except, http_inspector, original_dst, tls_inspector};
 use super::metrics::Side;
@@ -142,6 +142,7 @@ pub(super) fn bound(read: &Read<'_>, key: &InboundListener, at: &Bind) -> Option
         ..listener(&name, at.addresses(), port.target)
     };
     bind(&mut message, true);
+    message.connection_balance_config = key.telemetry.listening.inbound_evenly.then(evenly);
     let clusters =
         std::iter::once(ResourceName::from(target.cluster)).chain(settings.inbound_needs().iter().cloned());
     let needs = clusters.map(|name| Need { type_url: TypeUrl::Cluster, name }).collect();
@@ -191,6 +192,7 @@ pub(super) fn virtual_inbound(read: &Read<'_>, key: &InboundListener) -> Arc<Res
         ..listener(name, Bind::Any(key.family).addresses(), settings.inbound_port)
     };
     bind(&mut message, true);
+    message.connection_balance_config = key.telemetry.listening.inbound_evenly.then(evenly);
     let clusters = targets.into_iter().map(|target| target.cluster);
     let clusters = clusters.chain([INBOUND_PASSTHROUGH.to_owned(), BLACK_HOLE.to_owned()]);
     let clusters = clusters.map(ResourceName::from).chain(settings.inbound_needs().iter().cloned());
@@ -318,6 +320,8 @@ impl Target {
             grpc_web: self.protocol == Protocol::GrpcWeb,
             paths: settings.paths,
             logs,
+            dynamic: None,
+            sessions: false,
         };
         manager.inbound(self.routes(settings.inbound_retries.as_ref()), self.protocol.is_http2())
     }

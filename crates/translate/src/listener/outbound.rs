@@ -13,9 +13,10 @@ use meltemi_proto::envoy::config::core::v3::TrafficDirection;
 use meltemi_proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
 use meltemi_proto::google::protobuf::BoolValue;
 
+use super::ByName;
 use super::bind::Bind;
 use super::block::Block;
-use super::chain::{PASSTHROUGH_CHAIN, RAW_BUFFER, bind, chain, listener, plaintext_http, to_port};
+use super::chain::{PASSTHROUGH_CHAIN, RAW_BUFFER, bind, chain, evenly, listener, plaintext_http, to_port};
 use super::http_manager::HttpManager;
 use super::listener_filter::{http_inspector, tls_inspector};
 use super::plan::{Backend, HttpChain, OutboundListener};
@@ -24,9 +25,10 @@ use super::settings::{ListenerSettings, SettingsOfListeners};
 use super::tcp::{as_bytes, by_weight, to_backend, to_cluster};
 use crate::address::{block, pipe};
 use crate::encode::whole;
-use crate::metadata;
-use crate::resource_names::{BLACK_HOLE, outbound_cluster};
+use crate::resource_names::{ANY_NAME, BLACK_HOLE, outbound_cluster};
+use crate::route::any_name_routes;
 use crate::wrap::seconds;
+use crate::{dynamic, metadata};
 
 /// How long a connection may take to finish its handshake (Istio: PILOT_GATEWAY_TRANSPORT_SOCKET_CONNECT_TIMEOUT).
 pub(super) const HANDSHAKE_TIMEOUT_SECONDS: i64 = 15;
@@ -97,6 +99,7 @@ impl OutboundListener {
             message.address = Some(pipe(path));
         }
         bind(&mut message, self.bind.is_bound());
+        message.connection_balance_config = self.telemetry.listening.outbound_evenly.then(evenly);
         for chain in message.filter_chains.iter_mut().chain(&mut message.default_filter_chain) {
             chain.transport_socket_connect_timeout = Some(seconds(HANDSHAKE_TIMEOUT_SECONDS));
         }
@@ -146,6 +149,9 @@ impl Needs {
         if backend.policy.as_bytes {
             chain.filters.insert(0, as_bytes());
         }
+        if let Some(family) = backend.dynamic {
+            chain.filters.insert(0, dynamic::network_filter(family, backend.port));
+        }
         chain
     }
 
@@ -190,6 +196,9 @@ impl Needs {
         if policy.as_bytes {
             chain.filters.insert(0, as_bytes());
         }
+        if let Some((family, port)) = ruled.dynamic {
+            chain.filters.insert(0, dynamic::network_filter(family, port));
+        }
         chain.metadata = metadata::istio([metadata::config(&ruled.virtual_service)]);
         chain
     }
@@ -207,15 +216,24 @@ impl Needs {
             grpc_web: http.grpc_web,
             paths: settings.paths,
             logs: &settings.outbound,
+            dynamic: http.dynamic,
+            sessions: settings.sessions,
         };
-        let matching = FilterChainMatch {
-            application_protocols: plaintext_http(http.http10),
-            transport_protocol: RAW_BUFFER.to_owned(),
-            ..FilterChainMatch::default()
-        };
-        chain("", sniffed.then_some(matching), manager.outbound(&http.route, http.http10))
+        chain("", sniffed.then(|| plaintext(http.http10)), manager.outbound(&http.route, http.http10))
     }
 }
+
+fn plaintext(http10: bool) -> FilterChainMatch {
+    FilterChainMatch {
+        application_protocols: plaintext_http(http10),
+        transport_protocol: RAW_BUFFER.to_owned(),
+        ..FilterChainMatch::default()
+    }
+}
+
+/// How long the first bytes of a connection to an unknown destination are waited for where the mesh's settings name no limit: a server
+/// that speaks first is nobody's that could have been declared so.
+const UNKNOWN_WAIT_SECONDS: i64 = 5;
 
 /// `virtualOutbound`: takes what is redirected, and hands it to the listener of its destination; what has none goes where the mesh's
 /// outboundTrafficPolicy says (Istio: pilot/pkg/networking/core/listener_builder.go).
@@ -225,6 +243,7 @@ pub(super) fn virtual_outbound(
     interception: Interception,
     settings: SettingsOfListeners,
     fallback: Option<&ResourceName>,
+    by_name: Option<ByName>,
 ) -> Arc<Resource> {
     let origin = settings.telemetry.objects.to_vec();
     let settings = read.ask(settings);
@@ -249,6 +268,26 @@ pub(super) fn virtual_outbound(
     };
     bind(&mut message, true);
     let mut needs = Needs::default();
+    if let Some(ByName { http10 }) = by_name {
+        let manager = HttpManager {
+            stat_prefix: "outbound_virtualOutbound_allow_any_dynamic_dns",
+            grpc_web: false,
+            paths: settings.paths,
+            logs,
+            dynamic: Some(family),
+            sessions: settings.sessions,
+        };
+        let requests = manager.outbound_to(any_name_routes(), http10);
+        let http = chain("virtualOutbound-catchall-tcp-http", Some(plaintext(http10)), requests);
+        message.filter_chains.insert(1, http);
+        message.listener_filters = vec![http_inspector()];
+        let wait = settings.detection_timeout;
+        let is_limited = wait != prost_types::Duration::default();
+        message.listener_filters_timeout =
+            Some(if is_limited { wait } else { seconds(UNKNOWN_WAIT_SECONDS) });
+        message.continue_on_listener_filters_timeout = true;
+        needs.cluster(ANY_NAME);
+    }
     needs.cluster(BLACK_HOLE);
     needs.cluster(fallback);
     needs.clusters(&settings.outbound.needs);

@@ -17,7 +17,7 @@ use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::scope::{EgressOf, Imported};
 use meltemi_model::service::{
-    PublicServices, ServiceId, ServiceOf, ServicePort, ServiceShape, VisibleServices,
+    PublicServices, Resolution, ServiceId, ServiceOf, ServicePort, ServiceShape, VisibleServices,
 };
 use meltemi_names::{Namespace, ObjectKey, Port, Protocol};
 
@@ -27,7 +27,7 @@ use super::place::Place;
 use super::policy::ConnectionPolicy;
 use super::ruled::RuledChain;
 use super::settings::{SettingsOfListeners, TelemetryKey};
-use crate::resource_names::{port_route, service_route, unix_route};
+use crate::resource_names::{HTTP_PROXY_ROUTE, port_route, service_route, unix_route};
 
 /// An outbound listener, as small as says all: callers of any namespace for which it comes out equal share it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +56,31 @@ pub struct OutboundListener {
     pub telemetry: TelemetryKey,
 }
 
+impl OutboundListener {
+    /// A socket of the loopback address at which any service is called by its name, as clients of an HTTP proxy do (Istio:
+    /// core/listener.go, `buildHTTPProxy`).
+    pub(crate) fn http_proxy(
+        family: IpFamily,
+        port: Port,
+        (http10, dynamic): (bool, Option<IpFamily>),
+    ) -> Self {
+        let http = HttpChain { route: HTTP_PROXY_ROUTE.into(), grpc_web: false, http10, dynamic };
+        Self {
+            bind: Bind::Loopback(family),
+            port,
+            http: Some(http),
+            tls: Arc::default(),
+            blocks: Arc::default(),
+            tcp: None,
+            fallback: None,
+            ruled: Arc::default(),
+            access_log: false,
+            metrics: false,
+            telemetry: TelemetryKey::default(),
+        }
+    }
+}
+
 /// What happens to HTTP at a listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HttpChain {
@@ -65,6 +90,8 @@ pub struct HttpChain {
     pub grpc_web: bool,
     /// HTTP/1.0 is accepted.
     pub http10: bool,
+    /// Some requests' hosts are resolved as they are called, to addresses of that family.
+    pub dynamic: Option<IpFamily>,
 }
 
 /// A service that connections are sent to.
@@ -76,6 +103,8 @@ pub struct Backend {
     pub port: Port,
     /// What that port speaks.
     pub protocol: Protocol,
+    /// The name that a connection asks for is resolved as it is called, to addresses of that family.
+    pub dynamic: Option<IpFamily>,
     /// What the caller's rules say of connections to it.
     pub policy: ConnectionPolicy,
 }
@@ -216,7 +245,7 @@ impl OutboundPlan {
                 if self.is_called_by_endpoint(service, port, place) {
                     let mut draft = Draft::new(service, port);
                     let route = service_route(&service.id.host, port.port);
-                    draft.add(self.http10, route, true, &[], service, port);
+                    draft.add(self, route, true, &[], service, port);
                     let Draft { http, tcp, .. } = draft;
                     plan.headless.extend(tcp.map(|backend| HeadlessPort { http, backend }));
                     continue;
@@ -237,7 +266,7 @@ impl OutboundPlan {
                     let draft = drafts.entry((bind, at)).or_insert_with(|| Draft::new(service, port));
                     // At a socket nothing is known of where a connection was going.
                     let blocks = if is_somewhere { &[] } else { &*service.blocks };
-                    if let Some(older) = draft.add(self.http10, route, own, blocks, service, port) {
+                    if let Some(older) = draft.add(self, route, own, blocks, service, port) {
                         plan.shadowed.insert((key.clone(), port.port), older);
                     }
                 }
@@ -306,7 +335,7 @@ impl Draft {
     /// one service's; `blocks`: those that tell its connections from others. Answers who has the place, if nothing of the service is reached here.
     fn add(
         &mut self,
-        http10: bool,
+        caller: &OutboundPlan,
         route: ResourceName,
         own: bool,
         blocks: &[Subnet],
@@ -319,14 +348,22 @@ impl Draft {
             return Some(self.oldest.clone());
         }
         let treatment = Treatment::of(port.protocol);
+        let dynamic = (service.resolution == Resolution::Dynamic).then_some(caller.family);
         let backend = || Backend {
             service: service.id.clone(),
             port: port.port,
             protocol: port.protocol,
+            dynamic,
             policy: ConnectionPolicy::default(),
         };
         if treatment != Treatment::Tcp {
-            let http = self.http.get_or_insert(HttpChain { route, grpc_web: false, http10 });
+            let http = self.http.get_or_insert(HttpChain {
+                route,
+                grpc_web: false,
+                http10: caller.http10,
+                dynamic: None,
+            });
+            http.dynamic = http.dynamic.or(dynamic);
             http.grpc_web |= port.protocol == Protocol::GrpcWeb;
         }
         if treatment != Treatment::Http && !blocks.is_empty() {
@@ -335,7 +372,7 @@ impl Draft {
                 return Some(other.backend.service.clone());
             }
             self.blocks.push(block);
-        } else if port.protocol.is_tls() && !own {
+        } else if port.protocol.is_tls() && (!own || dynamic.is_some()) {
             if self.tls.iter().all(|other| other.service.host != service.id.host) {
                 self.tls.push(backend());
             }

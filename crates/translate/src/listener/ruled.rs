@@ -10,9 +10,10 @@ use std::sync::Arc;
 use meltemi_api::value::Subnet;
 use meltemi_api::virtual_service::Destination;
 use meltemi_catalog::ResourceName;
+use meltemi_model::proxy::IpFamily;
 use meltemi_model::read::Read;
 use meltemi_model::scope::{EgressOf, ImportedRules};
-use meltemi_model::service::{ServiceByHost, ServiceId};
+use meltemi_model::service::{Resolution, ServiceByHost, ServiceId};
 use meltemi_model::virtual_service::connection::{
     ConnectionCondition, ConnectionPlace, ConnectionRule, ConnectionVirtualServices,
 };
@@ -43,6 +44,8 @@ pub struct RuledChain {
     pub clusters: Arc<[ResourceName]>,
     /// What the caller's rules say of these connections.
     pub policy: ConnectionPolicy,
+    /// The name that a connection asks for is resolved as it is called, to addresses of that family, and that port.
+    pub dynamic: Option<(IpFamily, Port)>,
 }
 
 /// The VirtualServices that any egress listener of a Sidecar imports.
@@ -217,10 +220,12 @@ impl<'a> RulesOfConnections<'a> {
     ) -> RuledChain {
         let mut policy: Option<ConnectionPolicy> = None;
         let mut clusters = Vec::with_capacity(rule.destinations.len());
+        let mut dynamic = None;
         let alone = rule.destinations.len() == 1;
         for destination in &rule.destinations {
-            let (cluster, of_cluster) = self.destination(backend, destination, alone);
+            let (cluster, of_cluster, resolved) = self.destination(backend, destination, alone);
             clusters.push(cluster);
+            dynamic = dynamic.or(resolved);
             // How long connections live is said by the rules of the first destination (Istio: networking/core/networkfilter.go).
             match &mut policy {
                 None => policy = Some(of_cluster),
@@ -235,6 +240,7 @@ impl<'a> RulesOfConnections<'a> {
             place,
             clusters: clusters.into(),
             policy: policy.unwrap_or_default(),
+            dynamic,
         }
     }
 
@@ -243,7 +249,7 @@ impl<'a> RulesOfConnections<'a> {
         called: &Backend,
         destination: &Destination,
         alone: bool,
-    ) -> (ResourceName, ConnectionPolicy) {
+    ) -> (ResourceName, ConnectionPolicy, Option<(IpFamily, Port)>) {
         let host = &meant(self.read, &destination.host);
         let service =
             self.read.ask(ServiceByHost { viewer: self.caller.namespace.clone(), host: host.clone() });
@@ -257,7 +263,9 @@ impl<'a> RulesOfConnections<'a> {
             let subset = subset.filter(|_| alone).map(Arc::from);
             policy::of(self.read, self.caller, &Target { service: shape.id.clone(), port, protocol, subset })
         });
-        (outbound_cluster(port, subset, host), policy.unwrap_or_default())
+        let dynamic = shape.is_some_and(|shape| shape.resolution == Resolution::Dynamic);
+        let dynamic = dynamic.then_some((self.caller.family, port));
+        (outbound_cluster(port, subset, host), policy.unwrap_or_default(), dynamic)
     }
 }
 

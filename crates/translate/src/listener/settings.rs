@@ -1,5 +1,6 @@
 //! What listeners read of the mesh's settings and of Telemetries, by itself: other settings may change at no cost here.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meltemi_api::MeshConfig;
@@ -8,7 +9,9 @@ use meltemi_api::virtual_service::Retries;
 use meltemi_catalog::ResourceName;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
+use meltemi_model::proxy::Listening;
 use meltemi_model::read::Read;
+use meltemi_model::service::AnySession;
 use meltemi_model::settings::settings;
 use meltemi_model::telemetry::{self, InForce, Metrics, Said};
 use meltemi_names::{Namespace, ObjectKey, Port};
@@ -17,21 +20,33 @@ use meltemi_proto::envoy::extensions::filters::network::http_connection_manager:
 
 use super::collector::{Collector, CollectorOf, CollectorsSeenBy};
 use super::metrics::{Side, at_the_end};
+use super::tracing::Naming;
 use super::{access_log, tracing};
 use crate::resource_names::{BLACK_HOLE, PASSTHROUGH};
 use crate::wrap::duration;
 
-/// What decides, beside the mesh's settings, what a proxy tells of its traffic.
+/// What decides, beside the mesh's settings, what a proxy tells of its traffic, and how long it waits for some.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TelemetryKey {
     /// The Telemetries that are for it, the most general first.
     pub objects: Arc<[ObjectKey]>,
-    /// What its service is called in spans; empty where no tracer is told.
-    pub service: Arc<str>,
+    /// What its service is called in spans.
+    pub service: ServiceNames,
     /// Whose services may take what it tells; none: those that everyone sees.
     pub viewer: Option<Namespace>,
     /// The Sidecar that says which services the proxy calls; none where none does, or nothing is told to any service.
     pub scope: Option<ObjectKey>,
+    /// What its node asks of its listeners, which goes the same way to each of them.
+    pub listening: Listening,
+}
+
+/// What a proxy's service is called in spans; each is empty where no tracer is told it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceNames {
+    /// By the node: `node.cluster`.
+    pub canonical: Arc<str>,
+    /// By OpenTelemetry's conventions for Kubernetes.
+    pub conventional: Arc<str>,
 }
 
 impl TelemetryKey {
@@ -82,6 +97,8 @@ pub(crate) struct ListenerSettings {
     pub(crate) paths: Normalization,
     /// How inbound requests are tried again; none: the built-in way.
     pub(crate) inbound_retries: Option<Retries>,
+    /// The clients of some service stay with their endpoint.
+    pub(crate) sessions: bool,
     /// Where outbound connections are redirected to.
     pub(crate) outbound_port: Port,
     /// Where inbound connections are redirected to.
@@ -110,6 +127,7 @@ struct Told {
     /// None: nothing is counted.
     metrics: Option<Metrics>,
     needs: Vec<ResourceName>,
+    idle_timeout: Option<prost_types::Duration>,
 }
 
 /// Where requests and connections are written, traced and counted.
@@ -127,6 +145,8 @@ pub(crate) struct Logs {
     pub(crate) by_request_id: bool,
     /// The clusters that all this goes to.
     pub(crate) needs: Vec<ResourceName>,
+    /// How long a connection may be silent where no rule says; none: Envoy's hour.
+    pub(crate) idle_timeout: Option<prost_types::Duration>,
 }
 
 impl Logs {
@@ -147,6 +167,7 @@ impl Logs {
             tracing: told.tracing.clone(),
             by_request_id: told.by_request_id,
             needs: told.needs.clone(),
+            idle_timeout: told.idle_timeout,
         }
     }
 }
@@ -178,6 +199,7 @@ impl Question for SettingsOfListeners {
             detection_timeout: duration(mesh.protocol_detection_timeout),
             paths: mesh.path_normalization.normalization,
             inbound_retries: mesh.default_inbound_http_retry_policy.clone(),
+            sessions: *read.ask(AnySession),
             outbound_port: mesh.proxy_listen_port,
             inbound_port: mesh.proxy_inbound_listen_port,
         }
@@ -188,7 +210,8 @@ impl SettingsOfListeners {
     fn told(&self, read: &Read<'_>, mesh: &MeshConfig, side: telemetry::Side) -> Told {
         let said = read.ask(InForce { objects: Arc::clone(&self.telemetry.objects), side });
         let Said { logging, tracing, metrics } = &*said;
-        let mut told = Told { by_request_id: true, ..Told::default() };
+        let idle_timeout = self.telemetry.listening.idle_timeout.map(duration);
+        let mut told = Told { by_request_id: true, idle_timeout, ..Told::default() };
         if self.metrics && !metrics.disabled {
             told.metrics = Some(metrics.clone());
         }
@@ -223,11 +246,12 @@ impl SettingsOfListeners {
         }
         match tracing {
             Some(said) => {
-                if let Some((manager, need)) = tracing::of_provider(said, mesh, &self.telemetry.service, find)
+                if let Some((manager, needs)) =
+                    tracing::of_provider(said, mesh, &self.telemetry.service, find)
                 {
                     told.tracing = Some(manager);
                     told.by_request_id = said.by_request_id;
-                    told.needs.push(need);
+                    told.needs.extend(needs);
                 }
             }
             None => told.tracing = tracing::of_bootstrap(mesh),
@@ -236,22 +260,37 @@ impl SettingsOfListeners {
     }
 }
 
-/// Whether a tracer of either side is told what the proxy's service is called.
+/// The port at which sidecars are HTTP proxies, if the mesh's settings have one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct HttpProxyPort;
+
+impl Question for HttpProxyPort {
+    type World = Mesh;
+    type Answer = Option<Port>;
+    const NAME: &'static str = "port of HTTP proxies";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        settings(read).proxy_http_port
+    }
+}
+
+/// How tracers of either side are told what the proxy's service is called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NamesService(pub(crate) Arc<[ObjectKey]>);
 
 impl Question for NamesService {
     type World = Mesh;
-    type Answer = bool;
-    const NAME: &'static str = "tracer is told the service";
+    type Answer = BTreeSet<Naming>;
+    const NAME: &'static str = "tracers are told the service";
 
-    fn answer(&self, read: &Read<'_>) -> bool {
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
         let mesh = settings(read);
-        [telemetry::Side::Client, telemetry::Side::Server].into_iter().any(|side| {
+        let sides = [telemetry::Side::Client, telemetry::Side::Server].into_iter();
+        let naming = sides.filter_map(|side| {
             let said = read.ask(InForce { objects: Arc::clone(&self.0), side });
-            let said = said.tracing.as_ref().filter(|said| !said.disabled);
-            let provider = said.and_then(|said| mesh.provider(said.provider.as_deref()?));
-            provider.is_some_and(|provider| tracing::names_service(&provider))
-        })
+            let said = said.tracing.as_ref().filter(|said| !said.disabled)?;
+            tracing::naming(&mesh.provider(said.provider.as_deref()?)?)
+        });
+        naming.collect()
     }
 }

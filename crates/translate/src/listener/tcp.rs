@@ -63,7 +63,7 @@ fn to(name: &str, clusters: ClusterSpecifier, policy: &ConnectionPolicy, logs: &
             flush_access_log_on_connected: true,
             ..TcpAccessLogOptions::default()
         }),
-        idle_timeout: policy.idle_timeout.map(duration),
+        idle_timeout: policy.idle_timeout.map(duration).or(logs.idle_timeout),
         max_downstream_connection_duration: policy.max_duration.map(duration),
         // The cluster is asked to open it; what it leads to is no business of the cluster's.
         tunneling_config: policy.tunnel.as_ref().map(|tunnel| TunnelingConfig {

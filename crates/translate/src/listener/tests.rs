@@ -72,6 +72,8 @@ impl Bench {
             labels: [("app", app)].into_iter().collect::<Labels>(),
             addresses: vec!["10.0.0.9".parse().unwrap()],
             named_ports: Default::default(),
+            listening: Default::default(),
+            http_proxy: None,
             interception: Interception::Redirect,
             dns_domain: "default.svc.cluster.local".into(),
             node_name: None,
@@ -81,6 +83,7 @@ impl Bench {
             access_log: false,
             metrics: false,
             cluster: "client.default".into(),
+            otel_service: None,
             unprivileged: false,
             secrets: meltemi_model::proxy::SecretAccess::None,
             topology: None,
@@ -123,6 +126,7 @@ fn redirected() -> ListenersKey {
         metrics: false,
         telemetry: TelemetryKey::default(),
         has_certificates: false,
+        http_proxy: None,
     }
 }
 

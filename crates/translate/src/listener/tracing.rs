@@ -36,24 +36,33 @@ use meltemi_proto::google::protobuf::{Any, BoolValue};
 
 use super::access_log::grpc_service;
 use super::collector::Collector;
+use super::settings::ServiceNames;
 use crate::wrap::{self, u32_value};
 
 /// How long a report may take where nobody says (Istio: core/tracing.go, for Zipkin).
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Which requests are traced where a Telemetry, or `defaultProviders`, says something. None: none. With the cluster that it needs.
+/// Which requests are traced where a Telemetry, or `defaultProviders`, says something. None: none. With the clusters that it needs.
 pub(crate) fn of_provider(
     said: &Tracing,
     mesh: &MeshConfig,
-    service: &str,
+    service: &ServiceNames,
     find: impl Fn(ServiceRef<'_>) -> Option<Collector>,
-) -> Option<(Manager, ResourceName)> {
+) -> Option<(Manager, Vec<ResourceName>)> {
     if said.disabled {
         return None;
     }
     let provider = mesh.provider(said.provider.as_deref()?)?;
     let collector = find(provider.service().filter(|_| provider.traces())?)?;
-    let (name, config, max_length) = tracer_of(&provider, service, &collector)?;
+    let asked = match provider.sampler() {
+        None => None,
+        Some(sampler) => Some(find(sampler)?),
+    };
+    let service = match naming(&provider) {
+        Some(Naming::Conventional) => &service.conventional,
+        Some(Naming::Canonical) | None => &service.canonical,
+    };
+    let (name, config, max_length) = tracer_of(&provider, service, &collector, asked.as_ref())?;
     let sampler = provider.opentelemetry.as_ref().is_some_and(|spans| spans.dynatrace_sampler.is_some());
     // A sampler decides itself, of everything.
     let share = match said.sampling {
@@ -76,7 +85,8 @@ pub(crate) fn of_provider(
         no_context_propagation: said.ends_here,
         ..manager(share, tags)
     };
-    Some((manager, collector.cluster))
+    let needs = std::iter::once(collector.cluster).chain(asked.map(|asked| asked.cluster));
+    Some((manager, needs.collect()))
 }
 
 /// Which requests are traced where nobody says, and the bootstrap has a tracer.
@@ -90,9 +100,23 @@ pub(crate) fn of_bootstrap(mesh: &MeshConfig) -> Option<Manager> {
     Some(Manager { max_path_tag_length: max_length.and_then(u32_value), ..manager(tracing.sampling(), tags) })
 }
 
-/// Whether a provider's tracer is told what the proxy's service is called.
-pub(crate) fn names_service(provider: &ExtensionProvider) -> bool {
-    provider.opentelemetry.is_some() || provider.datadog.is_some()
+/// By what a tracer calls the proxy's service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Naming {
+    /// As its node says.
+    Canonical,
+    /// As OpenTelemetry's conventions for Kubernetes say.
+    Conventional,
+}
+
+/// How a provider's tracer is told what the proxy's service is called; none: it is not.
+pub(crate) fn naming(provider: &ExtensionProvider) -> Option<Naming> {
+    let of = |spans: &Opentelemetry| match spans.service_attribute_enrichment {
+        ServiceAttributes::IstioCanonical => Naming::Canonical,
+        ServiceAttributes::OtelSemanticConventions => Naming::Conventional,
+    };
+    let datadog = provider.datadog.as_ref().map(|_| Naming::Canonical);
+    provider.opentelemetry.as_ref().map(of).or(datadog)
 }
 
 /// As Istio has it: who asks for a trace gets it.
@@ -110,11 +134,12 @@ fn tracer_of(
     provider: &ExtensionProvider,
     service: &str,
     collector: &Collector,
+    asked: Option<&Collector>,
 ) -> Option<(&'static str, Any, u32)> {
     if let Some(spans) = &provider.opentelemetry {
         return Some((
             "envoy.tracers.opentelemetry",
-            pack(&opentelemetry(spans, service, collector)?),
+            pack(&opentelemetry(spans, service, collector, asked)?),
             spans.max_tag_length,
         ));
     }
@@ -161,7 +186,12 @@ fn zipkin(spans: &Zipkin, collector: &Collector) -> ZipkinConfig {
 }
 
 /// None for a sampler that has no way to ask.
-fn opentelemetry(spans: &Opentelemetry, service: &str, collector: &Collector) -> Option<OpenTelemetryConfig> {
+fn opentelemetry(
+    spans: &Opentelemetry,
+    service: &str,
+    collector: &Collector,
+    asked: Option<&Collector>,
+) -> Option<OpenTelemetryConfig> {
     let by_conventions = spans.service_attribute_enrichment == ServiceAttributes::OtelSemanticConventions;
     let detector = |name: &str, config| TypedExtensionConfig {
         name: format!("envoy.tracers.opentelemetry.resource_detectors.{name}"),
@@ -175,7 +205,10 @@ fn opentelemetry(spans: &Opentelemetry, service: &str, collector: &Collector) ->
         .map(|_| detector("dynatrace", pack(&DynatraceResourceDetectorConfig::default())));
     let sampler = match &spans.dynatrace_sampler {
         None => None,
-        Some(sampler) => Some(dynatrace_sampler(sampler, spans.http.as_ref()?, collector)),
+        Some(sampler) => Some(match (&sampler.http_service, asked) {
+            (Some(api), Some(asked)) => dynatrace_sampler(sampler, &api.http.path, &api.http, asked),
+            _ => dynatrace_sampler(sampler, SAMPLING, spans.http.as_ref()?, collector),
+        }),
     };
     let mut config = OpenTelemetryConfig {
         service_name: service.to_owned(),
@@ -201,12 +234,16 @@ fn opentelemetry(spans: &Opentelemetry, service: &str, collector: &Collector) ->
     Some(config)
 }
 
+/// Where Dynatrace says what is traced, beside where it takes spans.
+const SAMPLING: &str = "api/v2/samplingConfiguration";
+
 fn dynatrace_sampler(
     sampler: &DynatraceSampler,
+    path: &str,
     report: &HttpReport,
     collector: &Collector,
 ) -> TypedExtensionConfig {
-    let uri = format!("{}/api/v2/samplingConfiguration", collector.host);
+    let uri = format!("{}/{}", collector.host, path.trim_start_matches('/'));
     let config = DynatraceSamplerConfig {
         tenant: sampler.tenant.clone(),
         cluster_id: sampler.cluster_id,

@@ -19,7 +19,7 @@ use super::routes::{self, clusters};
 use super::written::{PatchOf, Written};
 use super::{Patches, of_value};
 use crate::key::{Made, Members, ResourceKey};
-use crate::resource_names::{BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH};
+use crate::resource_names::{ANY_NAME, BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH};
 use crate::route::RouteKey;
 
 /// What patches add to a layer.
@@ -78,7 +78,7 @@ pub fn is_reserved(type_url: TypeUrl, name: &str) -> bool {
     match type_url {
         TypeUrl::Cluster => {
             ["outbound|", "inbound|"].iter().any(|prefix| name.starts_with(prefix))
-                || [BLACK_HOLE, PASSTHROUGH, INBOUND_PASSTHROUGH].contains(&name)
+                || [ANY_NAME, BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH].contains(&name)
         }
         TypeUrl::Listener => {
             let of_address = || {
@@ -101,7 +101,8 @@ pub(super) fn virtual_hosts(
     members: &[ResourceKey],
 ) -> Members {
     let name = route.config.resource_name();
-    let config = routes::ConfigName { name: name.as_str(), traffic: patches.traffic };
+    let config =
+        routes::ConfigName { name: name.as_str(), traffic: patches.traffic, port: route.config.port() };
     let mut added = Members::new();
     let mut taken: Option<BTreeSet<String>> = None;
     for patch in patches.each() {

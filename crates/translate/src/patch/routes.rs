@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use meltemi_api::envoy_filter::{ApplyTo, Context, Operation, RouteAction, RouteConfigurationMatch};
 use meltemi_catalog::Need;
-use meltemi_names::TypeUrl;
+use meltemi_names::{Port, TypeUrl};
 use meltemi_proto::envoy::config::route::v3::route::Action;
 use meltemi_proto::envoy::config::route::v3::route_action::ClusterSpecifier;
 use meltemi_proto::envoy::config::route::v3::{Route, RouteConfiguration, VirtualHost};
@@ -18,6 +18,8 @@ use crate::route::VirtualHostKey;
 pub(super) struct ConfigName<'a> {
     pub(super) name: &'a str,
     pub(super) traffic: Context,
+    /// Of a gateway: the port that clients know, where it is known; else the one in the name.
+    pub(super) port: Option<Port>,
 }
 
 impl ConfigName<'_> {
@@ -32,6 +34,8 @@ impl ConfigName<'_> {
             return *port_number == 0 || self.port() == Some(*port_number);
         }
         let (port, its_name, its_gateway) = self.of_gateway();
+        // Clients call the port of the gateway's Service; what the name has is the port that is listened on.
+        let port = self.port.map(|port| port.number().into()).or(port);
         (*port_number == 0 || port == Some(*port_number))
             && (port_name.is_empty() || *port_name == its_name)
             && (gateway.is_empty() || *gateway == its_gateway)
@@ -63,9 +67,9 @@ pub(super) fn configuration(
     config: &mut RouteConfiguration,
     applied: &mut Applied,
 ) {
-    *config = head(patches, traffic, std::mem::take(config), applied);
+    *config = head(patches, (traffic, None), std::mem::take(config), applied);
     let name = config.name.clone();
-    let called = ConfigName { name: &name, traffic };
+    let called = ConfigName { name: &name, traffic, port: None };
     config.virtual_hosts.retain_mut(|host| hosts_of(patches, called, host, applied));
     for patch in patches {
         if patch.apply_to == ApplyTo::VirtualHost
@@ -80,12 +84,12 @@ pub(super) fn configuration(
 /// All of a route configuration but its virtual hosts.
 pub(super) fn head(
     patches: &[Arc<Written>],
-    traffic: Context,
+    (traffic, port): (Context, Option<Port>),
     mut config: RouteConfiguration,
     applied: &mut Applied,
 ) -> RouteConfiguration {
     let name = config.name.clone();
-    let called = ConfigName { name: &name, traffic };
+    let called = ConfigName { name: &name, traffic, port };
     let discovery = config.vhds.clone();
     for patch in patches {
         if patch.apply_to == ApplyTo::RouteConfiguration && patch.merges() && called.is_meant(patch) {

@@ -19,7 +19,7 @@ fn meant(traffic: Context, name: &str, wanted: serde_json::Value) -> bool {
         matching,
         value: bytes::Bytes::new(),
     });
-    ConfigName { name, traffic }.is_meant(&patch)
+    ConfigName { name, traffic, port: None }.is_meant(&patch)
 }
 
 #[test]

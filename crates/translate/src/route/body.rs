@@ -16,7 +16,7 @@ use meltemi_proto::envoy::config::route::v3::route_action::ClusterSpecifier;
 use meltemi_proto::envoy::config::route::v3::route_match::PathSpecifier;
 use meltemi_proto::envoy::config::route::v3::virtual_host::TlsRequirementType;
 use meltemi_proto::envoy::config::route::v3::{
-    Decorator, DirectResponseAction, Route, RouteAction, RouteMatch, VirtualHost,
+    Decorator, DirectResponseAction, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
 };
 
 use super::gateway::{self, GatewayRules};
@@ -24,13 +24,17 @@ use super::hash::{self, HashRules};
 use super::http_route::Rule;
 use super::{retry, wire};
 use crate::encode::Piece;
-use crate::resource_names::{PASSTHROUGH, outbound_cluster};
+use crate::resource_names::{ANY_NAME, PASSTHROUGH, outbound_cluster};
+use crate::session::{self, Sessions};
+use crate::wrap::u32_value;
 
 /// What the routes of a virtual host depend on. Callers whose keys are equal share them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BodyKey {
     /// Requests to unknown hosts go where the client wanted.
     AllowAny,
+    /// Requests to unknown hosts go where those hosts lead.
+    AnyName,
     /// Requests to unknown hosts go to that cluster.
     EgressProxy(ResourceName),
     /// Requests to unknown hosts are refused.
@@ -52,6 +56,8 @@ pub enum BodyKey {
         port: Port,
         /// The DestinationRules in force for it, if requests are hashed by them.
         rules: HashRules,
+        /// Its session, if clients stay with their endpoint.
+        sessions: Sessions,
     },
     /// A VirtualService decides.
     Rules {
@@ -65,6 +71,8 @@ pub enum BodyKey {
         source_namespace: Option<Namespace>,
         /// For each destination the DestinationRules in force, where requests are hashed by them.
         rules: HashRules,
+        /// For each destination its session, where clients stay with their endpoint.
+        sessions: Sessions,
     },
 }
 
@@ -88,15 +96,20 @@ impl Question for BodyKey {
         let mut clusters = Clusters::default();
         let (routes, origin) = match self {
             Self::AllowAny => (vec![allow_any(PASSTHROUGH.into(), &mut clusters)], Vec::new()),
+            Self::AnyName => {
+                clusters.name(ANY_NAME.into());
+                (vec![any_name()], Vec::new())
+            }
             Self::EgressProxy(proxy) => (vec![allow_any(proxy.clone(), &mut clusters)], Vec::new()),
             Self::BlockAll => (vec![block_all()], Vec::new()),
             Self::Nothing => (Vec::new(), Vec::new()),
             Self::Gateway { rules, .. } => gateway::routes(read, rules, &mut clusters),
-            Self::Default { service, port, rules } => {
-                let route = default_route(read, service, *port, rules, &mut clusters);
+            Self::Default { service, port, rules, sessions } => {
+                let mut route = default_route(read, service, *port, rules, &mut clusters);
+                route.typed_per_filter_config.extend(session::of_route(sessions, [&service.host]));
                 (vec![route], origin_of(&service.object, rules))
             }
-            Self::Rules { virtual_service, port, selectors, source_namespace, rules } => {
+            Self::Rules { virtual_service, port, selectors, source_namespace, rules, sessions } => {
                 let Some((meta, spec)) = read::virtual_service(read, virtual_service) else {
                     return VirtualHostBody {
                         routes: Piece::of(&VirtualHost::default()),
@@ -112,6 +125,7 @@ impl Question for BodyKey {
                     selectors,
                     source_namespace: source_namespace.as_ref(),
                     hash_rules: rules,
+                    sessions,
                     default_retries: default_retries.as_ref().as_ref(),
                     at: None,
                 };
@@ -208,6 +222,39 @@ fn allow_any(cluster: ResourceName, clusters: &mut Clusters) -> Route {
         ..RouteAction::default()
     };
     Route { name: "allow_any".to_owned(), action: Some(Action::Route(action)), ..everything() }
+}
+
+/// The virtual host, and route, of requests that go where their hosts lead.
+pub(super) const ANY_NAME_HOST: &str = "allow_any_dynamic_dns";
+
+#[allow(deprecated, reason = "as Istio, where a route has no timeout")]
+fn any_name() -> Route {
+    let action = RouteAction {
+        cluster_specifier: Some(ClusterSpecifier::Cluster(ANY_NAME.to_owned())),
+        timeout: Some(wire::NO_TIME),
+        max_grpc_timeout: Some(wire::NO_TIME),
+        ..RouteAction::default()
+    };
+    Route { name: ANY_NAME_HOST.to_owned(), action: Some(Action::Route(action)), ..everything() }
+}
+
+/// Routes of requests whose hosts say where they go, all of them.
+pub(crate) fn any_name_routes() -> RouteConfiguration {
+    let virtual_host = VirtualHost {
+        name: ANY_NAME_HOST.to_owned(),
+        domains: vec!["*".to_owned()],
+        routes: vec![any_name()],
+        include_request_attempt_count: true,
+        ..VirtualHost::default()
+    };
+    RouteConfiguration {
+        name: ANY_NAME_HOST.to_owned(),
+        virtual_hosts: vec![virtual_host],
+        validate_clusters: Some(wire::boolean(false)),
+        max_direct_response_body_size_bytes: u32_value(super::MAX_DIRECT_RESPONSE),
+        ignore_port_in_host_matching: true,
+        ..RouteConfiguration::default()
+    }
 }
 
 fn block_all() -> Route {

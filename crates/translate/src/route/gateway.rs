@@ -25,6 +25,7 @@ use super::matching;
 use super::virtual_host::{Subject, VirtualHostKey};
 use super::{ConfigName, RouteKey};
 use crate::key::{Members, ResourceKey};
+use crate::session::{self, Sessions};
 
 /// The routes of the gateways that some proxies serve.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,6 +129,7 @@ impl GatewayRoutesKey {
             viewer: self.namespace.clone(),
             selectors: self.selectors.iter().filter(asked).cloned().collect(),
             hashed: hash::rules_that_hash(read, &self.namespace, &self.selectors, &outline.destinations),
+            sessions: session::of_hosts(read, &self.namespace, &outline.destinations),
         }
     }
 }
@@ -149,6 +151,8 @@ pub struct GatewayRules {
     pub selectors: Arc<[Selector]>,
     /// For each destination the DestinationRules in force, where requests are hashed by them.
     pub hashed: HashRules,
+    /// For each destination its session, where clients stay with their endpoint.
+    pub sessions: Sessions,
 }
 
 /// The routes of several VirtualServices for one host: one after the other, those that take everything last (Istio:
@@ -170,6 +174,7 @@ pub(super) fn routes(
             selectors: &rules.selectors,
             source_namespace: Some(&rules.viewer),
             hash_rules: &rules.hashed,
+            sessions: &rules.sessions,
             default_retries: default_retries.as_ref().as_ref(),
             at: Some(At { gateway: &rules.gateway, viewer: &rules.viewer, https: rules.https }),
         };

@@ -16,7 +16,8 @@ use super::hash::HashRules;
 use super::written::{Reachable, reachable};
 use super::{action, cors, fault, headers, matching};
 use crate::external_name::meant;
-use crate::metadata;
+use crate::session::Sessions;
+use crate::{metadata, session};
 
 /// What the routes of a VirtualService are made from, beside its rules.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(super) struct Rule<'a> {
     pub(super) selectors: &'a [Selector],
     pub(super) source_namespace: Option<&'a Namespace>,
     pub(super) hash_rules: &'a HashRules,
+    pub(super) sessions: &'a Sessions,
     pub(super) default_retries: Option<&'a Retries>,
     /// Where requests come in; none: at sidecars.
     pub(super) at: Option<At<'a>>,
@@ -82,6 +84,14 @@ impl Rule<'_> {
         let name = rule.name.clone().unwrap_or_default();
         let fault = rule.fault.as_ref().and_then(fault::config);
         let cors = rule.cors_policy.as_ref().map(cors::config);
+        let session = match rule.action() {
+            virtual_service::Action::Route(destinations) if !self.sessions.is_empty() => {
+                let hosts: Vec<Host> =
+                    destinations.iter().map(|to| self.host(&to.destination.host)).collect();
+                session::of_route(self.sessions, &hosts)
+            }
+            _ => None,
+        };
         Some(Route {
             name: found
                 .and_then(|found| found.name.as_ref())
@@ -94,6 +104,7 @@ impl Rule<'_> {
                 .map(|config| (fault::FILTER.to_owned(), config))
                 .into_iter()
                 .chain(cors.map(|config| (cors::FILTER.to_owned(), config)))
+                .chain(session)
                 .collect(),
             request_headers_to_add: change
                 .iter()

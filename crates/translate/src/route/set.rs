@@ -10,13 +10,14 @@ use meltemi_model::service::{ServiceOf, ServicePort, ServiceShape};
 use meltemi_model::virtual_service::Outline;
 use meltemi_names::{Host, Port, Protocol, Selector};
 
-use super::body::BodyKey;
+use super::body::{ANY_NAME_HOST, BodyKey};
 use super::domains::{Domain, PortSuffix, ServiceDomains};
 use super::view::{At, View, views};
 use super::virtual_host::{Subject, VirtualHostKey, literal_domain};
 use super::{ConfigName, RouteKey, RoutesKey, hash};
 use crate::key::{Members, ResourceKey};
 use crate::listener::{fallback, has_own_route};
+use crate::session;
 
 /// Hosts that only a VirtualService knows are served here (Istio: core/httproute.go).
 const HTTP: u32 = 80;
@@ -108,8 +109,9 @@ fn rest(
 ) {
     let (name, body) = match (policy.mode, &policy.proxy) {
         (OutboundMode::RegistryOnly, _) => ("block_all", BodyKey::BlockAll),
-        (OutboundMode::AllowAny | OutboundMode::AllowAnyDynamicDns, None) => ("allow_any", BodyKey::AllowAny),
-        (OutboundMode::AllowAny | OutboundMode::AllowAnyDynamicDns, Some(_)) => {
+        (OutboundMode::AllowAnyDynamicDns, _) => (ANY_NAME_HOST, BodyKey::AnyName),
+        (OutboundMode::AllowAny, None) => ("allow_any", BodyKey::AllowAny),
+        (OutboundMode::AllowAny, Some(_)) => {
             ("allow_any", BodyKey::EgressProxy(fallback(read, &key.namespace, &key.selectors, policy)))
         }
     };
@@ -325,13 +327,15 @@ impl Page<'_> {
                 &self.key.selectors,
                 &outline.destinations,
             ),
+            sessions: session::of_hosts(self.read, &self.key.namespace, &outline.destinations),
         }
     }
 
     fn unruled(&self, shape: &ServiceShape) -> BodyKey {
         let rules =
             hash::rules_that_hash(self.read, &self.key.namespace, &self.key.selectors, [&shape.id.host]);
-        BodyKey::Default { service: shape.id.clone(), port: self.port, rules }
+        let sessions = session::of_hosts(self.read, &self.key.namespace, [&shape.id.host]);
+        BodyKey::Default { service: shape.id.clone(), port: self.port, rules, sessions }
     }
 }
 

@@ -73,6 +73,7 @@ pub(super) fn caller(namespace: &str) -> RoutesKey {
         allocated: false,
         selectors: Arc::default(),
         virtual_hosts: true,
+        http_proxy: false,
     }
 }
 

@@ -48,19 +48,38 @@ impl View {
 pub(super) fn views(key: &RoutesKey, read: &Read<'_>) -> Vec<View> {
     let Some(sidecar) = &key.scope else {
         let all = read.ask(MeshVirtualServices);
-        return vec![View {
-            at: At::Ports,
+        let at = std::iter::once(At::Ports).chain(key.http_proxy.then_some(At::All(AllPorts::HttpProxy)));
+        let view = |at| View {
+            at,
             table: read.ask(PortTable(key.namespace.clone())),
             rules: followed(&all, &key.namespace).into_iter().cloned().collect(),
             protocol: None,
             taken: BTreeSet::new(),
-        }];
+        };
+        return at.map(view).collect();
     };
     let egress = read.ask(EgressOf(sidecar.clone()));
     let named: BTreeSet<Port> =
         egress.iter().filter_map(|egress| egress.port.as_ref()).filter_map(|port| port.number).collect();
     let listeners = egress.iter().enumerate();
-    listeners.filter_map(|(at, egress)| of_listener(key, read, sidecar, (at, egress), &named)).collect()
+    let views = listeners.filter_map(|(at, egress)| of_listener(key, read, sidecar, (at, egress), &named));
+    let mut views: Vec<View> = views.collect();
+    if key.http_proxy {
+        // Whom an HTTP proxy calls says the entry that is for no port (Istio: pilot/pkg/model/sidecar.go,
+        // `GetEgressListenerForRDS`); where there is none it calls nobody.
+        let all =
+            egress.iter().enumerate().find(|(_, egress)| egress.port.is_none() && egress.bind.is_none());
+        let all = all.and_then(|found| of_listener(key, read, sidecar, found, &named));
+        let nobody = || View {
+            at: At::Ports,
+            table: Arc::default(),
+            rules: Vec::new(),
+            protocol: None,
+            taken: BTreeSet::new(),
+        };
+        views.push(View { at: At::All(AllPorts::HttpProxy), ..all.unwrap_or_else(nobody) });
+    }
+    views
 }
 
 /// None for a listener of connections that are not taken apart.

@@ -155,10 +155,6 @@ fn what_istio_warns_of_is_a_warning() {
         ),
         ("{hosts: [a], ports: [{number: 1, name: x}]}", "warning no-address ports[0].protocol"),
         (
-            "{hosts: ['*.a.com'], resolution: DYNAMIC_DNS, ports: [{number: 1, name: x, protocol: HTTP2}]}",
-            "warning not-supported-yet resolution",
-        ),
-        (
             "{hosts: [a, b], resolution: DNS, addresses: [1.1.1.1], ports: [{number: 1, name: x, protocol: TLS}]}",
             "warning many-hosts ports[0].protocol",
         ),
@@ -171,6 +167,7 @@ fn what_istio_warns_of_is_a_warning() {
 #[test]
 fn what_istio_takes_is_taken_without_a_word() {
     for spec in [
+        "{hosts: ['*.a.com'], resolution: DYNAMIC_DNS, ports: [{number: 1, name: x, protocol: HTTP2}, {number: 2, name: y, protocol: TLS}]}",
         "{hosts: [a.com], ports: [{number: 443, name: x, protocol: TLS}]}",
         "{hosts: ['*.a.com', b.com], ports: [{number: 443, name: x, protocol: HTTPS}, {number: 80, name: y, protocol: GRPC-Web}]}",
         "{hosts: [a], addresses: [10.0.0.0/8, 'fd00::/8'], ports: [{number: 1, name: x, protocol: TCP}]}",

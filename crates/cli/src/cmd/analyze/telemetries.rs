@@ -13,7 +13,9 @@ pub(super) fn findings(mesh: &Mesh) -> Vec<Finding> {
     let all: Vec<(&ObjectKey, &Telemetry)> = mesh
         .objects()
         .filter_map(|object| match &object.spec {
-            Spec::Telemetry(telemetry) if !telemetry.has_target() => Some((&object.meta.key, telemetry)),
+            Spec::Telemetry(telemetry) if telemetry.targets().is_empty() => {
+                Some((&object.meta.key, telemetry))
+            }
             _ => None,
         })
         .collect();

@@ -54,12 +54,17 @@ fn patched(explanation: &Explanation, page: &mut Page) {
     }
 }
 
+/// Nothing is known of what is there.
+fn is_elsewhere(discovery: &str) -> bool {
+    matches!(discovery, "original_dst" | "dynamic_dns")
+}
+
 fn told(explanation: &Explanation, part: &SeenShare, page: &Page) -> String {
     match &part.seen {
         Seen::Endpoint { cluster }
             if clusters(&explanation.way)
                 .iter()
-                .any(|found| found.name == *cluster && found.discovery == "original_dst") =>
+                .any(|found| found.name == *cluster && is_elsewhere(found.discovery)) =>
         {
             "what the destination itself answers, if anything is there".to_owned()
         }

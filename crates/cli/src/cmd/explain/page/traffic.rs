@@ -43,6 +43,10 @@ pub(super) fn write(explanation: &Explanation, page: &mut Page) {
 fn of_route(explanation: &Explanation, route: &RouteTaken, page: &mut Page) {
     fault(route, page);
     cors(route, page);
+    if let Some(session) = &route.session {
+        let text = format!("who sends the {} {} again stays with its endpoint", session.by, session.name);
+        page.section("Session", &text);
+    }
     headers("request", &route.request_headers, page);
     headers("response", &route.response_headers, page);
     match &route.action {
@@ -224,6 +228,7 @@ fn named(cluster: &ClusterWay) -> String {
     }
     let how = match (cluster.discovery, cluster.balancing) {
         ("original_dst", _) => "to where the sender wanted to go",
+        ("dynamic_dns", _) => "to where the name leads, which the sidecar looks up",
         (_, "least_request") => "the endpoint with fewer requests of two",
         (_, "round_robin") => "one endpoint after the other",
         (_, "random") => "any endpoint",
