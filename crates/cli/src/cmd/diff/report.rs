@@ -11,11 +11,11 @@ use meltemi_model::{Event, Mesh};
 use meltemi_names::{Kind, ObjectKey, TypeUrl, Version};
 use meltemi_translate::finding::FindingsOf;
 use meltemi_translate::key::LayerKey;
-use meltemi_views::{Engine, Options, ProxyId};
+use meltemi_views::Engine;
 use serde::Serialize;
 
 use super::change::{Action, Change, HOST_UNKNOWN, RULE_SHADOWED, SUBSET_LOST, Target, What, short_host};
-use super::proxies::{self, Member};
+use super::compare::{Compared, Served};
 use super::step::{Step, between};
 use super::who::{Audience, Who};
 use super::{cluster, host, listener, rule};
@@ -65,9 +65,6 @@ pub(crate) struct Warning {
     pub(crate) proxies: Option<String>,
 }
 
-/// A layer that a proxy is served from, with the key that it is made for.
-type Served = (LayerKey, Arc<Layer>);
-
 /// A layer before and after; none: there is none of that sort.
 #[derive(Clone, Debug)]
 struct Pair {
@@ -81,28 +78,19 @@ impl Report {
     /// # Errors
     /// When something that is served does not decode.
     pub(crate) fn of(base: &State, with: &State, events: &[Event]) -> anyhow::Result<Self> {
-        let options = Options { holds: false, findings: false, tombstones: usize::MAX, ..Options::default() };
-        let mut engine = base.engine(options);
-        let before = engine.mesh().clone();
-        let mut tried = engine.store().clone();
-        let changes = tried.apply(events.iter().cloned());
-        let changed: BTreeSet<ObjectKey> = changes.objects().cloned().collect();
-        let mut members = proxies::connect(&mut engine, tried.mesh())?;
-        let served = |engine: &Engine, members: &[Member]| -> Vec<Vec<Served>> {
-            let of = |id: ProxyId| {
-                let view = engine.view(id);
-                engine.layers(id).cloned().zip(view.layers().iter().cloned()).collect()
-            };
-            members.iter().map(|member| of(member.id)).collect()
-        };
-        let then = served(&engine, &members);
-        engine.apply(events.iter().cloned());
-        proxies::follow(&mut engine, &mut members);
-        let now = served(&engine, &members);
+        Self::from(base, with, &Compared::of(base, events)?)
+    }
+
+    /// The same of what was compared already.
+    ///
+    /// # Errors
+    /// See [`Report::of`].
+    pub(crate) fn from(base: &State, with: &State, compared: &Compared) -> anyhow::Result<Self> {
+        let Compared { before, engine, members, classes, changed } = compared;
         let mut pairs: Vec<(Pair, Vec<usize>)> = Vec::new();
         let mut known: HashMap<(usize, usize), usize> = HashMap::new();
-        for (index, (then, now)) in then.into_iter().zip(now).enumerate() {
-            for pair in paired(then, now) {
+        for (class, then, now) in classes {
+            for pair in paired(then.clone(), now.clone()) {
                 let at = |served: &Option<Served>| {
                     served.as_ref().map_or(0, |(_, layer)| Arc::as_ptr(layer) as usize)
                 };
@@ -114,7 +102,7 @@ impl Report {
                     pairs.push((pair, Vec::new()));
                     pairs.len() - 1
                 });
-                pairs[place].1.push(index);
+                pairs[place].1.extend(&class.members);
             }
         }
         let mut told = Told { after: engine.mesh(), cache: HashMap::new(), origins: changed.clone() };
@@ -124,8 +112,8 @@ impl Report {
                 by_change.entry(change).or_default().extend(proxies);
             }
         }
-        let audience = Audience::new(&members);
-        let mut warnings = found(base, with, &before, &engine, &told.origins);
+        let audience = Audience::new(members);
+        let mut warnings = found(base, with, before, engine, &told.origins);
         let mut grouped: BTreeMap<BTreeSet<usize>, Vec<Change>> = BTreeMap::new();
         for (change, proxies) in by_change {
             if let Some(warned) = &change.warning {
