@@ -165,6 +165,9 @@ pub(crate) struct NodeId(u32);
 impl PlacesBuilder {
     /// The document itself; called first, once.
     pub(crate) fn root(&mut self, line: u32, column: u32) -> NodeId {
+        // As most objects have.
+        self.nodes.reserve(32);
+        self.keys.reserve(FEW);
         self.push(Node { parent: u32::MAX, step: Step::Index(0), line, column, value_column: 0 })
     }
 

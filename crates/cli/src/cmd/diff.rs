@@ -2,9 +2,11 @@
 //!
 //! What a proxy is served before and after is compared ([`compare`]), and told ([`report`]). Must not know Istio's rules or Envoy's.
 
+mod chain;
 mod change;
 mod cluster;
 mod compare;
+mod extra;
 mod fields;
 mod host;
 mod listener;

@@ -7,6 +7,7 @@ mod analyze;
 mod bootstrap;
 mod crds;
 mod diff;
+mod diff_words;
 mod explain;
 mod metrics_page;
 mod operations;

@@ -1,5 +1,6 @@
 //! What a change does, to whom: what `-o json` prints, and what the page is written from.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -107,9 +108,16 @@ impl Report {
         }
         let mut told = Told { after: engine.mesh(), cache: HashMap::new(), origins: changed.clone() };
         let mut by_change: BTreeMap<Change, BTreeSet<usize>> = BTreeMap::new();
+        let mut details: HashMap<Change, Change> = HashMap::new();
         for (pair, proxies) in &pairs {
             for change in told.of_pair(pair)? {
-                by_change.entry(change).or_default().extend(proxies);
+                // What people read is the same where only the rest of the resource is another one.
+                let said = Change { fields: Vec::new(), objects: Vec::new(), ..change.clone() };
+                by_change.entry(said.clone()).or_default().extend(proxies);
+                match details.entry(said) {
+                    Entry::Vacant(entry) => _ = entry.insert(change),
+                    Entry::Occupied(mut entry) => entry.get_mut().meet(change),
+                }
             }
         }
         let audience = Audience::new(members);
@@ -121,7 +129,7 @@ impl Report {
                 let proxies = Some(audience.who(&proxies).text);
                 warnings.push(Warning { code: warned.code, message, hint: None, place: None, proxies });
             }
-            grouped.entry(proxies).or_default().push(change);
+            grouped.entry(proxies).or_default().extend(details.remove(&change));
         }
         warnings.sort();
         warnings.dedup();
@@ -177,7 +185,7 @@ fn paired(then: Vec<Served>, now: Vec<Served>) -> Vec<Pair> {
 }
 
 /// A resource with its versions before and after.
-type Stepped = (TypeUrl, ResourceName, Option<Version>, Option<Version>);
+type Stepped = (bool, TypeUrl, ResourceName, Option<Version>, Option<Version>);
 
 /// What was told already: layers of many namespaces share what differs.
 struct Told<'a> {
@@ -194,28 +202,30 @@ impl Told<'_> {
             |served: &Option<Served>| served.as_ref().map_or_else(empty, |(_, layer)| Arc::clone(layer));
         let (before, after) = (layer(&pair.before), layer(&pair.after));
         let steps = between(&before, &after);
+        let is_gateway = |served: &Option<Served>| matches!(served, Some((LayerKey::Gateway(_), _)));
+        let at_gateway = is_gateway(&pair.before) || is_gateway(&pair.after);
         let mut all = Vec::new();
         for step in &steps {
-            all.extend(self.of_step(step)?);
+            all.extend(self.of_step(step, at_gateway)?);
         }
         if let (Some((LayerKey::Inbound(then), before)), Some((LayerKey::Inbound(now), after))) =
             (&pair.before, &pair.after)
         {
             all.extend(listener::tls((then, before), (now, after), &steps)?);
         }
-        all.extend(self.dangling(&before, &after, &steps));
-        for host in unknown(&after, &steps) {
+        all.extend(self.dangling(&before, &after, &steps, at_gateway)?);
+        for host in unknown(&after, &steps, at_gateway) {
             all.retain(|change| change.host.as_ref() != Some(&host.host) || change.action != Action::Removed);
             all.extend(gone(&host, &steps));
         }
         Ok(all)
     }
 
-    fn of_step(&mut self, step: &Step) -> anyhow::Result<Vec<Change>> {
+    fn of_step(&mut self, step: &Step, at_gateway: bool) -> anyhow::Result<Vec<Change>> {
         let version = |resource: &Option<Arc<_>>| {
             resource.as_ref().map(|found: &Arc<meltemi_catalog::Resource>| found.version())
         };
-        let key = (step.type_url, step.name.clone(), version(&step.before), version(&step.after));
+        let key = (at_gateway, step.type_url, step.name.clone(), version(&step.before), version(&step.after));
         if let Some(told) = self.cache.get(&key) {
             return Ok(told.clone());
         }
@@ -225,10 +235,12 @@ impl Told<'_> {
         let mut told = match step.type_url {
             TypeUrl::Cluster => cluster::changes(step)?,
             TypeUrl::Endpoint => cluster::endpoints(step)?,
-            TypeUrl::VirtualHost => host::changes(step)?,
+            TypeUrl::VirtualHost => host::changes(step, at_gateway)?,
             // Its virtual hosts are told.
             TypeUrl::Route if step.before.is_none() || step.after.is_none() => Vec::new(),
-            _ => listener::changes(step)?,
+            TypeUrl::Listener => listener::changes(step, at_gateway)?,
+            TypeUrl::Secret => listener::secret(step),
+            _ => listener::other(step)?,
         };
         told.extend(self.shadowed(step));
         self.cache.insert(key, told.clone());
@@ -261,7 +273,13 @@ impl Told<'_> {
     }
 
     /// Rules that send to a cluster that there is not, and did not before.
-    fn dangling(&mut self, before: &Layer, after: &Layer, steps: &[Step]) -> Vec<Change> {
+    fn dangling(
+        &mut self,
+        before: &Layer,
+        after: &Layer,
+        steps: &[Step],
+        at_gateway: bool,
+    ) -> anyhow::Result<Vec<Change>> {
         let is_gone = |step: &&Step| step.type_url == TypeUrl::Cluster && step.after.is_none();
         let any_gone = steps.iter().any(|step| is_gone(&step));
         let mut all = Vec::new();
@@ -291,22 +309,38 @@ impl Told<'_> {
                         before: Some(Arc::clone(&resource)),
                         after: Some(Arc::clone(&resource)),
                     };
-                    let target = Target::of_virtual_host(resource.name().as_str());
                     let to = rule::title(need.name.as_str());
-                    let text = format!("sends to {to}, which there is not: such requests get 503");
-                    let message = format!("{}: {text}", target.subject());
-                    let change = Change::new(&step, target.subject(), What::Route, text).of_host(&target);
+                    let (target, subject, what) = if type_url == TypeUrl::Listener {
+                        let subject = listener::Subject::of_step(&step, at_gateway)?;
+                        (subject.target, subject.name, "connections fail")
+                    } else {
+                        let target = Target::of_virtual_host(resource.name().as_str());
+                        let subject = host::subject(&target, at_gateway);
+                        (Some(target), subject, "requests get 503")
+                    };
+                    let text = format!("sends to {to}, which there is not: such {what}");
+                    let message = format!("{subject}: {text}");
+                    let change = Change::new(&step, subject, What::Route, text);
+                    let change = match &target {
+                        Some(target) => change.of_host(target),
+                        None => change,
+                    };
                     all.push(change.warning(SUBSET_LOST, message));
                 }
             }
         }
-        all
+        Ok(all)
     }
 }
 
 /// Hosts of which nothing is left.
-fn unknown(after: &Layer, steps: &[Step]) -> BTreeSet<Target> {
-    let gone = steps.iter().filter(|step| step.after.is_none());
+fn unknown(after: &Layer, steps: &[Step], at_gateway: bool) -> BTreeSet<Target> {
+    // What a gateway serves no more is told with its port.
+    let counts = |step: &&Step| {
+        let is_rest = host::rest(step.name.as_str()).is_some();
+        step.type_url != TypeUrl::VirtualHost || !(at_gateway || is_rest)
+    };
+    let gone = steps.iter().filter(|step| step.after.is_none()).filter(counts);
     let mut hosts: BTreeSet<Target> = gone
         .filter_map(|step| match step.type_url {
             TypeUrl::Cluster => Target::of_cluster(step.name.as_str()),

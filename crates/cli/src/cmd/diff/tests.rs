@@ -200,6 +200,59 @@ fn drawn(most: usize) -> impl Strategy<Value = Vec<Drawn>> {
     proptest::collection::vec((0_usize..14, 0_usize..4, 0_usize..12), 1..most)
 }
 
+/// A mesh of so many services with two versions each, in ten namespaces.
+fn mesh(services: usize) -> Vec<Event> {
+    let mut text = String::new();
+    for at in 0..services {
+        let namespace = format!("n{}", at % 10);
+        text += &format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: s{at}, namespace: {namespace}}}, spec: {{selector: {{app: s{at}}}, ports: [{{name: http, port: 80}}]}}}}\n---\n"
+        );
+        text += &format!(
+            "{{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {{name: s{at}, namespace: {namespace}}}, spec: {{host: s{at}, subsets: [{{name: v1, labels: {{version: v1}}}}, {{name: v2, labels: {{version: v2}}}}]}}}}\n---\n"
+        );
+        for version in 1..=2 {
+            text += &format!(
+                "{{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {{name: s{at}-v{version}, namespace: {namespace}}}, spec: {{address: 10.{version}.{}.{}, labels: {{app: s{at}, version: v{version}}}}}}}\n---\n",
+                at / 250,
+                at % 250 + 1
+            );
+        }
+        text += &format!("{}\n---\n", canary(at, 10));
+    }
+    let objects = meltemi_api::parse_all(&text).unwrap();
+    objects.into_iter().map(|object| Event::Upsert(Arc::new(object))).collect()
+}
+
+fn canary(at: usize, weight: usize) -> String {
+    format!(
+        "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: s{at}, namespace: n{}}}, spec: {{hosts: [s{at}], http: [{{route: [{{destination: {{host: s{at}, subset: v1}}, weight: {}}}, {{destination: {{host: s{at}, subset: v2}}, weight: {weight}}}]}}]}}}}",
+        at % 10,
+        100 - weight
+    )
+}
+
+/// What is made to tell what one weight changes: answers, and layers; and how many proxies are told of.
+fn cost_of_a_weight(services: usize) -> (usize, usize, usize) {
+    let base = State::of(mesh(services));
+    let object = meltemi_api::parse_all(&canary(7, 50)).unwrap().remove(0);
+    let compared = Compared::of(&base, &[Event::Upsert(Arc::new(object))]).unwrap();
+    let made = compared.engine.take_cost().made.values().sum();
+    let report = Report::from(&base, &State::empty(), &compared).unwrap();
+    assert_eq!(report.groups.len(), 1);
+    assert_eq!(report.groups[0].changes[0].text, "all requests: v1 90 % -> 50 %, v2 10 % -> 50 %");
+    assert_eq!(report.changed_proxies, report.proxies);
+    (made, compared.engine.layer_count(), report.proxies)
+}
+
+#[test]
+fn a_weight_costs_the_same_in_a_mesh_of_a_hundred_services_and_of_a_thousand() {
+    let (made, layers, proxies) = cost_of_a_weight(100);
+    assert_eq!(cost_of_a_weight(1000), (made, layers, 10 + 2000));
+    assert_eq!(proxies, 10 + 200);
+    assert!(made < 5000 && layers < 100, "{made} answers, {layers} layers");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
