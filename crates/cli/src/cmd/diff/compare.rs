@@ -59,9 +59,7 @@ impl Compared {
         };
         // One of each class is put beside what the change reaches.
         let firsts = classes.iter().filter_map(|class| members[class.first].workload.clone()).collect();
-        let Some(reach) = Reach::of(whole, then, &changed, &firsts) else {
-            return Self::whole(base, events);
-        };
+        let reach = reach.beside(whole, firsts);
         let mut engine = Engine::new(OPTIONS);
         engine.apply(part_of(base, whole, &reach));
         let change = changed.iter().map(|key| match then.object(key) {

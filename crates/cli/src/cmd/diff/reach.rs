@@ -52,6 +52,19 @@ impl Reach {
         Some(Self { objects: found.objects })
     }
 
+    /// With these workloads beside, and those that say that they are at the same addresses. All else of them is the same before and
+    /// after.
+    pub(crate) fn beside(self, mesh: &Mesh, workloads: BTreeSet<ObjectKey>) -> Self {
+        let own = workloads.iter().filter_map(|key| mesh.object(key));
+        let addresses: BTreeSet<IpAddr> = own.flat_map(|object| addresses_of(object)).collect();
+        let mut objects = self.objects;
+        objects.extend(workloads);
+        let same =
+            mesh.objects().filter(|object| addresses_of(object).any(|address| addresses.contains(&address)));
+        objects.extend(same.map(|object| object.meta.key.clone()));
+        Self { objects }
+    }
+
     /// Whether the object is part of it.
     pub(crate) fn has(&self, key: &ObjectKey) -> bool {
         self.objects.contains(key)
@@ -63,6 +76,7 @@ struct Both<'a> {
     before: &'a Mesh,
     after: &'a Mesh,
     changed: &'a BTreeSet<ObjectKey>,
+    all: Vec<&'a Object>,
 }
 
 /// A service as others meet it.
@@ -104,12 +118,13 @@ struct Part {
 
 impl<'a> Both<'a> {
     fn new(before: &'a Mesh, after: &'a Mesh, changed: &'a BTreeSet<ObjectKey>) -> Self {
-        Self { before, after, changed }
+        let others = changed.iter().filter_map(|key| after.object(key));
+        let all = before.objects().chain(others).map(|object| &**object).collect();
+        Self { before, after, changed, all }
     }
 
     fn all(&self) -> impl Iterator<Item = &'a Object> {
-        let changed = self.changed.iter().filter_map(|key| self.after.object(key));
-        self.before.objects().chain(changed).map(|object| &**object)
+        self.all.iter().copied()
     }
 
     fn of(&self, key: &ObjectKey) -> impl Iterator<Item = &'a Object> {
