@@ -25,6 +25,8 @@ pub(crate) struct Compared {
     pub(crate) before: Mesh,
     /// The same after the change.
     pub(crate) engine: Engine,
+    /// The whole mesh before and after.
+    pub(crate) whole: [Mesh; 2],
     /// Everyone who may be served.
     pub(crate) members: Vec<Member>,
     /// Those of them who are served the same, with what that is before and after.
@@ -66,7 +68,7 @@ impl Compared {
             Some(object) => Event::Upsert(Arc::clone(object)),
             None => Event::Delete(key.clone()),
         });
-        Self::served(engine, change.collect(), then, members, classes, changed.clone())
+        Self::served(engine, change.collect(), [whole, then], members, classes, changed.clone())
     }
 
     /// The same of the whole mesh, and of each proxy for itself.
@@ -78,13 +80,13 @@ impl Compared {
         let members = proxies::all(before.mesh(), after.mesh());
         let classes = proxies::single(&members);
         let engine = base.engine(OPTIONS);
-        Self::served(engine, events.to_vec(), after.mesh(), members, classes, changed)
+        Self::served(engine, events.to_vec(), [before.mesh(), after.mesh()], members, classes, changed)
     }
 
     fn served(
         mut engine: Engine,
         change: Vec<Event>,
-        after: &Mesh,
+        whole: [&Mesh; 2],
         members: Vec<Member>,
         classes: Vec<Class>,
         changed: BTreeSet<ObjectKey>,
@@ -97,7 +99,7 @@ impl Compared {
             let member = &members[class.first];
             let Some(then) = member.proxy(&before, &template) else { continue };
             // Its object may say something else of it after the change: another address, a certificate.
-            let now = member.proxy(after, &template);
+            let now = member.proxy(whole[1], &template);
             anew.extend(now.filter(|now| *now != then).map(|now| (class.first, now)));
             connected.insert(class.first, engine.connect(Arc::new(then)));
         }
@@ -119,7 +121,7 @@ impl Compared {
             (class, then, now)
         });
         let classes = classes.collect();
-        Ok(Self { before, engine, members, classes, changed })
+        Ok(Self { before, engine, whole: whole.map(Clone::clone), members, classes, changed })
     }
 }
 

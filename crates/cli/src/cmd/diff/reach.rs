@@ -4,6 +4,8 @@
 //! whole mesh is compared. A test compares both ways over meshes by chance. Must not know: what is made of the objects.
 //! Invariant: what is left out makes the same before and after, or makes the same difference nowhere.
 
+mod pages;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -40,11 +42,13 @@ impl Reach {
         }
         let services = mesh.services();
         let start = mesh.start(&services)?;
-        let known: BTreeSet<&Host> = services.iter().flat_map(|service| &service.hosts).collect();
-        let rules = mesh.rules(&start, &known)?;
+        let rules = mesh.rules(&start)?;
         let mut found = Part { workloads: workloads.clone(), ..Part::default() };
         found.workloads.extend(start.workloads);
         found.objects.extend(changed.iter().cloned());
+        if !rules.objects.is_empty() {
+            found.objects.extend(pages::keepers(&mesh));
+        }
         found.objects.extend(rules.objects);
         mesh.take_services(&services, &rules.needed, &rules.hosts, &mut found);
         mesh.take_workloads(&services, &mut found);
@@ -244,7 +248,7 @@ impl<'a> Both<'a> {
     }
 
     /// The VirtualServices that meet the change; none if what they meet is not known.
-    fn rules(&self, start: &Start, known: &BTreeSet<&Host>) -> Option<Rules> {
+    fn rules(&self, start: &Start) -> Option<Rules> {
         let mut rules = Rules { needed: start.hosts.clone(), ..Rules::default() };
         for (key, service) in self.virtual_services() {
             let sends =
@@ -257,8 +261,8 @@ impl<'a> Both<'a> {
         self.delegates(&mut rules.objects);
         for (key, service) in self.virtual_services().filter(|(key, _)| rules.objects.contains(key)) {
             for host in hosts_of(key, service) {
-                // It would stand beside the services of port 80.
-                if service.is_in_mesh() && !known.contains(&host) {
+                // It may stand for many services, and gives way to others.
+                if service.is_in_mesh() && host.is_wildcard() {
                     return None;
                 }
                 rules.needed.insert(host);

@@ -12,7 +12,6 @@ use meltemi_model::{Event, Mesh};
 use meltemi_names::{Kind, ObjectKey, TypeUrl, Version};
 use meltemi_translate::finding::FindingsOf;
 use meltemi_translate::key::LayerKey;
-use meltemi_views::Engine;
 use serde::Serialize;
 
 use super::change::{Action, Change, HOST_UNKNOWN, RULE_SHADOWED, SUBSET_LOST, Target, What, short_host};
@@ -87,7 +86,7 @@ impl Report {
     /// # Errors
     /// See [`Report::of`].
     pub(crate) fn from(base: &State, with: &State, compared: &Compared) -> anyhow::Result<Self> {
-        let Compared { before, engine, members, classes, changed } = compared;
+        let Compared { before, engine, members, classes, changed, .. } = compared;
         let mut pairs: Vec<(Pair, Vec<usize>)> = Vec::new();
         let mut known: HashMap<(usize, usize), usize> = HashMap::new();
         for (class, then, now) in classes {
@@ -121,7 +120,7 @@ impl Report {
             }
         }
         let audience = Audience::new(members);
-        let mut warnings = found(base, with, before, engine, &told.origins);
+        let mut warnings = found(base, with, compared, &told.origins);
         let mut grouped: BTreeMap<BTreeSet<usize>, Vec<Change>> = BTreeMap::new();
         for (change, proxies) in by_change {
             if let Some(warned) = &change.warning {
@@ -379,23 +378,25 @@ fn gone(target: &Target, steps: &[Step]) -> Option<Change> {
 }
 
 /// Findings that come with the change: about objects that differ, and about those that what differs is made from.
-fn found(
-    base: &State,
-    with: &State,
-    before: &Mesh,
-    engine: &Engine,
-    keys: &BTreeSet<ObjectKey>,
-) -> Vec<Warning> {
-    let memo: Memo<Mesh> = Memo::new();
+fn found(base: &State, with: &State, compared: &Compared, keys: &BTreeSet<ObjectKey>) -> Vec<Warning> {
+    let Compared { before, engine, whole: [whole, after], .. } = compared;
+    let (memo, then, now): (Memo<Mesh>, Memo<Mesh>, Memo<Mesh>) = (Memo::new(), Memo::new(), Memo::new());
     let identity = |finding: &Finding| {
         (finding.code, finding.key.clone(), finding.field.clone(), finding.message.clone())
     };
     let mut had: HashSet<_> = base.own_findings().iter().map(identity).collect();
     let mut has: Vec<Finding> = with.own_findings().to_vec();
     for key in keys {
-        let (_, findings) = memo.observe(FindingsOf(key.clone()), before);
-        had.extend(findings.iter().map(identity));
-        has.extend(engine.findings_of(key));
+        let (_, known) = memo.observe(FindingsOf(key.clone()), before);
+        let known: HashSet<_> = known.iter().map(identity).collect();
+        let found = engine.findings_of(key);
+        if found.iter().any(|finding| !known.contains(&identity(finding))) {
+            // What is meant instead may be out of the change's reach.
+            let (_, known) = then.observe(FindingsOf(key.clone()), whole);
+            let (_, found) = now.observe(FindingsOf(key.clone()), after);
+            had.extend(known.iter().map(identity));
+            has.extend(found.iter().cloned());
+        }
     }
     has.into_iter()
         .filter(|finding| finding.severity != Severity::Info && !had.contains(&identity(finding)))
