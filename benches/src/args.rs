@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::goals::GoalArgs;
 use crate::mesh::{Endpoints, Shape};
 
 /// What a change costs: a server, simulated sidecars, and the machine's floor beside it in the same run.
@@ -32,6 +33,8 @@ pub enum Command {
         #[command(flatten)]
         shape: ShapeArgs,
     },
+    /// Measure each goal that the project has set itself, beside the floor, and say which are met: a quarter of an hour
+    Goals(GoalArgs),
     /// Serve ready bytes to every stream; a line on standard input is a step
     Floor {
         /// Where to listen; port 0 takes a free one, which is printed

@@ -105,6 +105,14 @@ impl Known {
         self.names[kind as usize].numbers.get(name).copied()
     }
 
+    /// The number of the first name of that type of which `is_it` is true.
+    pub fn find(&self, kind: TypeUrl, is_it: impl Fn(&str) -> bool) -> Option<u32> {
+        (0..)
+            .zip(&self.names[kind as usize].by_number)
+            .find(|(_, name)| is_it(name))
+            .map(|(number, _)| number)
+    }
+
     fn add(&mut self, kind: TypeUrl, resource: &Resource, hash: u128) -> Result<Numbers> {
         if let Some(numbers) = self.numbers.get(&hash) {
             return Ok(*numbers);

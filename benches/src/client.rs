@@ -10,21 +10,19 @@ use std::pin::Pin;
 use std::task::{Context as Task, Poll, ready};
 
 use anyhow::{Context, Result, anyhow, bail};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response, StatusCode};
-use meltemi_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
-use meltemi_proto::meltemi::envelope::DeltaDiscoveryResponse;
-use prost::Message;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpSocket;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::frames::{self, Frames, HEAD};
+use crate::frames::{Frames, HEAD};
 use crate::meter::Meter;
-use crate::sidecar::{Brought, Sidecar};
-
-const PATH: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+use crate::sidecar::Brought;
+use crate::simulated::Simulated;
+use crate::tls::Tls;
 
 /// Envoy's defaults (Http2ProtocolOptions: initial_stream_window_size, initial_connection_window_size).
 const STREAM_WINDOW: u32 = 16 << 20;
@@ -34,13 +32,22 @@ const CONNECTION_WINDOW: u32 = 24 << 20;
 const PORTS: usize = 20_000;
 
 /// The driving end of a connection.
-pub(crate) type Wire = Connection<TcpStream, Bytes>;
+pub(crate) type Wire = Connection<Box<dyn Bytewise>, Bytes>;
+
+/// What HTTP/2 is spoken over: TCP, or TLS over it.
+pub(crate) trait Bytewise: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytewise for T {}
 
 /// Opens connection number `index` to the server.
 ///
 /// # Errors
 /// When nobody listens there, or this process has no file descriptors or ports left.
-pub(crate) async fn connect(address: SocketAddr, index: usize) -> Result<(SendRequest<Bytes>, Wire)> {
+pub(crate) async fn connect(
+    address: SocketAddr,
+    index: usize,
+    tls: Option<&Tls>,
+) -> Result<(SendRequest<Bytes>, Wire)> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -57,6 +64,10 @@ pub(crate) async fn connect(address: SocketAddr, index: usize) -> Result<(SendRe
         )
     })?;
     stream.set_nodelay(true)?;
+    let stream: Box<dyn Bytewise> = match tls {
+        Some(tls) => Box::new(tls.connect(stream).await?),
+        None => Box::new(stream),
+    };
     let handshake = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -68,7 +79,7 @@ pub(crate) async fn connect(address: SocketAddr, index: usize) -> Result<(SendRe
 
 /// A live stream.
 pub(crate) struct Session<'a> {
-    sidecar: &'a mut Sidecar,
+    sidecar: &'a mut Simulated,
     meter: &'a Meter,
     index: usize,
     /// The connection, if it is this stream's alone.
@@ -91,12 +102,13 @@ enum Answers {
 impl<'a> Session<'a> {
     /// Opens the stream over `sender`, whose connection `wire` drives if it is given.
     pub(crate) async fn open(
-        sidecar: &'a mut Sidecar,
+        sidecar: &'a mut Simulated,
         meter: &'a Meter,
         index: usize,
         address: SocketAddr,
         (sender, wire): (SendRequest<Bytes>, Option<Wire>),
         turn: OwnedSemaphorePermit,
+        token: Option<&str>,
     ) -> Result<Self> {
         let mut wire = wire;
         let mut ready = sender.ready();
@@ -109,12 +121,14 @@ impl<'a> Session<'a> {
             Pin::new(&mut ready).poll(cx).map_err(anyhow::Error::from)
         })
         .await?;
-        let request = Request::post(format!("http://{address}{PATH}"))
+        let mut request = Request::post(format!("http://{address}{}", sidecar.form().path()))
             .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())?;
-        let (response, requests) = sender.send_request(request, false)?;
-        let first = sidecar.open();
+            .header("te", "trailers");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let (response, requests) = sender.send_request(request.body(())?, false)?;
+        let first = sidecar.open().freeze();
         let mut session = Self {
             sidecar,
             meter,
@@ -127,7 +141,7 @@ impl<'a> Session<'a> {
             is_settled: false,
             turn: Some(turn),
         };
-        session.send(&first)?;
+        session.requests.send_data(first, false)?;
         Ok(session)
     }
 
@@ -149,7 +163,7 @@ impl<'a> Session<'a> {
                 });
             }
             if let Some((brought, bytes)) = self.unrecorded.take() {
-                self.meter.record(self.index, brought, bytes);
+                self.meter.record(self.index, &brought, bytes);
                 if !self.is_settled && self.sidecar.is_settled() {
                     self.is_settled = true;
                     self.meter.settle();
@@ -197,22 +211,11 @@ impl<'a> Session<'a> {
 
     fn answer(&mut self, message: Bytes) -> Result<()> {
         let bytes = HEAD + message.len();
-        let answer = DeltaDiscoveryResponse::decode(message).context("no discovery response")?;
-        let mut requests = Vec::new();
-        let brought = self.sidecar.take(&answer, &mut requests)?;
-        self.send(&requests)?;
+        let (requests, brought) = self.sidecar.take(message)?;
+        if !requests.is_empty() {
+            self.requests.send_data(requests.freeze(), false)?;
+        }
         self.unrecorded = Some((brought, bytes));
-        Ok(())
-    }
-
-    fn send(&mut self, requests: &[DeltaDiscoveryRequest]) -> Result<()> {
-        let mut out = BytesMut::new();
-        for request in requests {
-            frames::put(request, &mut out);
-        }
-        if !out.is_empty() {
-            self.requests.send_data(out.freeze(), false)?;
-        }
         Ok(())
     }
 }

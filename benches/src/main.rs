@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use meltemi_benches::args::{Arguments, Command, Output};
 use meltemi_benches::mesh::Mesh;
-use meltemi_benches::{floor, run};
+use meltemi_benches::{floor, goals, run};
 
 fn main() -> ExitCode {
     match start(Arguments::parse()) {
@@ -29,6 +29,16 @@ fn start(arguments: Arguments) -> Result<ExitCode> {
             std::fs::remove_dir_all(&staging).with_context(|| format!("removing {}", staging.display()))?;
         }
         Some(Command::Floor { address, bytes }) => runtime.block_on(floor::serve(address, bytes))?,
+        Some(Command::Goals(goals)) => {
+            let outcome = runtime.block_on(goals::run(&goals, |line| eprintln!("{line}")))?;
+            match goals.output {
+                Output::Text => print!("{outcome}"),
+                Output::Json => println!("{}", serde_json::to_string_pretty(&outcome)?),
+            }
+            if !outcome.is_fine() {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
         None => {
             let report = runtime.block_on(run::run(&arguments.run, |line| eprintln!("{line}")))?;
             match arguments.run.output {

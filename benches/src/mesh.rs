@@ -107,6 +107,37 @@ impl Mesh {
         self.put(&self.file("routing", service), &yaml::virtual_service(self, service, percent))
     }
 
+    /// Takes the second pod of a service out of its endpoints, or in again.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn drain(&self, service: usize, is_out: bool) -> Result<()> {
+        let text = yaml::service(self, service, 0);
+        let text = if is_out { yaml::without_last_endpoint(&text) } else { text };
+        self.put(&self.file("services", service), &text)
+    }
+
+    /// Gives the first version of every service this share, all in one file; the first time, the files of each are removed.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn weigh_all(&self, percent: usize) -> Result<()> {
+        let all: Vec<String> =
+            (0..self.shape.services).map(|service| yaml::virtual_service(self, service, percent)).collect();
+        for service in 0..self.shape.services {
+            let file = self.file("routing", service);
+            if file.exists() {
+                std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+            }
+        }
+        self.put(&self.folder.join("routing/all.yaml"), &all.join("---\n"))
+    }
+
+    /// The host of a service, whole.
+    pub fn host(&self, service: usize) -> String {
+        format!("{}.{}.svc.cluster.local", name(service), self.namespace(service))
+    }
+
     /// Changes what nobody reads; `number` makes it another change each time.
     ///
     /// # Errors

@@ -3,7 +3,9 @@
 //! Knows: counts and times. Must not know: what was received.
 //! Invariant: a sidecar writes its own slot only, so that measuring thousands costs each of them a few atomic writes.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -24,6 +26,16 @@ pub struct Meter {
     /// The values of the two above that the run waits for.
     awaited: [AtomicU64; 2],
     reached: Notify,
+    clock: Mutex<Clock>,
+}
+
+/// Changes that were made at known times, and how long each took to each sidecar: the clock of an open loop, where the next change
+/// does not wait for the last.
+#[derive(Debug, Default)]
+struct Clock {
+    /// By index of the type and number of the name, when it was changed last.
+    changed: HashMap<(usize, u32), Instant>,
+    took: Vec<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -79,11 +91,22 @@ impl Meter {
             settled: AtomicU64::new(0),
             awaited: [AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)],
             reached: Notify::new(),
+            clock: Mutex::default(),
         }
     }
 
     /// A sidecar has handed the acknowledgement of an answer to its socket.
-    pub(crate) fn record(&self, sidecar: usize, brought: Brought, bytes: usize) {
+    pub(crate) fn record(&self, sidecar: usize, brought: &Brought, bytes: usize) {
+        if !brought.names.is_empty() {
+            let now = Instant::now();
+            let mut clock = self.clock();
+            for name in &brought.names {
+                if let Some(since) = clock.changed.get(&(brought.kind, *name)) {
+                    let took = now.saturating_duration_since(*since);
+                    clock.took.push(took);
+                }
+            }
+        }
         let slot = &self.slots[sidecar];
         let add = |counter: &AtomicU64, count: usize| counter.fetch_add(count as u64, Ordering::Relaxed);
         slot.last.store(nanos(self.began.elapsed()), Ordering::Relaxed);
@@ -92,6 +115,30 @@ impl Meter {
         add(&slot.removed, brought.removed);
         add(&slot.resources[brought.kind], brought.resources);
         self.advance(&self.acknowledged, &self.awaited[0], 1);
+    }
+
+    /// The resource of that type and number is changed now; how long it takes to each sidecar is kept until [`Meter::took`].
+    pub fn changes(&self, kind: usize, name: u32) {
+        self.clock().changed.insert((kind, name), Instant::now());
+    }
+
+    /// How long marked changes took to the acknowledgement of each sidecar, since this was last asked, in ascending order.
+    pub fn took(&self) -> Vec<Duration> {
+        let mut clock = self.clock();
+        clock.changed.clear();
+        let mut took = std::mem::take(&mut clock.took);
+        took.sort_unstable();
+        took
+    }
+
+    fn clock(&self) -> std::sync::MutexGuard<'_, Clock> {
+        // A panic while writing ends the whole measurement; nothing reads the half after it.
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many have settled since the beginning, or since all were cut.
+    pub fn settled(&self) -> u64 {
+        self.settled.load(Ordering::SeqCst)
     }
 
     /// A sidecar holds all it asked for.
@@ -129,6 +176,17 @@ impl Meter {
         if timeout(limit, self.until(&self.acknowledged, &self.awaited[0], count)).await.is_err() {
             let missing = count.saturating_sub(self.acknowledged());
             bail!("{missing} of the answers to {} sidecars did not come within {limit:?}", self.sidecars());
+        }
+        Ok(())
+    }
+
+    /// Waits until sidecars have held all they asked for so often, over all and since the beginning.
+    ///
+    /// # Errors
+    /// When they do not within `limit`.
+    pub async fn until_count(&self, count: u64, limit: Duration) -> Result<()> {
+        if timeout(limit, self.until(&self.settled, &self.awaited[1], count)).await.is_err() {
+            bail!("{} of {count} sidecars got all they asked for within {limit:?}", self.settled());
         }
         Ok(())
     }

@@ -36,6 +36,16 @@ pub fn memory(pid: u32) -> Result<(u64, u64)> {
     Ok((field("VmRSS:")?, field("VmHWM:")?))
 }
 
+/// Lets the highest resident memory of the process count from now.
+///
+/// # Errors
+/// When there is no such process, or it is another user's.
+pub fn forget_peak(pid: u32) -> Result<()> {
+    let path = format!("/proc/{pid}/clear_refs");
+    // 5: the peak (proc(5)).
+    std::fs::write(&path, "5").with_context(|| format!("writing {path}"))
+}
+
 /// Sets how many files this process and those it starts may have open to what `connections` need.
 ///
 /// # Errors

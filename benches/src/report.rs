@@ -169,6 +169,13 @@ impl Report {
     }
 }
 
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, promised, counted, fine } = self;
+        write!(f, "{} {what}: promised {promised}, counted {counted}", if *fine { "ok  " } else { "OFF " })
+    }
+}
+
 /// A figure or a dash, in a width.
 struct Cell(Option<f64>, usize);
 
@@ -244,13 +251,6 @@ impl fmt::Display for Report {
         row(f, "  kB per sidecar", 0, &|run| run.memory_kb_per_client)?;
         row(f, "  floor", 0, &|run| Some(run.floor_memory_kb_per_client))?;
         writeln!(f)?;
-        for Check { what, promised, counted, fine } in checks {
-            writeln!(
-                f,
-                "{} {what}: promised {promised}, counted {counted}",
-                if *fine { "ok  " } else { "OFF " }
-            )?;
-        }
-        Ok(())
+        checks.iter().try_for_each(|check| writeln!(f, "{check}"))
     }
 }

@@ -3,7 +3,7 @@
 //! Knows: in what order things are done, and what is read before and after. Must not know: how a sidecar or a server works.
 //! Invariant: times are only reported; a count that is promised is checked.
 
-mod measure;
+pub(crate) mod measure;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,14 +19,14 @@ use crate::node::node;
 use crate::process;
 use crate::report::{self, Change, Check, Report, Run};
 use crate::scrape::Numbers;
-use crate::server::{FloorProcess, Server};
+use crate::server::{FloorProcess, Options, Server};
 use measure::{Measured, mb, median, micros};
 
 /// Answers of translation, entries read, and the time for it, as `meltemi serve` counts them.
 const ANSWERS_MADE: &str = "meltemi_serve_answers_made_total";
 const ENTRIES_READ: &str = "meltemi_serve_entries_read_total";
-const PUBLISH_SUM: &str = "meltemi_serve_publish_duration_seconds_sum";
-const PUBLISH_COUNT: &str = "meltemi_serve_publish_duration_seconds_count";
+pub(crate) const PUBLISH_SUM: &str = "meltemi_serve_publish_duration_seconds_sum";
+pub(crate) const PUBLISH_COUNT: &str = "meltemi_serve_publish_duration_seconds_count";
 
 /// Changes of each kind that nobody reads.
 const DISTURBANCES: usize = 5;
@@ -42,14 +42,14 @@ pub(crate) struct Limits {
     pub(crate) quiet: Duration,
 }
 
-const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: Limits = Limits {
     connect: Duration::from_secs(600),
     step: Duration::from_secs(120),
     quiet: Duration::from_millis(300),
 };
 
 /// Steps before the first that is measured.
-const WARM_UP: usize = 3;
+pub(crate) const WARM_UP: usize = 3;
 
 /// Runs everything that is asked for, and says on the way what it does.
 ///
@@ -177,7 +177,7 @@ impl Bench {
             None => std::env::current_exe()?.with_file_name("meltemi"),
         };
         say(&format!("starting {} serve", binary.display()));
-        let server = Server::start(&binary, mesh.folder()).await?;
+        let server = Server::start(&binary, mesh.folder(), &Options::default()).await?;
         Ok(bench(server, Lever::Mesh(mesh), true))
     }
 
@@ -366,6 +366,6 @@ impl Bench {
     }
 
     fn target(&self, address: std::net::SocketAddr) -> Target {
-        Target { address, connections: self.connections }
+        Target { connections: self.connections, ..Target::plain(address) }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,12 +34,21 @@ const KEPT: usize = 20;
 pub struct Server {
     /// Where sidecars connect.
     pub address: SocketAddr,
+    /// Where they connect with TLS, if it has a state.
+    pub secure: Option<SocketAddr>,
     /// From its start to ready, if it was started here.
     pub start_to_ready: Option<Duration>,
     monitoring: Option<SocketAddr>,
     pid: Option<u32>,
     child: Option<Child>,
     log: Log,
+}
+
+/// How a server is started.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// A folder for its certificate authority's state: it then has a port with TLS, too.
+    pub state: Option<PathBuf>,
 }
 
 type Log = Arc<Mutex<VecDeque<String>>>;
@@ -49,12 +58,15 @@ impl Server {
     ///
     /// # Errors
     /// When it ends or is not ready in time; with the end of its log.
-    pub async fn start(binary: &Path, folder: &Path) -> Result<Self> {
+    pub async fn start(binary: &Path, folder: &Path, options: &Options) -> Result<Self> {
         let started = Instant::now();
         let mut command = Command::new(binary);
         command.arg("serve").arg("--config").arg(folder);
         for option in ["--xds-address", "--http-address", "--monitoring-address"] {
             command.args([option, "127.0.0.1:0"]);
+        }
+        if let Some(state) = &options.state {
+            command.arg("--state-dir").arg(state).args(["--secure-xds-address", "127.0.0.1:0"]);
         }
         command.args(["--log-format", "json"]).env("RUST_LOG", "info");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -63,9 +75,9 @@ impl Server {
         })?;
         let stderr = child.stderr.take().context("the server has no log")?;
         let log = Log::default();
-        let up = Self::come_up(BufReader::new(stderr).lines(), &log);
+        let up = Self::come_up(BufReader::new(stderr).lines(), &log, options.state.is_some());
         let ports = timeout(PATIENCE, up).await;
-        let Ok(Ok(Ports { xds, monitoring })) = ports else {
+        let Ok(Ok(Ports { xds, secure, monitoring })) = ports else {
             bail!(
                 "`{} serve` is not ready after {PATIENCE:?}, or has ended:\n{}",
                 binary.display(),
@@ -75,6 +87,7 @@ impl Server {
         let start_to_ready = Some(started.elapsed());
         Ok(Self {
             address: xds,
+            secure,
             start_to_ready,
             monitoring: Some(monitoring),
             pid: child.id(),
@@ -85,11 +98,21 @@ impl Server {
 
     /// A server that runs already.
     pub fn running(address: SocketAddr, pid: Option<u32>, monitoring: Option<SocketAddr>) -> Self {
-        Self { address, start_to_ready: None, monitoring, pid, child: None, log: Log::default() }
+        Self {
+            address,
+            secure: None,
+            start_to_ready: None,
+            monitoring,
+            pid,
+            child: None,
+            log: Log::default(),
+        }
     }
 
     /// Reads its addresses from the log, and waits for readiness.
-    async fn come_up(mut lines: Lines<BufReader<ChildStderr>>, log: &Log) -> Result<Ports> {
+    async fn come_up(mut lines: Lines<BufReader<ChildStderr>>, log: &Log, is_secure: bool) -> Result<Ports> {
+        // Its root is in the state folder before its first certificate is in use.
+        let (mut secure, mut has_certificate) = (None, false);
         let (mut xds, mut http, mut monitoring) = (None, None, None);
         let (xds, http, monitoring) = loop {
             let line = lines.next_line().await?.context("the server ended")?;
@@ -97,13 +120,17 @@ impl Server {
                 let address = line["address"].as_str().and_then(|address| address.parse::<SocketAddr>().ok());
                 match line["message"].as_str() {
                     Some("xds listens") => xds = address,
+                    Some("xds over TLS listens") => secure = address,
+                    Some("the TLS port has a new certificate") => has_certificate = true,
                     Some("http listens") => http = address,
                     Some("monitoring listens") => monitoring = address,
                     _ => {}
                 }
             }
             keep(log, line);
-            if let (Some(xds), Some(http), Some(monitoring)) = (xds, http, monitoring) {
+            if let (Some(xds), Some(http), Some(monitoring)) = (xds, http, monitoring)
+                && (!is_secure || secure.is_some() && has_certificate)
+            {
                 break (xds, http, monitoring);
             }
         };
@@ -122,7 +149,7 @@ impl Server {
         loop {
             ticks.tick().await;
             if let Ok((StatusCode::OK, _)) = page(http, "/ready").await {
-                return Ok(Ports { xds, monitoring });
+                return Ok(Ports { xds, secure, monitoring });
             }
         }
     }
@@ -156,6 +183,14 @@ impl Server {
         self.pid.map(process::memory).transpose()
     }
 
+    /// Lets its highest memory count from now.
+    ///
+    /// # Errors
+    /// When it has ended, or the kernel does not let this process ask that.
+    pub fn forget_peak(&self) -> Result<()> {
+        self.pid.map_or(Ok(()), process::forget_peak)
+    }
+
     /// The end of its log, to be shown beside a failure.
     pub fn log(&self) -> String {
         tail(&self.log)
@@ -183,6 +218,7 @@ impl Server {
 
 struct Ports {
     xds: SocketAddr,
+    secure: Option<SocketAddr>,
     monitoring: SocketAddr,
 }
 

@@ -53,7 +53,7 @@ struct Warming {
 }
 
 /// What one answer brought.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Brought {
     /// Index of the type in [`TYPES`].
     pub kind: usize,
@@ -61,7 +61,12 @@ pub struct Brought {
     pub resources: usize,
     /// Names that it removes.
     pub removed: usize,
+    /// The numbers of the names of a change, for the clock that runs per name; empty for a large answer, which is no change.
+    pub names: Vec<u32>,
 }
+
+/// An answer of more resources is a first one.
+const CHANGE: usize = 16;
 
 impl Sidecar {
     /// A sidecar that holds nothing.
@@ -129,6 +134,8 @@ impl Sidecar {
             .filter(|kind| TYPES.contains(kind))
             .with_context(|| format!("the server sent {}, which nobody asked for", answer.type_url))?;
         let numbers = self.catalogue.numbers(kind, &answer.resources)?;
+        let names =
+            if numbers.len() <= CHANGE { numbers.iter().map(|of| of.name).collect() } else { Vec::new() };
         let catalogue = self.catalogue.clone();
         let known = catalogue.known();
         for numbers in numbers {
@@ -150,6 +157,7 @@ impl Sidecar {
             kind: kind as usize,
             resources: answer.resources.len(),
             removed: answer.removed_resources.len(),
+            names,
         })
     }
 

@@ -130,7 +130,7 @@ fn virtual_host(service: usize, body: &str) -> Resource {
 fn fleet(address: SocketAddr, connections: usize) -> Fleet {
     let mesh = Mesh::named(Shape { services: 3, namespaces: 2, endpoints: Endpoints::Slices });
     let nodes: Vec<Node> = mesh.pods().take(SIDECARS).map(|pod| node(&pod)).collect();
-    Fleet::start(Target { address, connections }, nodes)
+    Fleet::start(Target { connections, ..Target::plain(address) }, nodes)
 }
 
 fn since(fleet: &Fleet, before: &[Counts]) -> Vec<Counts> {

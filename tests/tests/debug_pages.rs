@@ -142,9 +142,14 @@ async fn istio_s_tools_see_how_far_each_proxy_is_and_what_it_is_served() -> Resu
         ("syncz", "reviews-1.shop"),
         ("adsz", "totalClients"),
         ("registryz", "reviews.shop.svc.cluster.local"),
-        ("configz", "\"List\""),
+        ("configz", "[]"),
         ("config_dump?proxyID=reviews-1", "dynamic_active_clusters"),
         ("edsz?proxyID=reviews-1.shop", "outbound|80||reviews.shop.svc.cluster.local"),
+        ("clusterz", "synced"),
+        ("endpointz", "{}"),
+        ("instancesz", "reviews-1.shop"),
+        ("config_dump?proxyID=reviews-1&types=eds", "ClusterLoadAssignment"),
+        ("sidecarz?proxyID=reviews-1.shop", "default-sidecar"),
     ] {
         let answer = root.page(Peer::default(), &tool("istio-system"), PAGES, &[page]).await?;
         let shown = json(&answer)?.to_string();
@@ -163,7 +168,8 @@ async fn nobody_sees_another_namespace_but_who_is_of_the_root_namespace() -> Res
     let dump = own.page(Peer::default(), &tool("shop"), CONFIG_DUMP, &["reviews-1.shop"]).await?;
     ensure!(dump.resources.len() == 7, "{}", dump.resources.len());
     own.page(Peer::default(), &tool("shop"), PAGES, &["config_dump?proxyID=reviews-1.shop"]).await?;
-    for page in ["syncz", "configz", "registryz", "adsz"] {
+    own.page(Peer::default(), &tool("shop"), PAGES, &["ndsz?proxyID=reviews-1.shop"]).await?;
+    for page in ["syncz", "configz", "endpointz", "registryz", "adsz", "sidecarz?proxyID=reviews-1.shop"] {
         let refused = own.page(Peer::default(), &tool("shop"), PAGES, &[page]).await;
         ensure!(refused.is_err_and(|status| status.code() == Code::PermissionDenied), "{page}");
     }
@@ -204,10 +210,184 @@ async fn the_pages_are_there_by_http_for_who_is_on_the_machine() -> Result<()> {
     let text = "Proxy not connected to this Pilot instance. It may be connected to another instance.";
     ensure!(answer.status == 404 && answer.text().contains(text), "{}", answer.text());
     ensure!(get("/debug/nothing").await?.status == 404);
+    let answer = get("/debug/config_dump?proxyID=reviews-1.shop&types=xds").await?;
+    ensure!(answer.status == 400 && answer.text().contains("`xds` is no type"), "{}", answer.text());
     let pages = get("/debug/list").await?.json();
-    for page in pages.as_array().context("a list")? {
-        let page = format!("{}?proxyID=reviews-1.shop", page.as_str().unwrap_or_default());
+    let pages = pages.as_array().context("a list")?;
+    ensure!(pages.contains(&"endpointz".into()) && pages.contains(&"config_dump".into()), "{pages:?}");
+    for page in pages {
+        let page = format!("/debug/{}?proxyID=reviews-1.shop", page.as_str().unwrap_or_default());
         ensure!(get(&page).await?.status == 200, "{page}");
+    }
+    Ok(())
+}
+
+/// A workload of `reviews` in the mesh, one beside it that nothing is known of, an entry, and what the pages tell beside services.
+const MESH: &str = "\
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: reviews-1, namespace: shop}
+spec:
+  address: 10.1.0.1
+  labels: {app: reviews, version: v1, security.istio.io/tlsMode: istio}
+  serviceAccount: reviews
+  locality: eu/eu-1
+  weight: 3
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: bank, namespace: shop}
+spec:
+  hosts: [bank.example.com]
+  addresses: [240.1.2.3]
+  ports: [{number: 443, name: tls, protocol: TLS}]
+  resolution: STATIC
+  location: MESH_EXTERNAL
+  endpoints: [{address: 192.0.2.7, ports: {tls: 8443}}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    outboundTrafficPolicy: {}
+    accessLogFile: /dev/stdout
+    extensionProviders: [{name: own, envoyFileAccessLog: {path: /tmp/log}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews, namespace: shop, labels: {team: a}}
+spec: {hosts: [reviews], http: [{route: [{destination: {host: reviews}}], timeout: 2s}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: narrow, namespace: shop}
+spec: {workloadSelector: {labels: {app: reviews}}, egress: [{hosts: [./bank.example.com]}], outboundTrafficPolicy: {mode: REGISTRY_ONLY}}
+---
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: logs, namespace: shop}
+spec: {accessLogging: [{providers: [{name: envoy}]}]}
+---
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: others, namespace: shop}
+spec: {selector: {matchLabels: {app: ratings}}, accessLogging: [{disabled: true}]}
+";
+
+#[tokio::test]
+async fn the_mesh_and_a_proxy_s_part_of_it_are_shown_in_istiods_shapes() -> Result<()> {
+    let authority = Authority::start(&[]).await?;
+    std::fs::write(authority.place().join("config/mesh.yaml"), MESH)?;
+    let token = format!("Bearer {}", authority.token("shop/reviews", "1h").await?);
+    let holder = authority.connect(None).await?.hold(Peer { authorization: Some(&token) }, 0).await?;
+    let node = Node::sidecar("reviews-1", "shop").ip("10.1.0.1").metadata("DNS_CAPTURE", "true");
+    let channel = authority.connect(Some(&holder)).await?.channel();
+    let mut sidecar = Sidecar::over(channel, node, Form::Delta).await?;
+    let bank = "outbound|443||bank.example.com";
+    let reviews = "outbound|80||reviews.shop.svc.cluster.local";
+    let scoped = |held: &meltemi_testkit::xds::Held| {
+        let names = held.names(TypeUrl::Cluster);
+        names.iter().any(|name| *name == bank) && !names.iter().any(|name| *name == reviews)
+    };
+    sidecar.until(LIMIT, scoped).await?;
+
+    let monitoring = authority.server()?.addresses().monitoring;
+    let get = async |page: &str| Request::get(&format!("/debug/{page}")).send(monitoring).await;
+    let page = get("endpointz").await?.json();
+    let of = &page["reviews.shop.svc.cluster.local"]["shop"];
+    let expected = serde_json::json!({
+        "Shards": {"Kubernetes/Kubernetes": [{
+            "Labels": {"app": "reviews", "version": "v1", "security.istio.io/tlsMode": "istio"},
+            "Addresses": ["10.1.0.1"],
+            "ServicePortName": "http",
+            "LegacyClusterPortKey": 80,
+            "ServiceAccount": "spiffe://cluster.local/ns/shop/sa/reviews",
+            "Network": "",
+            "Locality": {"Label": "eu/eu-1", "ClusterID": "Kubernetes"},
+            "EndpointPort": 80,
+            "LbWeight": 3,
+            "TLSMode": "istio",
+            "Namespace": "shop",
+            "WorkloadName": "reviews-1",
+            "HostName": "",
+            "HealthStatus": 1,
+            "NodeName": "",
+        }]},
+        "ServiceAccounts": {"spiffe://cluster.local/ns/shop/sa/reviews": {}},
+    });
+    ensure!(*of == expected, "{page:#}");
+    let of = &page["bank.example.com"]["shop"]["Shards"]["External/Kubernetes"][0];
+    let told = (&of["Addresses"][0], &of["ServicePortName"], &of["EndpointPort"], &of["TLSMode"]);
+    ensure!(told == (&"192.0.2.7".into(), &"tls".into(), &8443.into(), &"disabled".into()), "{page:#}");
+    ensure!(get("endpointShardz").await?.json() == page);
+
+    let page = get("configz").await?.json();
+    let all = page.as_array().context("an array")?;
+    let rule = all.iter().find(|object| object["kind"] == "VirtualService").context("the rule")?;
+    ensure!(rule["apiVersion"] == "networking.istio.io/v1" && rule["metadata"]["labels"]["team"] == "a");
+    ensure!(rule["spec"]["http"][0]["timeout"] == "2s", "{rule}");
+    ensure!(!all.iter().any(|object| object["kind"] == "Service"), "{page}");
+
+    let page = get("registryz").await?.json();
+    let services = page.as_array().context("an array")?;
+    let found = services.iter().find(|service| service["hostname"] == "bank.example.com").context("bank")?;
+    let told = (&found["Attributes"]["ServiceRegistry"], &found["addresses"][0], &found["ports"][0]);
+    let port = serde_json::json!({"name": "tls", "port": 443, "protocol": "TLS"});
+    ensure!(told == (&"External".into(), &"240.1.2.3".into(), &port), "{page:#}");
+
+    let page = get("instancesz").await?.json();
+    let [only] = page["reviews-1.shop"].as_array().context("an array")?.as_slice() else {
+        anyhow::bail!("{page:#}")
+    };
+    ensure!(only["Service"]["hostname"] == "reviews.shop.svc.cluster.local", "{page:#}");
+    ensure!(only["Port"]["protocol"] == "HTTP" && only["Port"]["TargetPort"] == 80, "{page:#}");
+
+    let page = get("sidecarz?proxyID=reviews-1.shop").await?.json();
+    let told = (&page["name"], &page["namespace"], &page["outboundTrafficPolicy"]["mode"]);
+    ensure!(told == (&"narrow".into(), &"shop".into(), &"REGISTRY_ONLY".into()), "{page:#}");
+    ensure!(page["sidecar"]["egress"][0]["hosts"][0] == "./bank.example.com", "{page:#}");
+    let hosts: Vec<&Value> =
+        page["services"].as_array().context("an array")?.iter().map(|of| &of["hostname"]).collect();
+    ensure!(hosts == ["bank.example.com"], "{page:#}");
+
+    let page = get("telemetryz?proxyID=reviews-1.shop").await?.json();
+    let names: Vec<&Value> =
+        page["telemetries"].as_array().context("an array")?.iter().map(|of| &of["name"]).collect();
+    ensure!(names == ["logs"], "{page:#}");
+    let page = get("telemetryz").await?.json();
+    let all = &page["telemetries"]["namespace_to_telemetries"]["shop"];
+    ensure!(all[0]["spec"]["accessLogging"][0]["providers"][0]["name"] == "envoy", "{page:#}");
+    ensure!(all[1]["name"] == "others" && page["telemetries"]["root_namespace"] == "istio-system");
+
+    let page = get("mesh").await?.json();
+    ensure!(
+        page["extensionProviders"][0]["name"] == "own" && page["accessLogFile"] == "/dev/stdout",
+        "{page:#}"
+    );
+    ensure!(page["rootNamespace"] == "istio-system" && page["connectTimeout"] == "10s", "{page:#}");
+    ensure!(page["outboundTrafficPolicy"]["mode"] == "REGISTRY_ONLY", "{page:#}");
+
+    let page = get("ndsz?proxyID=reviews-1.shop").await?.json();
+    ensure!(page["configs"][0]["table"]["bank.example.com"]["ips"][0] == "240.1.2.3", "{page:#}");
+    let page = get("config_dump?proxyID=reviews-1.shop&types=cds,eds").await?.json();
+    let configs = page["configs"].as_array().context("an array")?;
+    let kinds: std::collections::BTreeSet<&str> =
+        configs.iter().filter_map(|of| of["@type"].as_str()?.rsplit('.').next()).collect();
+    ensure!(kinds == ["Cluster", "ClusterLoadAssignment"].into(), "{kinds:?}");
+    let page = get("config_dump?proxyID=reviews-1.shop&include_eds").await?.json();
+    let third = page["configs"][2]["@type"].as_str().unwrap_or_default();
+    ensure!(third.ends_with("EndpointsConfigDump"), "{third}");
+    ensure!(get("connections").await?.json()["totalClients"] == 1);
+    let kinds = get("resourcesz").await?.json();
+    let gateway = serde_json::json!({"Group": "networking.istio.io", "Version": "v1", "Kind": "Gateway"});
+    ensure!(kinds.as_array().is_some_and(|kinds| kinds.contains(&gateway)), "{kinds}");
+    for page in ["adsz", "telemetryz", "sidecarz"] {
+        ensure!(get(&format!("{page}?proxyID=nobody")).await?.status == 404, "{page}");
+    }
+    ensure!(get("sidecarz").await?.status == 400);
+    for page in ["push_status", "inject", "cachez", "authorizationz"] {
+        ensure!(get(page).await?.status == 404, "{page}");
     }
     Ok(())
 }

@@ -85,5 +85,16 @@ async fn shows() -> Result<()> {
     ensure!(syncz.contains("\"proxy\": \"reviews-1.shop\""), "{syncz}");
     let registry = run(&authority, &folder, &["experimental", "internal-debug", "registryz"]).await?;
     ensure!(registry.contains("reviews.shop.svc.cluster.local"), "{registry}");
+    for (page, holds) in [
+        ("endpointz", "{}"),
+        ("configz", "[]"),
+        ("instancesz", "reviews-1.shop"),
+        ("sidecarz?proxyID=reviews-1.shop", "default-sidecar"),
+        ("clusterz", "synced"),
+        ("list", "config_dump"),
+    ] {
+        let shown = run(&authority, &folder, &["experimental", "internal-debug", page]).await?;
+        ensure!(shown.contains(holds), "{page}: {shown}");
+    }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::workspace::Workspace;
-use crate::{bench, fuzz, layers, process, tidy, tools};
+use crate::{bench, fuzz, instructions, layers, process, tidy, tools};
 
 /// One check.
 pub(crate) struct Step {
@@ -88,6 +88,12 @@ pub(crate) const STEPS: &[Step] = &[
         about: "what a change costs, counted",
         fix: "a count above is not as promised: benches/README.md says what each one is",
         run: |workspace| bench::run(workspace, &[bench::SMOKE.to_owned()]),
+    },
+    Step {
+        name: "instructions",
+        about: "what the hot paths cost, counted by valgrind",
+        fix: "see what the change added (`valgrind --tool=callgrind` on the example); if it is worth it, `cargo xtask instructions --update`",
+        run: |workspace| instructions::run(workspace, false),
     },
     Step {
         name: "fuzz",

@@ -10,6 +10,7 @@ mod bench;
 mod ci;
 mod demo;
 mod fuzz;
+mod instructions;
 mod layers;
 mod process;
 mod tidy;
@@ -59,6 +60,12 @@ enum Command {
     },
     /// `ci`: try the inputs that strangers send, mutated, for some seconds each
     Fuzz(fuzz::Options),
+    /// `ci`: what the hot paths cost in instructions, beside what they did (benches/instructions.json)
+    Instructions {
+        /// Write the counts down, with the reason in the commit
+        #[arg(long)]
+        update: bool,
+    },
     /// Run every check that a change must pass, in order, and say how to mend what fails
     Ci,
     /// `ci`: formatting
@@ -94,6 +101,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<ExitCode> {
         Command::Test { arguments } => ci::test(workspace, &arguments),
         Command::Bench { arguments } => bench::run(workspace, &arguments),
         Command::Fuzz(options) => fuzz::run(workspace, &options),
+        Command::Instructions { update } => instructions::run(workspace, update),
         Command::Ci => ci::all(workspace),
         Command::Fmt => ci::one(workspace, "fmt"),
         Command::Clippy => ci::one(workspace, "clippy"),

@@ -103,6 +103,26 @@ pub(crate) fn namespaces() -> Result<()> {
     apt(&["install", "-q", "-y", "--no-install-recommends", "iproute2", "iptables"], install)
 }
 
+/// Whether valgrind is there; installed when this is root on a Debian, and else said to be missing.
+///
+/// # Errors
+/// When the package cannot be installed.
+pub(crate) fn valgrind() -> Result<bool> {
+    if process::works("valgrind", &["--version"]) {
+        return Ok(true);
+    }
+    let install = "install valgrind with the package manager of this machine";
+    let user = process::text(Command::new("id").arg("-u"), "it is part of every Unix")?;
+    if user.trim() != "0" {
+        eprintln!("  NOT RUN: instructions are counted by valgrind, which is not here: {install}");
+        return Ok(false);
+    }
+    eprintln!("  installing valgrind to count instructions");
+    apt(&["update", "-q"], install)?;
+    apt(&["install", "-q", "-y", "--no-install-recommends", "valgrind"], install)?;
+    Ok(true)
+}
+
 fn apt(arguments: &[&str], missing: &str) -> Result<()> {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);

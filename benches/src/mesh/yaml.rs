@@ -96,6 +96,11 @@ endpoints:{addresses}
     out
 }
 
+/// The same documents, without the last endpoint of the slice that ends them.
+pub(super) fn without_last_endpoint(text: &str) -> String {
+    text.rsplit_once("\n- addresses:").map_or_else(|| text.to_owned(), |(before, _)| format!("{before}\n"))
+}
+
 /// The routing of one service: `percent` to its first version, the rest to the second.
 pub(super) fn virtual_service(mesh: &Mesh, service: usize, percent: usize) -> String {
     let (app, namespace) = (name(service), mesh.namespace(service));

@@ -19,7 +19,7 @@ const BREATH: Duration = Duration::from_millis(30);
 
 /// Makes a step and waits until as many answers as there are sidecars were acknowledged; says when each last was, in
 /// ascending order.
-pub(super) async fn step(
+pub(crate) async fn step(
     fleet: &Fleet,
     limits: Limits,
     make: impl Future<Output = Result<()>>,
@@ -39,7 +39,7 @@ pub(super) async fn step(
 }
 
 /// Waits until all sidecars, which have been told to connect just now, are settled.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     fleet: &Fleet,
     limits: Limits,
     server: &Server,
@@ -66,7 +66,7 @@ pub(super) async fn connect(
 }
 
 /// Some steps under measurement.
-pub(super) struct Measured {
+pub(crate) struct Measured {
     before: Vec<Counts>,
     cpu: Option<Duration>,
     median: Vec<Duration>,
@@ -75,18 +75,18 @@ pub(super) struct Measured {
 
 impl Measured {
     /// From here on; `cpu` is what the server has used until now.
-    pub(super) fn start(fleet: &Fleet, cpu: Option<Duration>) -> Self {
+    pub(crate) fn start(fleet: &Fleet, cpu: Option<Duration>) -> Self {
         Self { before: fleet.meter().counts(), cpu, median: Vec::new(), last: Vec::new() }
     }
 
     /// One step was acknowledged so long after its start, in ascending order.
-    pub(super) fn took(&mut self, times: Vec<Duration>) {
+    pub(crate) fn took(&mut self, times: Vec<Duration>) {
         self.last.extend(times.last());
         self.median.push(median(times));
     }
 
     /// Whether every sidecar got one answer with one virtual host for each step, and nothing else.
-    pub(super) fn exactly_one_each(&self, fleet: &Fleet, what: &str) -> Check {
+    pub(crate) fn exactly_one_each(&self, fleet: &Fleet, what: &str) -> Check {
         let steps = self.last.len() as u64;
         let promised = Counts { answers: steps, resources: [0, 0, 0, 0, steps], ..Counts::default() };
         let brought = since(fleet, &self.before);
@@ -102,7 +102,7 @@ impl Measured {
     }
 
     /// What they came to; `cpu` is what the server has used until now.
-    pub(super) fn finish(self, fleet: &Fleet, cpu: Option<Duration>) -> Step {
+    pub(crate) fn finish(self, fleet: &Fleet, cpu: Option<Duration>) -> Step {
         let brought = sum(&since(fleet, &self.before));
         let (steps, clients) = (self.last.len() as f64, fleet.meter().sidecars() as f64);
         let used = cpu.zip(self.cpu).map(|(now, before)| micros(now.saturating_sub(before)) / steps);
@@ -120,7 +120,7 @@ impl Measured {
 }
 
 /// Answers to all sidecars since then.
-pub(super) fn answers_since(fleet: &Fleet, before: &[Counts]) -> u64 {
+pub(crate) fn answers_since(fleet: &Fleet, before: &[Counts]) -> u64 {
     sum(&since(fleet, before)).answers
 }
 
@@ -144,16 +144,16 @@ fn describe(counts: &Counts) -> String {
 }
 
 /// The one in the middle; zero of none.
-pub(super) fn median(mut times: Vec<Duration>) -> Duration {
+pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-pub(super) fn micros(time: Duration) -> f64 {
+pub(crate) fn micros(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e3
 }
 
 /// Millions of bytes.
-pub(super) fn mb(bytes: u64) -> f64 {
+pub(crate) fn mb(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }

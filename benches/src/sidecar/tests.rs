@@ -149,7 +149,7 @@ fn what_a_removed_cluster_named_is_given_up() {
     };
     let mut requests = Vec::new();
     let brought = sidecar.take(&answer, &mut requests).unwrap();
-    assert_eq!(brought, Brought { kind: 0, resources: 0, removed: 1 });
+    assert_eq!(brought, Brought { kind: 0, resources: 0, removed: 1, names: Vec::new() });
     assert_eq!(said(&requests), ["EDS -a", "CDS ack 6"]);
     assert_eq!(sidecar.counts(), [0, 0, 1, 1, 1]);
 }

@@ -127,6 +127,27 @@ fn one(chunk: &Chunk<'_>, file: &Arc<str>, namespace: &str, found: &mut File) {
     }
 }
 
+/// The objects of a text as they are written, of whatever kind: for who looks at kinds that are none of the mesh's. Only documents whose
+/// text is `wanted` are read. What cannot be read is passed over: [`parse`] says so.
+pub fn values(text: &str, file: &str, wanted: impl Fn(&str) -> bool) -> Vec<(Value, Places)> {
+    let file: Arc<str> = file.into();
+    if text.len() > MAX_FILE {
+        return Vec::new();
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let loaded = split::split(text).filter(|chunk| wanted(chunk.text)).flat_map(|chunk| {
+        let origin = Origin { line: chunk.line, indent: 0 };
+        yaml::load(chunk.text, origin, &file)
+    });
+    let mut all = Vec::new();
+    for Loaded { value, places, faults } in loaded {
+        if faults.is_empty() {
+            all.extend(objects(&value, &places).into_iter().map(|(value, places)| (value.clone(), places)));
+        }
+    }
+    all
+}
+
 /// Reads a text whose objects must all be right, as tests and examples have: the objects in order, of namespace `default` where
 /// none is written.
 ///
@@ -179,21 +200,11 @@ fn placed(fault: &yaml::Fault, file: &str) -> Finding {
 
 fn read(loaded: Loaded, text: &str, first_line: u32, namespace: &str, found: &mut File) {
     let Loaded { value, places, faults } = loaded;
-    let items = match &value {
-        Value::Object(fields) => items(fields),
-        _ => None,
-    };
-    let objects: Vec<(&Value, Places)> = match items {
-        // An alias in place of the list has no places of its own: the whole document's then.
-        Some(items) => {
-            let mut own = places.items("items");
-            items.iter().map(|item| (item, own.next().unwrap_or_else(|| places.clone()))).collect()
-        }
-        None => vec![(&value, places.clone())],
-    };
+    let is_list = value.as_object().and_then(items).is_some();
+    let objects = objects(&value, &places);
     let broken = !faults.is_empty();
     // What came after the fault in a list is not known.
-    found.incomplete |= broken && items.is_some();
+    found.incomplete |= broken && is_list;
     let mut faults: Vec<Finding> = faults.iter().map(|fault| placed(fault, places.file())).collect();
     let last = objects.len().saturating_sub(1);
     for (index, (value, places)) in objects.into_iter().enumerate() {
@@ -204,7 +215,7 @@ fn read(loaded: Loaded, text: &str, first_line: u32, namespace: &str, found: &mu
         if let Some(kind) = skipped {
             *found.skipped.entry(kind).or_default() += 1;
         }
-        if broken && (items.is_none() || index == last) {
+        if broken && (!is_list || index == last) {
             // What came before the fault may look complete, or wrong, and be neither.
             object = None;
             let in_force = if key.is_some() { decode::LAST_GOOD } else { FILE_BEFORE };
@@ -230,6 +241,18 @@ fn looks_like_an_object(value: &Value) -> bool {
     let has = |name: &str| value.get(name).is_some();
     (has("metadata") || has("spec"))
         && !(has("apiVersion") && has("kind") && value.pointer("/metadata/name").is_some())
+}
+
+/// The objects of a document, with their places: it, or its items.
+fn objects<'a>(value: &'a Value, places: &Places) -> Vec<(&'a Value, Places)> {
+    match value.as_object().and_then(items) {
+        // An alias in place of the list has no places of its own: the whole document's then.
+        Some(items) => {
+            let mut own = places.items("items");
+            items.iter().map(|item| (item, own.next().unwrap_or_else(|| places.clone()))).collect()
+        }
+        None => vec![(value, places.clone())],
+    }
 }
 
 /// The items of a `List`, of core/v1 or of a kind.

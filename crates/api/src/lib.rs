@@ -34,7 +34,9 @@ pub mod workload_group;
 
 pub use decode::{Decoded, decode};
 pub use destination_rule::DestinationRule;
-pub use document::{File, MAX_FILE, Parsed, Places, parse, parse_all, parse_mesh_config, skipped_finding};
+pub use document::{
+    File, MAX_FILE, Parsed, Places, parse, parse_all, parse_mesh_config, skipped_finding, values,
+};
 pub use endpoint_slice::EndpointSlice;
 pub use envoy_filter::EnvoyFilter;
 pub use field::{FieldPath, Segment};

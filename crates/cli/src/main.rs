@@ -10,6 +10,7 @@ mod ca_args;
 mod cmd;
 mod failure;
 mod logging;
+mod process;
 mod proxy_args;
 mod render;
 mod state;

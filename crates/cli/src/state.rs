@@ -17,6 +17,8 @@ use meltemi_sources::kube::{Access, Cluster, KubeSource, Metrics};
 use meltemi_sources::{Batch, PlaceIndex, Status};
 use meltemi_views::{Engine, Options};
 
+use crate::process;
+
 /// Where the objects come from.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct SourceArgs {
@@ -143,7 +145,7 @@ impl State {
 
 /// What a running control plane has in force.
 fn of_server(server: &HostPort) -> anyhow::Result<State> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = process::one_thread()?;
     let told = runtime.block_on(objects::get(&server.to_string())).with_context(|| {
         format!("cannot read the objects in force from {server}; is `meltemi serve` running with that --monitoring-address?")
     })?;
@@ -153,7 +155,7 @@ fn of_server(server: &HostPort) -> anyhow::Result<State> {
 /// What a cluster has. The first batch of the source is all of it.
 fn of_cluster(source: &SourceArgs) -> anyhow::Result<State> {
     let access = Access::Kubeconfig { file: source.kubeconfig.clone(), context: source.context.clone() };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = process::one_thread()?;
     let batch = runtime.block_on(async {
         let cluster = Cluster::connect(&access).await?;
         let mut all = KubeSource::start(&cluster, SETTINGS.0, SETTINGS.1, &Metrics::default());

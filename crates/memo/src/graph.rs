@@ -98,6 +98,15 @@ impl<W: World> Memo<W> {
 
     /// Asks, and keeps the answer up to date from now on. Each call needs its [`Memo::release`].
     pub fn observe<Q: Question<World = W>>(&self, question: Q, world: &W) -> (NodeId, Arc<Q::Answer>) {
+        self.observe_shared(&Arc::new(question), world)
+    }
+
+    /// [`Memo::observe`] for a question that others keep, too: it then exists once.
+    pub fn observe_shared<Q: Question<World = W>>(
+        &self,
+        question: &Arc<Q>,
+        world: &W,
+    ) -> (NodeId, Arc<Q::Answer>) {
         let (node, answer) = self.answer_for(question, world);
         if let Some(node) = self.graph.borrow_mut().node_mut(node.index) {
             node.observers += 1;
@@ -173,10 +182,10 @@ impl<W: World> Memo<W> {
     /// The node of a question and its answer, made now if it is not there or stale.
     pub(crate) fn answer_for<Q: Question<World = W>>(
         &self,
-        question: Q,
+        question: &Arc<Q>,
         world: &W,
     ) -> (NodeId, Arc<Q::Answer>) {
-        let key = Key(Arc::new(question.clone()));
+        let key = Key(Arc::clone(question) as _);
         let index = self.graph.borrow_mut().find_or_add(key);
         let id = self.graph.borrow().node_id(index);
         let state = self.graph.borrow().nodes[index as usize].as_ref().map(|node| node.state);

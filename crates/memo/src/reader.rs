@@ -42,6 +42,11 @@ impl<'a, W: World> Reader<'a, W> {
 
     /// The answer to another question, remembered or made now.
     pub fn ask<Q: Question<World = W>>(&self, question: Q) -> Arc<Q::Answer> {
+        self.ask_shared(&Arc::new(question))
+    }
+
+    /// [`Reader::ask`] for a question that others keep, too: it then exists once.
+    pub fn ask_shared<Q: Question<World = W>>(&self, question: &Arc<Q>) -> Arc<Q::Answer> {
         let (node, answer) = self.memo.answer_for(question, self.world);
         self.reads.borrow_mut().nodes.push(node);
         answer

@@ -29,7 +29,10 @@ impl Version {
         }
         let mut value: u128 = 0;
         for (position, byte) in text.bytes().enumerate() {
-            let digit = ALPHABET.iter().position(|&letter| letter == byte)? as u128;
+            let digit = u128::from(DIGITS[usize::from(byte)]);
+            if digit > 63 {
+                return None;
+            }
             // 21 characters carry 126 bits; the last one carries the two that remain.
             if position == 21 {
                 if digit > 3 {
@@ -45,6 +48,17 @@ impl Version {
 }
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// The digit of each letter, and 255 for what is none: a client that comes back tells thousands of versions.
+const DIGITS: [u8; 256] = {
+    let mut digits = [255; 256];
+    let mut digit = 0;
+    while digit < ALPHABET.len() {
+        digits[ALPHABET[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    digits
+};
 
 impl std::fmt::Display for Version {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -79,6 +93,7 @@ mod tests {
         }
         assert_eq!(Version::parse("42"), None);
         assert_eq!(Version::parse("AAAAAAAAAAAAAAAAAAAAA_"), None);
+        assert_eq!(Version::parse("AAAAAAAAAA*AAAAAAAAAAA"), None);
     }
 
     #[test]

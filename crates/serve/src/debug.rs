@@ -7,6 +7,7 @@
 pub(crate) mod access;
 mod dump;
 mod lists;
+mod registry;
 mod syncz;
 
 use std::sync::Arc;
@@ -29,7 +30,26 @@ const SYNCZ: &str = "istio.io/debug/syncz";
 const CONFIG_DUMP: &str = "istio.io/debug/config_dump";
 
 /// The pages, in the order of their list.
-const NAMES: [&str; 7] = ["adsz", "config_dump", "configz", "edsz", "list", "registryz", "syncz"];
+const NAMES: [&str; 18] = [
+    "adsz",
+    "clusterz",
+    "config_dump",
+    "configz",
+    "connections",
+    "ecdsz",
+    "edsz",
+    "endpointShardz",
+    "endpointz",
+    "instancesz",
+    "list",
+    "mesh",
+    "ndsz",
+    "registryz",
+    "resourcesz",
+    "sidecarz",
+    "syncz",
+    "telemetryz",
+];
 
 /// What the pages are made of.
 #[derive(Debug)]
@@ -49,8 +69,12 @@ pub(crate) enum Refused {
     NoProxy,
     #[error("Proxy not connected to this Pilot instance. It may be connected to another instance.")]
     NotHere,
+    #[error("`{0}` is no type of resources: cds, ecds, eds, lds, nds, rds and sds are")]
+    NoType(String),
     #[error("there is no page `{0}`; /debug/list has those that there are")]
     NoPage(String),
+    #[error("the mesh's settings are in the file of --mesh-config; they are not kept as they were written")]
+    OfFile,
     #[error("the page cannot be written: {0}")]
     Broken(String),
     #[error("{0}")]
@@ -60,20 +84,38 @@ pub(crate) enum Refused {
 impl Debug {
     /// The page of that name, as JSON. `query` is what stands behind `?`.
     pub(crate) fn page(&self, name: &str, query: &str, caller: &Caller) -> Result<Value, Refused> {
-        let wanted = |key: &str| {
+        let asked = |key: &str| {
             let mut pairs = form_urlencoded::parse(query.as_bytes());
-            pairs.find(|(name, _)| name == key).map(|(_, value)| value.into_owned()).unwrap_or_default()
+            pairs.find(|(name, _)| name == key).map(|(_, value)| value.into_owned())
         };
+        let wanted = |key: &str| asked(key).unwrap_or_default();
         caller.may_read(name, self.root_namespace())?;
         let seen = self.seen_by(caller);
+        let proxy = || self.proxy(&wanted("proxyID"), &seen);
+        // Some pages are of all proxies, or of one if that is asked for.
+        let one = || if wanted("proxyID").is_empty() { Ok(None) } else { proxy().map(Some) };
+        let mesh = || Arc::clone(&self.mesh.borrow());
         match name {
-            "list" => Ok(NAMES.map(|name| format!("/debug/{name}")).to_vec().into()),
+            "list" => Ok(NAMES.to_vec().into()),
             "syncz" => Ok(syncz::page(&seen, &wanted("namespace"))),
-            "adsz" => Ok(lists::adsz(&seen)),
-            "configz" => Ok(lists::configz(&self.mesh.borrow())),
-            "registryz" => Ok(lists::registryz(&self.mesh.borrow())),
-            "config_dump" => dump::page(self.proxy(&wanted("proxyID"), &seen)?),
-            "edsz" => dump::endpoints(self.proxy(&wanted("proxyID"), &seen)?),
+            "adsz" => Ok(lists::adsz(one()?.map_or(&seen, std::slice::from_ref))),
+            "connections" => Ok(lists::connections(&seen)),
+            "configz" => Ok(lists::configz(&mesh())),
+            "resourcesz" => Ok(lists::resourcesz()),
+            "mesh" => lists::settings(&mesh()).ok_or(Refused::OfFile),
+            "clusterz" => Ok(lists::clusterz()),
+            "telemetryz" => Ok(lists::telemetryz(&mesh(), one()?)),
+            "registryz" => Ok(registry::registryz(&mesh())),
+            "endpointz" | "endpointShardz" => Ok(registry::endpointz(&mesh())),
+            "instancesz" => Ok(registry::instancesz(&mesh(), &seen)),
+            "sidecarz" => Ok(registry::sidecarz(&mesh(), proxy()?)),
+            "config_dump" => match asked("types").filter(|types| !types.is_empty()) {
+                Some(types) => dump::of_types(proxy()?, &types),
+                None => dump::page(proxy()?, asked("include_eds").is_some()),
+            },
+            "edsz" => dump::of_types(proxy()?, "eds"),
+            "ecdsz" => dump::of_types(proxy()?, "ecds"),
+            "ndsz" => dump::of_types(proxy()?, "nds"),
             other => Err(Refused::NoPage(other.to_owned())),
         }
     }
@@ -151,8 +193,8 @@ impl From<Refused> for Status {
     fn from(refused: Refused) -> Self {
         let text = refused.to_string();
         match refused {
-            Refused::NoProxy => Self::invalid_argument(text),
-            Refused::NotHere | Refused::NoPage(_) => Self::not_found(text),
+            Refused::NoProxy | Refused::NoType(_) => Self::invalid_argument(text),
+            Refused::NotHere | Refused::OfFile | Refused::NoPage(_) => Self::not_found(text),
             Refused::Broken(_) => Self::internal(text),
             Refused::Forbidden(_) => Self::permission_denied(text),
         }

@@ -122,14 +122,18 @@ async fn debug(
     Path(page): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    let found = Caller::of_address(address)
-        .and_then(|caller| shown.debug.page(&page, query.as_deref().unwrap_or_default(), &caller));
+    // A page of a large mesh takes a while to write, and streams wait for nobody.
+    let written = tokio::task::spawn_blocking(move || {
+        let caller = Caller::of_address(address)?;
+        shown.debug.page(&page, query.as_deref().unwrap_or_default(), &caller)
+    });
+    let found = written.await.unwrap_or_else(|error| Err(Refused::Broken(error.to_string())));
     match found {
         Ok(page) => Json(page).into_response(),
         Err(refused) => {
             let code = match &refused {
-                Refused::NoProxy => StatusCode::BAD_REQUEST,
-                Refused::NotHere | Refused::NoPage(_) => StatusCode::NOT_FOUND,
+                Refused::NoProxy | Refused::NoType(_) => StatusCode::BAD_REQUEST,
+                Refused::NotHere | Refused::OfFile | Refused::NoPage(_) => StatusCode::NOT_FOUND,
                 Refused::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
                 Refused::Forbidden(_) => StatusCode::UNAUTHORIZED,
             };

@@ -83,6 +83,20 @@ pub fn load(roots: &[PathBuf], namespace: &str, mesh_config: Option<&Path>) -> R
     Ok(folder.complete(Vec::new(), now().1))
 }
 
+/// The texts of the files that [`load`] reads, with the names that findings have for them, in the same order: for who looks at objects
+/// that are none of the mesh's. What cannot be read was told when the objects were read.
+pub fn texts(roots: &[PathBuf]) -> Vec<(String, String)> {
+    let Ok(roots) = named(roots, None) else { return Vec::new() };
+    let listing = scan::scan(&HostDisk, &roots, &mut |_| {});
+    let texts = listing.files.iter().filter_map(|(id, found)| {
+        let size = std::fs::metadata(&found.real).ok()?.len();
+        let text =
+            (size <= meltemi_api::MAX_FILE as u64).then(|| std::fs::read_to_string(&found.real).ok())??;
+        Some((scan::shown(&roots, id), text))
+    });
+    texts.collect()
+}
+
 /// How often a file that changes while it is read is read again at the start.
 const TRIES: usize = 3;
 

@@ -49,7 +49,7 @@ impl Question for FixedKey {
     const NAME: &'static str = "part: fixed clusters";
 
     fn answer(&self, _read: &Read<'_>) -> Members {
-        vec![ResourceKey::Cluster(ClusterKey::BlackHole), ResourceKey::Cluster(ClusterKey::Passthrough)]
+        vec![ClusterKey::BlackHole.into(), ClusterKey::Passthrough.into()]
     }
 }
 
@@ -118,7 +118,10 @@ impl Question for ServicePartKey {
         let mut members = (*read.ask(members)).clone();
         if let Some(ports) = &self.ports {
             members.retain(|member| match member {
-                ResourceKey::Cluster(ClusterKey::Outbound { port, .. }) => ports.contains(port),
+                ResourceKey::Cluster(key) => match &**key {
+                    ClusterKey::Outbound { port, .. } => ports.contains(port),
+                    _ => true,
+                },
                 ResourceKey::Assignment(assignment) => ports.contains(&assignment.port),
                 _ => true,
             });
@@ -193,7 +196,7 @@ impl Question for ServiceMembers {
                     .filter(|_| has_endpoints)
                     .map(|family| Arc::new(Resolved { family, assignment: assignment.clone() }));
                 let by_itself = has_endpoints && resolved.is_none();
-                members.push(ResourceKey::Cluster(ClusterKey::Outbound {
+                members.push(ResourceKey::from(ClusterKey::Outbound {
                     service: self.service.clone(),
                     port: port.port,
                     subset: subset.clone(),
@@ -203,7 +206,7 @@ impl Question for ServiceMembers {
                     has_certificates: self.has_certificates && tls::is_of_mesh(&policy),
                 }));
                 if by_itself {
-                    members.push(ResourceKey::Assignment(assignment));
+                    members.push(assignment.into());
                 }
             }
         }

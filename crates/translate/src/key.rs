@@ -101,27 +101,81 @@ pub enum PartKey {
     Added(AddedPartKey),
 }
 
-/// Names one resource together with all that it depends on beside the mesh.
+/// Names one resource together with all that it depends on beside the mesh. Thousands of these are in each layer: the keys are shared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResourceKey {
     /// A cluster (CDS).
-    Cluster(ClusterKey),
+    Cluster(Arc<ClusterKey>),
     /// A load assignment (EDS).
-    Assignment(AssignmentKey),
+    Assignment(Arc<AssignmentKey>),
     /// A listener (LDS).
-    Listener(ListenerKey),
+    Listener(Arc<ListenerKey>),
     /// A route configuration (RDS).
-    Route(RouteKey),
+    Route(Arc<RouteKey>),
     /// A virtual host as a resource (VHDS).
-    VirtualHost(VirtualHostKey),
+    VirtualHost(Arc<VirtualHostKey>),
     /// A secret (SDS).
-    Secret(SecretKey),
+    Secret(Arc<SecretKey>),
     /// A table of names (NDS).
-    NameTable(NamesKey),
+    NameTable(Arc<NamesKey>),
     /// Another resource, patched.
-    Patched(Box<PatchedKey>),
+    Patched(Arc<PatchedKey>),
     /// What a patch adds.
-    Added(Box<AddedKey>),
+    Added(Arc<AddedKey>),
+}
+
+impl From<ClusterKey> for ResourceKey {
+    fn from(key: ClusterKey) -> Self {
+        Self::Cluster(Arc::new(key))
+    }
+}
+
+impl From<AssignmentKey> for ResourceKey {
+    fn from(key: AssignmentKey) -> Self {
+        Self::Assignment(Arc::new(key))
+    }
+}
+
+impl From<ListenerKey> for ResourceKey {
+    fn from(key: ListenerKey) -> Self {
+        Self::Listener(Arc::new(key))
+    }
+}
+
+impl From<RouteKey> for ResourceKey {
+    fn from(key: RouteKey) -> Self {
+        Self::Route(Arc::new(key))
+    }
+}
+
+impl From<VirtualHostKey> for ResourceKey {
+    fn from(key: VirtualHostKey) -> Self {
+        Self::VirtualHost(Arc::new(key))
+    }
+}
+
+impl From<SecretKey> for ResourceKey {
+    fn from(key: SecretKey) -> Self {
+        Self::Secret(Arc::new(key))
+    }
+}
+
+impl From<NamesKey> for ResourceKey {
+    fn from(key: NamesKey) -> Self {
+        Self::NameTable(Arc::new(key))
+    }
+}
+
+impl From<PatchedKey> for ResourceKey {
+    fn from(key: PatchedKey) -> Self {
+        Self::Patched(Arc::new(key))
+    }
+}
+
+impl From<AddedKey> for ResourceKey {
+    fn from(key: AddedKey) -> Self {
+        Self::Added(Arc::new(key))
+    }
 }
 
 /// A made resource; none if, after all, there is none of that key (a DNS cluster without endpoints).
@@ -211,32 +265,32 @@ impl ResourceKey {
 
     /// Observes the resource.
     pub fn observe(&self, memo: &Memo<Mesh>, mesh: &Mesh) -> (NodeId, Made) {
-        let (node, made) = match self.clone() {
-            Self::Cluster(key) => memo.observe(key, mesh),
-            Self::Assignment(key) => memo.observe(key, mesh),
-            Self::Listener(key) => memo.observe(key, mesh),
-            Self::Route(key) => memo.observe(key, mesh),
-            Self::VirtualHost(key) => memo.observe(key, mesh),
-            Self::Secret(key) => memo.observe(key, mesh),
-            Self::NameTable(key) => memo.observe(key, mesh),
-            Self::Patched(key) => memo.observe(*key, mesh),
-            Self::Added(key) => memo.observe(*key, mesh),
+        let (node, made) = match self {
+            Self::Cluster(key) => memo.observe_shared(key, mesh),
+            Self::Assignment(key) => memo.observe_shared(key, mesh),
+            Self::Listener(key) => memo.observe_shared(key, mesh),
+            Self::Route(key) => memo.observe_shared(key, mesh),
+            Self::VirtualHost(key) => memo.observe_shared(key, mesh),
+            Self::Secret(key) => memo.observe_shared(key, mesh),
+            Self::NameTable(key) => memo.observe_shared(key, mesh),
+            Self::Patched(key) => memo.observe_shared(key, mesh),
+            Self::Added(key) => memo.observe_shared(key, mesh),
         };
         (node, (*made).clone())
     }
 
     /// The resource, for another answer.
     pub(crate) fn ask(&self, read: &Read<'_>) -> Arc<Made> {
-        match self.clone() {
-            Self::Cluster(key) => read.ask(key),
-            Self::Assignment(key) => read.ask(key),
-            Self::Listener(key) => read.ask(key),
-            Self::Route(key) => read.ask(key),
-            Self::VirtualHost(key) => read.ask(key),
-            Self::Secret(key) => read.ask(key),
-            Self::NameTable(key) => read.ask(key),
-            Self::Patched(key) => read.ask(*key),
-            Self::Added(key) => read.ask(*key),
+        match self {
+            Self::Cluster(key) => read.ask_shared(key),
+            Self::Assignment(key) => read.ask_shared(key),
+            Self::Listener(key) => read.ask_shared(key),
+            Self::Route(key) => read.ask_shared(key),
+            Self::VirtualHost(key) => read.ask_shared(key),
+            Self::Secret(key) => read.ask_shared(key),
+            Self::NameTable(key) => read.ask_shared(key),
+            Self::Patched(key) => read.ask_shared(key),
+            Self::Added(key) => read.ask_shared(key),
         }
     }
 

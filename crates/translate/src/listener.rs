@@ -182,7 +182,7 @@ impl Question for ListenersKey {
             fallback: fallback.clone(),
         };
         let all = outbound.map(ListenerKey::Outbound).chain((!bound).then_some(redirected));
-        all.map(ResourceKey::Listener).collect()
+        all.map(ResourceKey::from).collect()
     }
 }
 

@@ -19,7 +19,7 @@ use meltemi_proto::istio::networking::nds::v1::NameTable;
 use meltemi_proto::istio::networking::nds::v1::name_table::NameInfo;
 
 use crate::encode::{Piece, assembled};
-use crate::key::{Made, Members, ResourceKey};
+use crate::key::{Made, Members};
 
 /// The names that some callers know.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,7 +40,7 @@ impl Question for PartOfNames {
     const NAME: &'static str = "part: names";
 
     fn answer(&self, _read: &Read<'_>) -> Members {
-        vec![ResourceKey::NameTable(self.0.clone())]
+        vec![self.0.clone().into()]
     }
 }
 

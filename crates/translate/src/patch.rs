@@ -187,7 +187,7 @@ impl Question for PatchedPartKey {
             members.push(if patches.is_empty() {
                 inner
             } else {
-                ResourceKey::Patched(Box::new(PatchedKey { inner, patches: patches.clone() }))
+                PatchedKey { inner, patches: patches.clone() }.into()
             });
         }
         if !hosts.is_empty() {
@@ -254,7 +254,10 @@ impl PatchedKey {
             TypeUrl::Cluster => {
                 let message = Message::decode(bytes.as_slice()).ok()?;
                 let host = match &self.inner {
-                    ResourceKey::Cluster(ClusterKey::Inbound { service, .. }) => Some(&service.host),
+                    ResourceKey::Cluster(key) => match &**key {
+                        ClusterKey::Inbound { service, .. } => Some(&service.host),
+                        _ => None,
+                    },
                     _ => None,
                 };
                 let patched = cluster::patch(patches, message, host, applied)?;

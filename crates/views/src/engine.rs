@@ -47,7 +47,7 @@ pub struct ProxyId(u64);
 struct Connected {
     proxy: Arc<Proxy>,
     node: NodeId,
-    layers: Vec<GroupKey>,
+    layers: Vec<Arc<GroupKey>>,
 }
 
 /// A layer, and for whom: most are for all; one is for a build that refuses so many of its resources.
@@ -90,7 +90,7 @@ pub struct Engine {
     store: Store,
     memo: Memo<Mesh>,
     generation: Generation,
-    groups: BTreeMap<GroupKey, Group>,
+    groups: BTreeMap<Arc<GroupKey>, Group>,
     subscribers: HashMap<NodeId, Vec<Subscriber>>,
     proxies: BTreeMap<ProxyId, Connected>,
     next_proxy: u64,
@@ -103,26 +103,27 @@ pub struct Engine {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Subscriber {
-    Group(Box<(GroupKey, Role)>),
+    /// There is one for each resource of each layer: what is large is shared.
+    Group(Arc<GroupKey>, Role),
     Proxy(ProxyId),
     Findings,
 }
 
 struct ForGroup<'a> {
-    key: &'a GroupKey,
+    key: &'a Arc<GroupKey>,
     subscribers: &'a mut HashMap<NodeId, Vec<Subscriber>>,
 }
 
 impl Subscriptions for ForGroup<'_> {
     fn add(&mut self, node: NodeId, role: Role) {
-        self.subscribers.entry(node).or_default().push(Subscriber::Group(Box::new((self.key.clone(), role))));
+        self.subscribers.entry(node).or_default().push(Subscriber::Group(Arc::clone(self.key), role));
     }
 
     fn remove(&mut self, node: NodeId, role: &Role) {
         unsubscribe(
             self.subscribers,
             node,
-            |subscriber| matches!(subscriber, Subscriber::Group(found) if found.0 == *self.key && found.1 == *role),
+            |subscriber| matches!(subscriber, Subscriber::Group(key, found) if found == role && key == self.key),
         );
     }
 }
@@ -215,15 +216,14 @@ impl Engine {
         self.generation = Generation(self.generation.0 + 1);
         let youngest = Some(LayerId::latest());
         let nodes = self.memo.apply(self.store.mesh(), changes.entries());
-        let mut roles: BTreeMap<GroupKey, BTreeSet<Role>> = BTreeMap::new();
+        let mut roles: BTreeMap<Arc<GroupKey>, BTreeSet<Role>> = BTreeMap::new();
         let mut moved = BTreeSet::new();
         let mut findings = false;
         for node in nodes {
             for subscriber in self.subscribers.get(&node).into_iter().flatten() {
                 match subscriber {
-                    Subscriber::Group(found) => {
-                        let (key, role) = &**found;
-                        roles.entry(key.clone()).or_default().insert(role.clone());
+                    Subscriber::Group(key, role) => {
+                        roles.entry(Arc::clone(key)).or_default().insert(role.clone());
                     }
                     Subscriber::Proxy(proxy) => {
                         moved.insert(*proxy);
@@ -239,7 +239,7 @@ impl Engine {
             let mut step = step!(self, &key);
             let before = Arc::clone(&group.layer);
             if group.refresh(&roles, &mut step) {
-                changed.insert(key.clone());
+                changed.insert(Arc::clone(&key));
                 if group.proxies > 0 {
                     steps.push(LayerStep { before, after: Arc::clone(&group.layer) });
                 }
@@ -403,13 +403,18 @@ impl Engine {
         self.leave(&before.unwrap_or_default());
     }
 
-    fn groups_for(&self, proxy: &Proxy, layers: &[LayerKey]) -> Vec<GroupKey> {
+    fn groups_for(&self, proxy: &Proxy, layers: &[LayerKey]) -> Vec<Arc<GroupKey>> {
         let refused = self.quarantine.of(&proxy.build).len();
         let refusing = (refused > 0).then(|| (Arc::clone(&proxy.build), refused));
-        layers.iter().map(|layer| GroupKey { layer: layer.clone(), refusing: refusing.clone() }).collect()
+        let key = |layer: &LayerKey| {
+            let key = GroupKey { layer: layer.clone(), refusing: refusing.clone() };
+            // Of a layer that is there, the key that all share.
+            self.groups.get_key_value(&key).map_or_else(|| Arc::new(key), |(key, _)| Arc::clone(key))
+        };
+        layers.iter().map(key).collect()
     }
 
-    fn enter(&mut self, layers: &[GroupKey]) {
+    fn enter(&mut self, layers: &[Arc<GroupKey>]) {
         for key in layers {
             if !self.groups.contains_key(key) {
                 // What was in force before is known to those who are served the same layer now; the latest knows most.
@@ -424,7 +429,7 @@ impl Engine {
                 let mut step = step!(self, key);
                 let group = Group::new(&key.layer, self.options.holds, (refused, last_good), &mut step);
                 note_withheld(&mut self.withheld, group.layer.id(), group.withheld());
-                self.groups.insert(key.clone(), group);
+                self.groups.insert(Arc::clone(key), group);
             }
             if let Some(group) = self.groups.get_mut(key) {
                 group.proxies += 1;
@@ -432,7 +437,7 @@ impl Engine {
         }
     }
 
-    fn leave(&mut self, layers: &[GroupKey]) {
+    fn leave(&mut self, layers: &[Arc<GroupKey>]) {
         for key in layers {
             let Some(group) = self.groups.get_mut(key) else { continue };
             group.proxies -= 1;
@@ -441,7 +446,7 @@ impl Engine {
     }
 
     /// Drops a layer that nobody is served from, unless it holds something back: a proxy that restarts must find its last good again.
-    fn forget_unused(&mut self, key: &GroupKey) {
+    fn forget_unused(&mut self, key: &Arc<GroupKey>) {
         let latest =
             key.refusing.as_ref().is_some_and(|(build, refused)| self.quarantine.of(build).len() == *refused);
         let unused = |group: &Group| group.proxies == 0 && !latest && !group.holds.is_holding();

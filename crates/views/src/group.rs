@@ -42,7 +42,8 @@ pub(crate) struct Step<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
     Parts,
-    Part(PartKey),
+    /// Shared, since a role is kept for each resource of each layer, and most are of resources.
+    Part(Arc<PartKey>),
     Resource(ResourceKey),
 }
 
@@ -73,7 +74,7 @@ pub(crate) type Aside = BTreeMap<(TypeUrl, ResourceName), (Arc<Resource>, Genera
 #[derive(Debug)]
 pub(crate) struct Group {
     parts_node: NodeId,
-    parts: BTreeMap<PartKey, Part>,
+    parts: BTreeMap<Arc<PartKey>, Part>,
     members: HashMap<ResourceKey, Member>,
     /// Assignments that nothing lists any more and whose cluster a route still needs: they stay observed, since an endpoint that moved
     /// matters to those requests as to any others.
@@ -232,7 +233,8 @@ impl Group {
             return;
         };
         let wanted: BTreeSet<&PartKey> = parts.iter().collect();
-        let gone: Vec<PartKey> = self.parts.keys().filter(|part| !wanted.contains(part)).cloned().collect();
+        let gone: Vec<Arc<PartKey>> =
+            self.parts.keys().filter(|part| !wanted.contains(&***part)).cloned().collect();
         for part in &gone {
             self.remove_part(part, targets, step);
         }
@@ -258,16 +260,17 @@ impl Group {
 
     fn add_part(&mut self, key: &PartKey, targets: &mut Targets, step: &mut Step<'_>) {
         let (node, members) = key.observe(step.memo, step.mesh);
-        step.subscriptions.add(node, Role::Part(key.clone()));
-        self.parts.insert(key.clone(), Part { node, members: Arc::clone(&members) });
+        let key = Arc::new(key.clone());
+        step.subscriptions.add(node, Role::Part(Arc::clone(&key)));
+        self.parts.insert(key, Part { node, members: Arc::clone(&members) });
         for member in members.iter().collect::<BTreeSet<_>>() {
             self.add_member(member, targets, step);
         }
     }
 
     fn remove_part(&mut self, key: &PartKey, targets: &mut Targets, step: &mut Step<'_>) {
-        let Some(part) = self.parts.remove(key) else { return };
-        step.subscriptions.remove(part.node, &Role::Part(key.clone()));
+        let Some((key, part)) = self.parts.remove_entry(key) else { return };
+        step.subscriptions.remove(part.node, &Role::Part(key));
         step.memo.release(part.node);
         for member in part.members.iter().collect::<BTreeSet<_>>() {
             self.remove_member(member, targets, step);

@@ -6,6 +6,7 @@ use meltemi_proto::envoy::config::listener::v3::filter_chain_match::ConnectionSo
 use meltemi_proto::envoy::config::listener::v3::{FilterChain, FilterChainMatch, Listener};
 use serde::Serialize;
 
+use crate::cluster::istio;
 use crate::configuration::Broken;
 use crate::listener::ListenerTaken;
 use crate::request::Request;
@@ -24,6 +25,12 @@ pub struct ChainTaken {
     pub socket: DownstreamSocket,
     /// Its network filters, by name.
     pub filters: Vec<String>,
+    /// The names that clients must ask for in TLS, of which it takes one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub server_names: Vec<String>,
+    /// The object that it comes from, as a path at the API server (metadata `istio.config`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
 }
 
 /// What a chain may match on.
@@ -129,7 +136,17 @@ pub(crate) fn choose<'a>(
         &format!("chain {} of listener {}", chain.name, listener.name),
     )?;
     let filters = chain.filters.iter().map(|filter| filter.name.clone()).collect();
-    Ok(Some((chain, ChainTaken { name: chain.name.clone(), index, connection, socket, filters })))
+    let wanted = chain.filter_chain_match.as_ref();
+    let taken = ChainTaken {
+        name: chain.name.clone(),
+        index,
+        connection,
+        socket,
+        filters,
+        server_names: wanted.map(|wanted| wanted.server_names.clone()).unwrap_or_default(),
+        object: istio(chain.metadata.as_ref(), "config"),
+    };
+    Ok(Some((chain, taken)))
 }
 
 /// Keeps the chains that name the property and have it, the most specific of them; where there is none, those that do not name it.

@@ -4,6 +4,7 @@ mod actions;
 mod conditions;
 mod connections;
 mod endpoints;
+mod reports;
 mod tls;
 
 use meltemi_names::TypeUrl;

@@ -11,6 +11,7 @@ use crate::chain::{self, ChainTaken};
 use crate::configuration::{Broken, Configuration, Sent, opened};
 use crate::http::{self, HttpWay};
 use crate::listener::{self, ListenerTaken};
+use crate::reports::{self, Reports};
 use crate::request::{Destination, Request, TlsOffer};
 use crate::seen::{Cause, Seen, SeenShare, merged};
 use crate::socket::{ClientCertificate, DownstreamSocket};
@@ -25,6 +26,9 @@ pub struct Way {
     pub chain: Option<ChainTaken>,
     /// What it does.
     pub handling: Option<Handling>,
+    /// What the proxy tells others of it; none where nothing is handled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reports: Option<Reports>,
     /// What the client sees, the most frequent first.
     pub seen: Vec<SeenShare>,
     /// What the walk met and does not read; the way may be another one because of it.
@@ -115,7 +119,14 @@ fn through(
     found: Option<(&Listener, ListenerTaken)>,
     request: &Request,
 ) -> Result<Way, Broken> {
-    let mut way = Way { listener: None, chain: None, handling: None, seen: Vec::new(), unread: Vec::new() };
+    let mut way = Way {
+        listener: None,
+        chain: None,
+        handling: None,
+        reports: None,
+        seen: Vec::new(),
+        unread: Vec::new(),
+    };
     let Some((listener, taken)) = found else {
         way.seen = Seen::closed("-", Cause::NoListener).always();
         return Ok(way);
@@ -134,9 +145,11 @@ fn through(
     }
     let restored = way.listener.as_ref().is_some_and(ListenerTaken::restores);
     let sent = Sent { configuration, restored: restored.then_some(request.destination) };
-    let (handling, seen) = handled(sent, listener, chain, request, &mut way.unread)?;
-    way.handling = handling;
-    way.seen = merged(seen);
+    if let Some((handling, reports, seen)) = handled(sent, listener, chain, request, &mut way.unread)? {
+        (way.handling, way.reports, way.seen) = (Some(handling), Some(reports), merged(seen));
+    } else {
+        way.seen = Seen::Unknown.always();
+    }
     way.unread.dedup();
     Ok(way)
 }
@@ -155,13 +168,14 @@ fn refusal(socket: &DownstreamSocket, offer: Option<&TlsOffer>) -> Option<Cause>
     }
 }
 
+/// What the chain's last filter does; none where the walk does not read it.
 fn handled(
     sent: Sent<'_>,
     listener: &Listener,
     chain: &FilterChain,
     request: &Request,
     unread: &mut Vec<String>,
-) -> Result<(Option<Handling>, Vec<SeenShare>), Broken> {
+) -> Result<Option<(Handling, Reports, Vec<SeenShare>)>, Broken> {
     let mut offered = None;
     for filter in &chain.filters {
         let what = || format!("filter {} of listener {}", filter.name, listener.name);
@@ -171,12 +185,13 @@ fn handled(
         };
         if let Some(manager) = opened::<HttpConnectionManager>(any, what)? {
             let (way, seen) = http::way(sent, &manager, request, unread)?;
-            return Ok((Some(Handling::Http(Box::new(way))), seen));
+            let reports = reports::of_manager(&manager, &what())?;
+            return Ok(Some((Handling::Http(Box::new(way)), reports, seen)));
         }
         if let Some(proxy) = opened::<TcpProxy>(any, what)? {
             let (way, seen) = tcp::way(sent, &proxy)?;
             let way = TcpWay { application_protocols: offered, ..way };
-            return Ok((Some(Handling::Tcp(way)), seen));
+            return Ok(Some((Handling::Tcp(way), reports::of_proxy(&proxy, &what())?, seen)));
         }
         if let Some(state) = opened::<SetFilterState>(any, what)?
             && let Some(protocols) = tcp::offered(&state)
@@ -186,5 +201,5 @@ fn handled(
         }
         unread.push(what());
     }
-    Ok((None, Seen::Unknown.always()))
+    Ok(None)
 }

@@ -9,6 +9,7 @@
 mod admission;
 mod body;
 mod form;
+mod incoming;
 pub mod limits;
 pub mod machine;
 pub mod metrics;

@@ -1,9 +1,8 @@
-//! The aggregated discovery service over gRPC: paths, request decoding, and a body per stream.
+//! The aggregated discovery service over gRPC: paths, and a body per stream.
 //!
 //! Knows: tonic, HTTP. Must not know: the protocol's rules. Start at [`DiscoveryServer`].
 
 use std::convert::Infallible;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -12,15 +11,14 @@ use futures::StreamExt;
 use futures::future::{Ready, ready};
 use http::header::CONTENT_TYPE;
 use meltemi_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
-use prost::Message;
 use tokio::sync::watch;
-use tonic::codec::{DecodeBuf, Decoder, Streaming};
 use tonic::server::NamedService;
 use tonic::{Status, body::Body};
 
 use crate::admission::Admission;
 use crate::body::{Requests, Shared, StreamBody};
 use crate::form::Form;
+use crate::incoming::Incoming;
 use crate::limits::Limits;
 use crate::machine::{Close, CloseCode, Machine};
 use crate::metrics::Metrics;
@@ -85,14 +83,12 @@ impl DiscoveryServer {
         let limit = self.shared.limits.request_bytes;
         let limits = Arc::clone(&self.shared.limits);
         let requests: Requests = match form {
-            Form::Delta => {
-                Streaming::new_request(Prost::<DeltaDiscoveryRequest>::new(), body, None, Some(limit))
-                    .map(move |message| {
-                        message.and_then(|message| Request::delta(message, &limits).map_err(refuse))
-                    })
-                    .boxed()
-            }
-            Form::Sotw => Streaming::new_request(Prost::<DiscoveryRequest>::new(), body, None, Some(limit))
+            Form::Delta => Incoming::<_, DeltaDiscoveryRequest>::new(body, limit)
+                .map(move |message| {
+                    message.and_then(|message| Request::delta(message, &limits).map_err(refuse))
+                })
+                .boxed(),
+            Form::Sotw => Incoming::<_, DiscoveryRequest>::new(body, limit)
                 .map(move |message| {
                     message.and_then(|message| Request::sotw(message, &limits).map_err(refuse))
                 })
@@ -146,26 +142,5 @@ fn refuse(close: Close) -> Status {
         CloseCode::InvalidArgument => Status::invalid_argument(close.message),
         CloseCode::ResourceExhausted => Status::resource_exhausted(close.message),
         CloseCode::Unavailable => Status::unavailable(close.message),
-    }
-}
-
-/// Decodes one kind of message.
-#[derive(Debug)]
-struct Prost<M>(PhantomData<fn() -> M>);
-
-impl<M> Prost<M> {
-    fn new() -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<M: Message + Default> Decoder for Prost<M> {
-    type Item = M;
-    type Error = Status;
-
-    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<M>, Status> {
-        M::decode(bytes)
-            .map(Some)
-            .map_err(|error| Status::invalid_argument(format!("not a discovery request: {error}")))
     }
 }

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::agent_args::AgentArgs;
-use crate::logging;
+use crate::{logging, process};
 
 /// A signal that asks for the end, and a second one that asks for it at once.
 const STOPS: usize = 2;
@@ -21,7 +21,7 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
     let around = Surroundings { env: env.collect(), ..Surroundings::default() }.with_files();
     let (options, notes) = Options::read(args.flags(), &args.words, &around)?;
     // One thread: beside every workload there is one of these, and it does almost nothing.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = process::one_thread()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;

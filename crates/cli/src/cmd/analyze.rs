@@ -3,11 +3,16 @@
 //! Must not know how anything is found: what reading and translation find themselves comes from there, and each further analyzer has a
 //! file of its own: a file here, a line in [`all`], and its codes in [`code`].
 
+mod annotations;
 mod code;
-mod file;
+mod entries;
+mod gateways;
 mod metrics;
+mod patches;
+mod pods;
 mod policies;
 mod rules;
+mod telemetries;
 mod workloads;
 
 use std::collections::BTreeSet;
@@ -17,13 +22,15 @@ use anstyle::{AnsiColor, Style};
 use clap::{Args, ValueEnum};
 use meltemi_api::{Finding, Severity};
 use meltemi_model::Mesh;
+use meltemi_names::ObjectKey;
+use meltemi_sources::file::texts;
 use meltemi_views::Options;
 use serde::Serialize;
 
 use self::code::Code;
 use crate::args::{Color, TextOrJson, YamlOrJson};
-use crate::render;
 use crate::state::{SourceArgs, State};
+use crate::{process, render};
 
 /// What is looked at.
 #[derive(Debug, Args)]
@@ -148,32 +155,78 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<ExitCode> {
         Level::Info => Severity::Info,
     };
     let failed = messages.iter().any(|message| message.severity <= worst);
-    std::mem::forget((state, engine));
+    process::leave((state, engine));
     Ok(ExitCode::from(u8::from(failed)))
 }
 
 /// What all analyzers say.
 fn all(state: &State, mesh: &Mesh, known: Vec<Finding>, args: &AnalyzeArgs) -> Vec<Message> {
     let alone: BTreeSet<&Finding> = state.own_findings().iter().collect();
-    let further =
-        rules::findings(mesh).into_iter().chain(policies::findings(mesh)).chain(workloads::findings(mesh));
-    let texts = if state.is_folder { file::texts(&args.source.config) } else { Vec::new() };
-    let of_texts = texts.iter().flat_map(|(file, text)| metrics::findings(file, text));
+    let texts = if state.is_folder { texts(&args.source.config) } else { Vec::new() };
+    let deployments: Vec<pods::OfDeployment> =
+        texts.iter().flat_map(|(file, text)| deployments(mesh, file, text, &args.source.namespace)).collect();
+    let deployed = deployments.iter().map(|found| found.namespace.clone()).collect();
+    let mut further = workloads::findings(mesh, &deployed);
+    let analyzers = [
+        rules::findings,
+        policies::findings,
+        patches::findings,
+        entries::findings,
+        gateways::findings,
+        telemetries::findings,
+        pods::findings,
+    ];
+    further.extend(analyzers.into_iter().flat_map(|analyzer| analyzer(mesh)));
+    // What an analyzer says by Istio's code is not said again in other words.
+    let said: BTreeSet<(&ObjectKey, &str)> = further
+        .iter()
+        .filter(|finding| patches::IGNORED.contains(&finding.code))
+        .filter_map(|finding| Some((finding.key.as_ref()?, finding.field.as_str())))
+        .collect();
+    let is_said = |finding: &Finding| {
+        finding.code == "patch-without-effect"
+            && finding.key.as_ref().is_some_and(|key| said.contains(&(key, finding.field.as_str())))
+    };
     let mut messages: Vec<Message> = known
         .into_iter()
+        .filter(|finding| !is_said(finding))
         .map(|finding| {
             let code = code::of(&finding, alone.contains(&finding));
             (finding.code, code, finding)
         })
         .map(|(own, code, finding)| message(finding, code, Some(own)))
         .collect();
-    messages.extend(further.map(|finding| {
-        let code = code::of(&finding, false);
-        message(state.places().locate(finding), code, None)
+    messages.extend(further.iter().map(|finding| {
+        let code = code::of(finding, false);
+        message(state.places().locate(finding.clone()), code, None)
     }));
-    messages.extend(of_texts.map(|finding| message(finding, None, None)));
     messages.retain(|message| !is_suppressed(mesh, message));
+    messages.extend(deployments.into_iter().flat_map(of_deployment));
+    let of_texts = texts.iter().flat_map(|(file, text)| metrics::findings(file, text));
+    messages.extend(of_texts.map(|finding| message(finding, None, None)));
     messages
+}
+
+/// The Deployments of a text, which the mesh does not read.
+fn deployments(mesh: &Mesh, file: &str, text: &str, namespace: &str) -> Vec<pods::OfDeployment> {
+    let all = meltemi_api::values(text, file, |document| document.contains("Deployment")).into_iter();
+    all.filter_map(|(value, places)| pods::of_deployment(mesh, &value, &places, namespace)).collect()
+}
+
+fn of_deployment(found: pods::OfDeployment) -> impl Iterator<Item = Message> {
+    let pods::OfDeployment { namespace, name, suppressed, findings } = found;
+    let is_told = move |finding: &Finding| {
+        !suppressed.split(',').map(str::trim).any(|code| code == "*" || code == finding.code)
+    };
+    findings.into_iter().filter(is_told).map(move |finding| {
+        let code = code::of(&finding, false);
+        Message {
+            kind: Some("Deployment"),
+            namespace: Some(namespace.clone()),
+            name: Some(name.clone()),
+            ..message(finding, code, None)
+        }
+    })
 }
 
 /// Whether the object itself says that it is not to be told.
@@ -182,7 +235,7 @@ fn is_suppressed(mesh: &Mesh, message: &Message) -> bool {
         return false;
     };
     let Some(kind) = meltemi_names::Kind::parse(kind) else { return false };
-    let key = meltemi_names::ObjectKey::new(kind, namespace.as_str(), name.as_str());
+    let key = ObjectKey::new(kind, namespace.as_str(), name.as_str());
     let Some(object) = mesh.object(&key) else { return false };
     let codes = object.meta.annotations.value("galley.istio.io/analyze-suppress").unwrap_or_default();
     codes.split(',').map(str::trim).any(|code| code == "*" || code == message.code)

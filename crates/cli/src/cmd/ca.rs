@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use crate::args::{TextOrJson, YamlOrJson};
 use crate::ca_args::{CaCommand, CaPlace, CaRotateArgs, CaStatusArgs};
-use crate::render;
+use crate::{process, render};
 
 pub(crate) fn run(command: &CaCommand) -> anyhow::Result<ExitCode> {
     match command {
@@ -49,7 +49,7 @@ impl Place {
         if let Some(folder) = &args.state_dir {
             return Ok(Self::Folder(folder.clone()));
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = process::one_thread()?;
         let access = Access::Kubeconfig { file: args.kubeconfig.clone(), context: args.context.clone() };
         let connecting = Operator::connect(&access, &args.namespace, &args.service_name);
         let operator = runtime.block_on(connecting).map_err(|error| match error {

@@ -31,8 +31,8 @@ use meltemi_serve::propagation::parse_kind;
 
 use self::report::Report;
 use crate::args::{Color, TextOrJson, YamlOrJson};
-use crate::render;
 use crate::state::{SourceArgs, State};
+use crate::{process, render};
 
 /// What is compared.
 #[derive(Debug, Args)]
@@ -82,8 +82,7 @@ pub(crate) fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
         TextOrJson::Text => render::text_out(&page::of(&report, render::coloured(args.color)))?,
     }
     let failed = args.strict && !report.warnings.is_empty();
-    // What was read is not taken apart: the process ends.
-    std::mem::forget((base, with));
+    process::leave((base, with));
     Ok(ExitCode::from(u8::from(failed)))
 }
 

@@ -3,6 +3,7 @@
 //! Translates the folder for the sender, and for one proxy of each destination; the walk says what Envoy would do; [`page`] says it in
 //! words. Must not know Envoy's rules.
 
+mod connection;
 mod explanation;
 mod page;
 mod patches;
@@ -10,6 +11,7 @@ mod request;
 mod resolve;
 mod rule;
 mod sent;
+mod telemetry;
 pub(crate) mod workload;
 
 use std::process::ExitCode;
@@ -17,8 +19,8 @@ use std::process::ExitCode;
 use self::explanation::Explanation;
 pub(crate) use self::request::{Url, header, method};
 use crate::args::{ExplainArgs, TextOrJson, YamlOrJson};
-use crate::render;
 use crate::state::State;
+use crate::{process, render};
 
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let state = State::read(&args.source)?;
@@ -30,7 +32,6 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
             render::text_out(&page::of(&explanation, render::coloured(args.color)))?;
         }
     }
-    // What was read is not taken apart: the process ends.
-    std::mem::forget((state, store));
+    process::leave((state, store));
     Ok(ExitCode::SUCCESS)
 }

@@ -9,13 +9,13 @@ use meltemi_serve::client;
 use meltemi_serve::proxies::{Proxies, ProxyStatus, SyncState};
 
 use crate::args::{ProxyStatusArgs, TextOrJson, YamlOrJson};
-use crate::render;
+use crate::{process, render};
 
 /// The page that the status comes from.
 const PAGE: &str = "/debug/proxies";
 
 pub(crate) fn run(args: &ProxyStatusArgs) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = process::one_thread()?;
     let (status, body) = runtime
         .block_on(client::get(&args.server.to_string(), PAGE, Duration::from_secs(10)))
         .with_context(|| {

@@ -17,6 +17,7 @@ use meltemi_serve::propagation::{Ask, InForce, Scope, Want, content_of, error_of
 use tokio::time::Instant;
 
 use crate::args::{Arguments, WaitArgs, WaitFor, WaitScope};
+use crate::process;
 use told::Progress;
 
 /// For how long the control plane is asked to wait at a time.
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &WaitArgs) -> anyhow::Result<ExitCode> {
         Arguments::command().error(ErrorKind::ArgumentConflict, error).exit();
     }
     let asks = asks(args)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = process::one_thread()?;
     let answers = runtime.block_on(all(args, &asks))?;
     told::end(&answers, args.output)?;
     Ok(ExitCode::from(u8::from(answers.iter().any(|answer| !answer.met))))

@@ -180,6 +180,7 @@ async fn json_has_the_same_for_scripts() -> Result<()> {
         "passed_over",
         "policies",
         "receivers",
+        "telemetry",
         "findings",
     ];
     assert_eq!(keys, expected);

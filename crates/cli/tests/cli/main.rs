@@ -4,11 +4,14 @@
 
 mod agent;
 mod analyze;
+mod analyzers;
 mod bootstrap;
 mod crds;
 mod diff;
 mod diff_words;
 mod explain;
+mod explain_gateway;
+mod explain_told;
 mod metrics_page;
 mod operations;
 mod program;

@@ -127,6 +127,8 @@ const NO_FINDINGS: &[&str] = &[
     "sds-grpc",
     // Istio's control plane, as the API server knows it.
     "pilot-discovery",
+    // Istio's name for what a proxy sees where no Sidecar says it.
+    "default-sidecar",
     // How the metadata of Istio's routes and clusters names a kind.
     "destination-rule",
     "virtual-service",

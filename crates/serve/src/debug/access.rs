@@ -9,7 +9,7 @@ use meltemi_names::SpiffeId;
 use super::Refused;
 
 /// The pages that a proxy's own namespace may read of it.
-const OF_ONE_PROXY: [&str; 2] = ["config_dump", "edsz"];
+const OF_ONE_PROXY: [&str; 3] = ["config_dump", "edsz", "ndsz"];
 
 /// Who asks.
 #[derive(Clone, Debug)]

@@ -6,12 +6,13 @@ use meltemi_catalog::View;
 use meltemi_names::TypeUrl;
 use meltemi_proto::any::pack;
 use meltemi_proto::envoy::admin::v3::clusters_config_dump::DynamicCluster;
+use meltemi_proto::envoy::admin::v3::endpoints_config_dump::DynamicEndpointConfig;
 use meltemi_proto::envoy::admin::v3::listeners_config_dump::{DynamicListener, DynamicListenerState};
 use meltemi_proto::envoy::admin::v3::routes_config_dump::DynamicRouteConfig;
 use meltemi_proto::envoy::admin::v3::secrets_config_dump::DynamicSecret;
 use meltemi_proto::envoy::admin::v3::{
-    BootstrapConfigDump, ClustersConfigDump, ConfigDump, EcdsConfigDump, ListenersConfigDump,
-    RoutesConfigDump, ScopedRoutesConfigDump, SecretsConfigDump,
+    BootstrapConfigDump, ClustersConfigDump, ConfigDump, EcdsConfigDump, EndpointsConfigDump,
+    ListenersConfigDump, RoutesConfigDump, ScopedRoutesConfigDump, SecretsConfigDump,
 };
 use meltemi_proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use meltemi_proto::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
@@ -32,17 +33,56 @@ pub(super) fn resources(stream: &Stream) -> Vec<(String, Any)> {
     configs(&stream.handle.view()).into_iter().map(|config| (String::new(), config)).collect()
 }
 
-/// The same as JSON.
-pub(super) fn page(stream: &Stream) -> Result<Value, Refused> {
-    let dump = ConfigDump { configs: configs(&stream.handle.view()) };
-    json("envoy.admin.v3.ConfigDump", &dump.encode_to_vec())
+/// The same as JSON; with the load assignments if they are asked for, which Envoy's own dump leaves out, too.
+pub(super) fn page(stream: &Stream, with_endpoints: bool) -> Result<Value, Refused> {
+    let view = stream.handle.view();
+    let mut configs = configs(&view);
+    if with_endpoints {
+        let all = view.all(TypeUrl::Endpoint).map(|live| DynamicEndpointConfig {
+            version_info: live.resource.version().to_string(),
+            endpoint_config: Some(any(TypeUrl::Endpoint, live.resource.body().to_vec())),
+            ..DynamicEndpointConfig::default()
+        });
+        let dump =
+            EndpointsConfigDump { dynamic_endpoint_configs: all.collect(), ..EndpointsConfigDump::default() };
+        // Behind the bootstrap and the clusters, as in Istio.
+        configs.insert(2, pack(&dump));
+    }
+    json("envoy.admin.v3.ConfigDump", &ConfigDump { configs }.encode_to_vec())
 }
 
-/// The load assignments.
-pub(super) fn endpoints(stream: &Stream) -> Result<Value, Refused> {
+/// The resources of some types alone, by Istio's short names of them: `cds,lds`.
+pub(super) fn of_types(stream: &Stream, names: &str) -> Result<Value, Refused> {
     let view = stream.handle.view();
-    let all = view.all(TypeUrl::Endpoint);
-    all.map(|live| json(TypeUrl::Endpoint.as_str(), &live.resource.body().to_vec())).collect()
+    let mut configs = Vec::new();
+    for name in names.split(',') {
+        let known = TYPES.iter().find(|(short, _)| *short == name);
+        let (_, type_url) = *known.ok_or_else(|| Refused::NoType(name.to_owned()))?;
+        configs.extend(view.all(type_url).map(|live| {
+            let bytes = live.resource.body().to_vec();
+            match type_url {
+                TypeUrl::Route => pack(&route(&view, live.resource.name().as_str(), &bytes)),
+                TypeUrl::Secret => pack(&redacted(&bytes)),
+                _ => any(type_url, bytes),
+            }
+        }));
+    }
+    json("envoy.admin.v3.ConfigDump", &ConfigDump { configs }.encode_to_vec())
+}
+
+/// Istio's short names of types (Istio: pilot/pkg/xds/v3/model.go).
+const TYPES: [(&str, TypeUrl); 7] = [
+    ("cds", TypeUrl::Cluster),
+    ("ecds", TypeUrl::ExtensionConfig),
+    ("eds", TypeUrl::Endpoint),
+    ("lds", TypeUrl::Listener),
+    ("nds", TypeUrl::NameTable),
+    ("rds", TypeUrl::Route),
+    ("sds", TypeUrl::Secret),
+];
+
+fn any(type_url: TypeUrl, bytes: Vec<u8>) -> Any {
+    Any { type_url: type_url.as_str().to_owned(), value: bytes.into() }
 }
 
 fn json(type_url: &str, bytes: &[u8]) -> Result<Value, Refused> {

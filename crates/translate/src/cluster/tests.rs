@@ -85,7 +85,7 @@ fn a_cluster_needs_its_assignment_and_knows_what_made_it() {
     let members = fixture.service("shop", "shop/cart");
     let (_, made) = members
         .iter()
-        .find(|member| matches!(member, ResourceKey::Cluster(ClusterKey::Outbound { subset: Some(_), .. })))
+        .find(|member| matches!(member, ResourceKey::Cluster(key) if matches!(**key, ClusterKey::Outbound { subset: Some(_), .. })))
         .unwrap()
         .observe(&fixture.memo, fixture.mesh());
     let made = made.unwrap();
@@ -316,7 +316,7 @@ fn the_mesh_says_how_long_to_wait_for_a_connection() {
 
 fn fixed(key: ClusterKey) -> Value {
     let fixture = Fixture::new(CART);
-    fixture.decoded(&[ResourceKey::Cluster(key)]).into_values().next().unwrap()
+    fixture.decoded(&[key.into()]).into_values().next().unwrap()
 }
 
 #[test]
@@ -371,7 +371,7 @@ fn inbound(family: IpFamily) -> ClusterKey {
 fn an_inbound_cluster_leads_to_the_application_with_the_services_own_limits() {
     let mut fixture = Fixture::new(CART);
     fixture.apply(&rule("{host: cart, trafficPolicy: {connectionPool: {tcp: {maxConnections: 10}}, loadBalancer: {simple: RANDOM}}}"));
-    let made = fixture.decoded(&[ResourceKey::Cluster(inbound(IpFamily::V4))]);
+    let made = fixture.decoded(&[inbound(IpFamily::V4).into()]);
     assert_eq!(
         made["CDS inbound|8080||"],
         json!({
@@ -406,7 +406,7 @@ fn inbound_traffic_can_be_sent_to_loopback() {
     fixture.apply(
         "{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system}, data: {mesh: 'inboundTrafficPolicy: {mode: LOCALHOST}'}}",
     );
-    let made = fixture.decoded(&[ResourceKey::Cluster(inbound(IpFamily::V4))]);
+    let made = fixture.decoded(&[inbound(IpFamily::V4).into()]);
     let cluster = &made["CDS inbound|8080||"];
     assert_eq!(cluster["type"], json!("STATIC"));
     assert_eq!(

@@ -70,7 +70,7 @@ impl Question for SecretsKey {
         for tls in terminating {
             secrets.extend(self.of(tls));
         }
-        secrets.into_iter().map(ResourceKey::Secret).collect()
+        secrets.into_iter().map(ResourceKey::from).collect()
     }
 }
 

@@ -31,7 +31,7 @@ use super::outbound::HANDSHAKE_TIMEOUT_SECONDS;
 use super::settings::{ListenerSettings, SettingsOfListeners, TelemetryKey};
 use crate::address::pipe;
 use crate::encode::whole;
-use crate::key::{Made, Members, ResourceKey};
+use crate::key::{Made, Members};
 use crate::listener::ListenerKey;
 use crate::tls::gateway::{Means, terminating};
 use crate::wrap::seconds;
@@ -71,7 +71,7 @@ impl Question for GatewayListenersKey {
         let addresses = merged.listeners.keys().cloned();
         let of = Self { telemetry: self.telemetry.seen_by(read, &self.namespace), ..self.clone() };
         let listeners = addresses.map(|address| GatewayListener { address, of: of.clone() });
-        listeners.map(|listener| ResourceKey::Listener(ListenerKey::Gateway(listener))).collect()
+        listeners.map(|listener| ListenerKey::Gateway(listener).into()).collect()
     }
 }
 

@@ -105,7 +105,7 @@ pub(super) fn members(read: &Read<'_>, key: &InboundKey) -> Members {
     };
     let clusters = led.ports.iter().map(cluster);
     let passthrough = redirected.then_some(ClusterKey::InboundPassthrough { family: key.family });
-    let clusters = clusters.chain(passthrough).map(ResourceKey::Cluster);
+    let clusters = clusters.chain(passthrough).map(ResourceKey::from);
     let ports = led.ports.iter().filter(|led| led.bind.is_none()).map(|led| led.port.clone()).collect();
     let captured =
         redirected.then(|| ListenerKey::VirtualInbound(InboundListener::of(read, key, ports, ingress)));
@@ -113,7 +113,7 @@ pub(super) fn members(read: &Read<'_>, key: &InboundKey) -> Members {
         let listener = InboundListener::of(read, key, [led.port.clone()].into(), ingress);
         Some(ListenerKey::BoundInbound(listener, led.bind.clone()?))
     });
-    clusters.chain(captured.into_iter().chain(sockets).map(ResourceKey::Listener)).collect()
+    clusters.chain(captured.into_iter().chain(sockets).map(ResourceKey::from)).collect()
 }
 
 /// A socket for what is sent to a workload at one port (Istio: core/listener_inbound.go, `inboundCustomListener`).

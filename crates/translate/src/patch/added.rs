@@ -56,7 +56,7 @@ impl Question for AddedPartKey {
             };
             // A name stands for one resource: the first patch has it, and what the mesh makes itself stays.
             if !is_reserved(type_url, &name) && taken.insert((type_url, name)) {
-                members.push(ResourceKey::Added(Box::new(AddedKey { patch, route: None })));
+                members.push(AddedKey { patch, route: None }.into());
             }
         }
         members
@@ -116,7 +116,7 @@ pub(super) fn virtual_hosts(
         });
         if host.domains.iter().all(|domain| !taken.contains(domain)) {
             taken.extend(host.domains);
-            added.push(ResourceKey::Added(Box::new(AddedKey { patch, route: Some(route.clone()) })));
+            added.push(AddedKey { patch, route: Some(route.clone()) }.into());
         }
     }
     added

@@ -52,14 +52,14 @@ impl Question for GatewayRoutesKey {
             let port = servers.iter().find_map(|server| server.server.number());
             let config = ConfigName::Gateway { name, port: port.unwrap_or(Port::HTTP) };
             let head = RouteKey { config: config.clone(), virtual_hosts: self.virtual_hosts };
-            members.push(ResourceKey::Route(head));
+            members.push(head.into());
             let hosts = self.hosts(read, &servers);
             let nothing = hosts.is_empty().then_some((Subject::Rest("blackhole"), BodyKey::Nothing));
             let ruled = hosts.into_iter().map(|(host, Served { rules, redirects })| {
                 (Subject::Host(host), BodyKey::Gateway { rules: rules.into(), redirects })
             });
             members.extend(ruled.chain(nothing).map(|(subject, body)| {
-                ResourceKey::VirtualHost(VirtualHostKey {
+                ResourceKey::from(VirtualHostKey {
                     config: config.clone(),
                     subject,
                     dropped: Arc::default(),

@@ -95,7 +95,7 @@ fn all_ports(
 }
 
 fn head(key: &RoutesKey, config: &ConfigName) -> ResourceKey {
-    ResourceKey::Route(RouteKey { config: config.clone(), virtual_hosts: key.virtual_hosts })
+    ResourceKey::from(RouteKey { config: config.clone(), virtual_hosts: key.virtual_hosts })
 }
 
 /// What requests to unknown hosts meet.
@@ -116,7 +116,7 @@ fn rest(
     if let Some(dropped) = domains.claim([Domain { text: "*".into(), is_short: false }].iter()) {
         let (config, virtual_hosts, subject) = (config.clone(), key.virtual_hosts, Subject::Rest(name));
         let host = VirtualHostKey { config, subject, dropped, body, virtual_hosts };
-        members.push(ResourceKey::VirtualHost(host));
+        members.push(host.into());
     }
 }
 
@@ -274,7 +274,7 @@ impl Page<'_> {
         body: BodyKey,
     ) -> ResourceKey {
         let (config, virtual_hosts) = (config.clone(), self.key.virtual_hosts);
-        ResourceKey::VirtualHost(VirtualHostKey { config, subject, dropped, body, virtual_hosts })
+        ResourceKey::from(VirtualHostKey { config, subject, dropped, body, virtual_hosts })
     }
 
     fn service(

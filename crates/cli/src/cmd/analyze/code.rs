@@ -22,7 +22,10 @@ pub(crate) const CODES: &[Code] = &[
     code("IST0002", "Deprecated", Severity::Warning),
     code("IST0101", "ReferencedResourceNotFound", Severity::Error),
     code("IST0102", "NamespaceNotInjected", Severity::Info),
+    code("IST0103", "PodMissingProxy", Severity::Warning),
     code("IST0106", "SchemaValidationError", Severity::Error),
+    code("IST0107", "MisplacedAnnotation", Severity::Warning),
+    code("IST0108", "UnknownAnnotation", Severity::Warning),
     code("IST0109", "ConflictingMeshGatewayVirtualServiceHosts", Severity::Error),
     code("IST0110", "ConflictingSidecarWorkloadSelectors", Severity::Error),
     code("IST0111", "MultipleSidecarsWithoutWorkloadSelectors", Severity::Error),
@@ -30,6 +33,7 @@ pub(crate) const CODES: &[Code] = &[
     code("IST0116", "DeploymentAssociatedToMultipleServices", Severity::Warning),
     code("IST0118", "PortNameIsNotUnderNamingConvention", Severity::Info),
     code("IST0123", "NamespaceMultipleInjectionLabels", Severity::Warning),
+    code("IST0125", "InvalidAnnotation", Severity::Warning),
     code("IST0127", "NoMatchingWorkloadsFound", Severity::Warning),
     code("IST0128", "NoServerCertificateVerificationDestinationLevel", Severity::Warning),
     code("IST0129", "NoServerCertificateVerificationPortLevel", Severity::Warning),
@@ -37,14 +41,28 @@ pub(crate) const CODES: &[Code] = &[
     code("IST0131", "VirtualServiceIneffectiveMatch", Severity::Info),
     code("IST0132", "VirtualServiceHostNotFoundInGateway", Severity::Warning),
     code("IST0133", "SchemaWarning", Severity::Warning),
+    code("IST0134", "ServiceEntryAddressesRequired", Severity::Warning),
+    code("IST0135", "DeprecatedAnnotation", Severity::Info),
     code("IST0137", "DeploymentConflictingPorts", Severity::Warning),
+    code("IST0138", "GatewayDuplicateCertificate", Severity::Warning),
     code("IST0140", "IngressRouteRulesNotAffected", Severity::Warning),
+    code("IST0144", "InvalidApplicationUID", Severity::Warning),
     code("IST0145", "ConflictingGateways", Severity::Error),
     code("IST0150", "ExternalNameServiceTypeInvalidPortName", Severity::Warning),
+    code("IST0151", "EnvoyFilterUsesRelativeOperation", Severity::Warning),
+    code("IST0152", "EnvoyFilterUsesReplaceOperationIncorrectly", Severity::Error),
+    code("IST0153", "EnvoyFilterUsesAddOperationIncorrectly", Severity::Error),
+    code("IST0154", "EnvoyFilterUsesRemoveOperationIncorrectly", Severity::Error),
+    code("IST0155", "EnvoyFilterUsesRelativeOperationWithProxyVersion", Severity::Warning),
+    code("IST0157", "InvalidTelemetryProvider", Severity::Warning),
+    code("IST0159", "ConflictingTelemetryWorkloadSelectors", Severity::Error),
     code("IST0160", "MultipleTelemetriesWithoutWorkloadSelectors", Severity::Error),
     code("IST0161", "InvalidGatewayCredential", Severity::Error),
+    code("IST0162", "GatewayPortNotDefinedOnService", Severity::Warning),
+    code("IST0171", "NegativeConditionStatus", Severity::Warning),
     code("IST0173", "DestinationRuleSubsetNotSelectPods", Severity::Error),
     code("IST0174", "UnknownDestinationRuleHost", Severity::Warning),
+    code("IST0177", "ConflictingServiceEntryProtocol", Severity::Warning),
 ];
 
 /// That code.
@@ -77,7 +95,7 @@ pub(crate) fn of(finding: &Finding, alone: bool) -> Option<&'static Code> {
         ("host-not-found", Some(Kind::Sidecar)) if finding.severity == Severity::Warning => "IST0101",
         ("overruled-policy", Some(Kind::Sidecar)) if finding.field == "spec" => "IST0111",
         ("overruled-policy", Some(Kind::Sidecar)) => "IST0110",
-        ("no-workload", Some(Kind::Sidecar)) => "IST0127",
+        ("no-workload", Some(Kind::Sidecar)) => "IST0101",
         ("gateway-not-found", Some(Kind::VirtualService)) => "IST0101",
         ("hosts-not-served", Some(Kind::VirtualService)) => "IST0132",
         ("port-conflict" | "host-conflict", Some(Kind::Gateway)) if !alone => "IST0145",
@@ -102,6 +120,43 @@ pub(crate) fn of(finding: &Finding, alone: bool) -> Option<&'static Code> {
 #[cfg(test)]
 mod tests {
     use super::CODES;
+
+    /// Every code that the table names: `IST0109 to IST0112` are four.
+    fn documented() -> (Vec<u32>, Vec<u32>) {
+        let text = include_str!("../../../../../docs/operations.md");
+        let (_, section) = text.split_once("### Codes of analyze").unwrap();
+        let (given, rest) = section.split_once("| not given |").unwrap();
+        let of = |text: &str| {
+            let mut all: Vec<u32> = Vec::new();
+            let rows = text.lines().filter_map(|line| line.strip_prefix("| IST")?.split(" |").next());
+            for part in
+                rows.flat_map(|row| format!("IST{row}").split(", ").map(str::to_owned).collect::<Vec<_>>())
+            {
+                let mut ends = part.split(" to ").map(|code| code.trim_start_matches("IST").parse().unwrap());
+                let first: u32 = ends.next().unwrap();
+                all.extend(first..=ends.next().unwrap_or(first));
+            }
+            all
+        };
+        (of(given), of(rest.split("\n## ").next().unwrap()))
+    }
+
+    #[test]
+    fn the_documents_name_each_code_once() {
+        let (given, others) = documented();
+        let mut all: Vec<u32> = given.iter().chain(&others).copied().collect();
+        all.sort_unstable();
+        let mut once = all.clone();
+        once.dedup();
+        assert_eq!(all, once);
+        let own: Vec<u32> =
+            CODES.iter().map(|code| code.code.trim_start_matches("IST").parse().unwrap()).collect();
+        // IST0113 to IST0115 and the like are retired: Istio has none of that number.
+        let missing: Vec<&u32> = own.iter().filter(|code| !given.contains(code)).collect();
+        assert_eq!(missing, Vec::<&u32>::new());
+        let beyond: Vec<&u32> = given.iter().filter(|code| !own.contains(code)).collect();
+        assert_eq!(beyond, Vec::<&u32>::new());
+    }
 
     #[test]
     fn the_codes_are_sorted_so_that_they_are_found() {

@@ -1,7 +1,7 @@
 //! DestinationRules that verify nothing, and policies that are for nobody.
 
 use meltemi_api::destination_rule::{ClientTls, TlsMode, TrafficPolicy};
-use meltemi_api::{FieldPath, Finding, Spec};
+use meltemi_api::{FieldPath, Finding, Object, Spec};
 use meltemi_model::Mesh;
 use meltemi_model::index::workload_labels;
 use meltemi_names::{Kind, Labels, Namespace, Selector};
@@ -59,20 +59,27 @@ fn unverified(policy: &TrafficPolicy, for_some: bool, path: &FieldPath) -> Vec<F
 }
 
 fn for_nobody(labels: &Selector, path: &FieldPath) -> Finding {
-    let wanted: Vec<String> = labels.labels().iter().map(|(key, value)| format!("`{key}={value}`")).collect();
-    let message = format!("no workload of its namespace carries {}", wanted.join(", "));
+    let message = format!("no workload of its namespace carries {}", spelled(labels));
     Finding::warning("IST0127", message).at(path).in_force("it is for nobody").hint("correct the labels")
 }
 
+/// The labels that are asked for, as people read them.
+pub(super) fn spelled(labels: &Selector) -> String {
+    let all: Vec<String> = labels.labels().iter().map(|(key, value)| format!("`{key}={value}`")).collect();
+    all.join(", ")
+}
+
+/// The labels of a workload; none for another object.
+pub(super) fn of_workload(object: &Object) -> Option<Labels> {
+    match &object.spec {
+        Spec::Pod(_) => Some(object.meta.labels.clone()),
+        Spec::WorkloadEntry(entry) => Some(workload_labels(&object.meta, &entry.labels)),
+        _ => None,
+    }
+}
+
 /// Whether a workload of the namespace carries the labels; where no workload is known at all, nobody can tell.
-fn selects(mesh: &Mesh, namespace: &Namespace, labels: &Selector) -> bool {
-    let of_workload = |object: &meltemi_api::Object| -> Option<Labels> {
-        match &object.spec {
-            Spec::Pod(_) => Some(object.meta.labels.clone()),
-            Spec::WorkloadEntry(entry) => Some(workload_labels(&object.meta, &entry.labels)),
-            _ => None,
-        }
-    };
+pub(super) fn selects(mesh: &Mesh, namespace: &Namespace, labels: &Selector) -> bool {
     let workloads = [Kind::Pod, Kind::WorkloadEntry].into_iter();
     let workloads = workloads.flat_map(|kind| mesh.within(kind, namespace.as_str()));
     let mut known = workloads.filter_map(|object| of_workload(object)).peekable();

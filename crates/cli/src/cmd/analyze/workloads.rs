@@ -7,18 +7,19 @@ use meltemi_api::{FieldPath, Finding, Meta, Service, Spec};
 use meltemi_model::Mesh;
 use meltemi_names::{Kind, Labels, Namespace, ObjectKey, Protocol};
 
-/// What is to be said of them.
-pub(crate) fn findings(mesh: &Mesh) -> Vec<Finding> {
+/// What is to be said of them. Of these namespaces more is known than the mesh's own objects: they have Deployments.
+pub(super) fn findings(mesh: &Mesh, deployed: &BTreeSet<String>) -> Vec<Finding> {
     let mut all: Vec<Finding> = Vec::new();
-    let mut services: BTreeMap<&Namespace, Vec<(&ObjectKey, &Service)>> = BTreeMap::new();
     for object in mesh.objects() {
         let key = &object.meta.key;
         match &object.spec {
             Spec::Service(service) => {
-                services.entry(&key.namespace).or_default().push((key, service));
                 all.extend(external(service).into_iter().map(|finding| finding.about(key)));
             }
-            Spec::Namespace => all.extend(injection(mesh, &object.meta).map(|finding| finding.about(key))),
+            Spec::Namespace => {
+                let found = injection(mesh, &object.meta, deployed.contains(key.name.as_str()));
+                all.extend(found.map(|finding| finding.about(key)));
+            }
             _ => {}
         }
     }
@@ -30,17 +31,23 @@ pub(crate) fn findings(mesh: &Mesh) -> Vec<Finding> {
         if !told.insert((&key.namespace, &pod.workload_kind, &pod.workload, &object.meta.labels)) {
             continue;
         }
-        let selecting: Vec<_> = services
-            .get(&key.namespace)
-            .into_iter()
-            .flatten()
-            .filter(|(_, service)| is_selected(service, &object.meta.labels))
-            .copied()
-            .collect();
         let whom = format!("{} {}", pod.workload_kind, pod.workload);
-        all.extend(together(&whom, &selecting).into_iter().map(|finding| finding.about(key)));
+        let found = of_pods(mesh, &whom, &key.namespace, &object.meta.labels);
+        all.extend(found.into_iter().map(|finding| finding.about(key)));
     }
     all
+}
+
+/// What the Services in front of pods with these labels say together.
+pub(super) fn of_pods(mesh: &Mesh, whom: &str, namespace: &Namespace, labels: &Labels) -> Vec<Finding> {
+    let services = mesh.within(Kind::Service, namespace.as_str());
+    let selecting: Vec<(&ObjectKey, &Service)> = services
+        .filter_map(|object| match &object.spec {
+            Spec::Service(service) if is_selected(service, labels) => Some((&object.meta.key, service)),
+            _ => None,
+        })
+        .collect();
+    together(whom, &selecting)
 }
 
 fn is_selected(service: &Service, labels: &Labels) -> bool {
@@ -107,7 +114,7 @@ fn external(service: &Service) -> Vec<Finding> {
 }
 
 /// Namespaces whose pods get no sidecar, or that say so twice (Istio: analyzers/injection).
-fn injection(mesh: &Mesh, meta: &Meta) -> Option<Finding> {
+fn injection(mesh: &Mesh, meta: &Meta, is_deployed: bool) -> Option<Finding> {
     const SYSTEM: &[&str] =
         &["istio-system", "kube-node-lease", "kube-public", "kube-system", "local-path-storage"];
     const INJECTION: &str = "istio-injection";
@@ -125,7 +132,7 @@ fn injection(mesh: &Mesh, meta: &Meta) -> Option<Finding> {
         let message = format!("several labels decide about sidecars here: {}", all.join(", "));
         return Some(Finding::warning("IST0123", message).at(&path).hint("keep one of them"));
     }
-    let has_pods = mesh.within(Kind::Pod, name).next().is_some();
+    let has_pods = is_deployed || mesh.within(Kind::Pod, name).next().is_some();
     (all.is_empty() && has_pods).then(|| {
         let message = format!("pods of namespace {name} get no sidecar: it has no label {INJECTION}");
         let hint = format!("to have them: kubectl label namespace {name} {INJECTION}=enabled; to say that none is wanted: {INJECTION}=disabled");

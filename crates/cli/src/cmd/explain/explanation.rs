@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use meltemi_api::{Finding, Severity};
+use meltemi_api::{FieldPath, Finding, Severity};
 use meltemi_memo::Memo;
 use meltemi_model::Mesh;
 use meltemi_model::gateway::GatewaySet;
+use meltemi_model::scope::{Chosen, SidecarsOf, chosen};
+use meltemi_model::telemetry::Side;
 use meltemi_names::{ObjectKey, Port};
 use meltemi_sources::PlaceIndex;
 use meltemi_translate::finding::FindingsOf;
@@ -15,11 +17,13 @@ use meltemi_walk::{
 };
 use serde::Serialize;
 
+use super::connection::{self, Caller};
 use super::patches::{self, Patched};
 use super::request::Scheme;
 use super::resolve::Target;
 use super::rule::{self, RuleOfRoute};
 use super::sent;
+use super::telemetry::{SaidBy, said_by};
 use super::workload::Workload;
 use crate::args::ExplainArgs;
 use crate::proxy_args::InterceptionArg;
@@ -34,6 +38,9 @@ pub(crate) struct Explanation {
     pub(crate) host: String,
     /// Who sends it.
     pub(crate) from: Workload,
+    /// The Sidecar that says what its proxy sees; none where none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sidecar: Option<rule::Written>,
     /// What is sent.
     pub(crate) request: Request,
     /// What its host is.
@@ -42,6 +49,9 @@ pub(crate) struct Explanation {
     pub(crate) way: Way,
     /// Where each route that was looked at is written, in the same order.
     pub(crate) rules: Vec<RuleOfRoute>,
+    /// The rule for connections that is followed; none: none is, or requests are looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) connection_rule: Option<rule::Written>,
     /// Matches before the rule that decides which are for other senders.
     pub(crate) passed_over: Vec<rule::NotForSender>,
     /// Objects that clusters come from, where they stand.
@@ -51,6 +61,8 @@ pub(crate) struct Explanation {
     pub(crate) patched: Vec<Patched>,
     /// For each cluster that may get the request, one of its workloads.
     pub(crate) receivers: Vec<Receiver>,
+    /// The Telemetries that say what the sender's proxy tells of it, which is in `way`.
+    pub(crate) telemetry: SaidBy,
     /// What is worth a look in the objects that were met.
     pub(crate) findings: Vec<Finding>,
 }
@@ -73,6 +85,11 @@ pub(crate) struct Receiver {
     /// What of that way EnvoyFilters have patched.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) patched: Vec<Patched>,
+    /// The Telemetries that say what its proxy tells of it, which is in `way`.
+    pub(crate) telemetry: SaidBy,
+    /// The Sidecar that says what its proxy takes; none where none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sidecar: Option<rule::Written>,
 }
 
 impl Explanation {
@@ -90,7 +107,13 @@ impl Explanation {
             InterceptionArg::Redirect => "REDIRECT",
             InterceptionArg::None => "NONE",
         };
-        let (way, sent) = sent::way(&memo, mesh, &from.node(interception), &request)?;
+        let node = from.node(interception);
+        let (way, sent) = sent::way(&memo, mesh, &node, &request)?;
+        let sidecar = (!from.gateway).then(|| sidecar((&memo, mesh), &from, |one| one.outbound)).flatten();
+        let sidecar = sidecar.map(|key| rule::Written::new(key, &FieldPath::root(), state.places()));
+        let telemetry = said_by((&memo, mesh), sent::proxy(&node)?, Side::Client, state.places());
+        let caller = Caller { from: &from, set: set.as_ref(), port: args.url.port };
+        let connection_rule = connection::rule(&way, &sent, mesh, &caller, state.places());
         let (rules, passed_over) =
             rule::of_routes(&way, (&memo, mesh), &from, set.as_ref(), args.url.port, state.places());
         let policies = rule::of_clusters(&way, state.places());
@@ -112,6 +135,7 @@ impl Explanation {
                     .chain(receivers.iter().flat_map(|receiver| &receiver.patched))
                     .flat_map(|patched| &patched.by),
             )
+            .chain(sidecar.iter().chain(&connection_rule).chain(telemetry.all()))
             .map(|written| &written.key)
             .chain(target.service.iter().map(|service| &service.key))
             .chain(receivers.iter().filter_map(|receiver| receiver.workload.as_ref()?.key.as_ref()))
@@ -122,14 +146,17 @@ impl Explanation {
             url,
             host,
             from,
+            sidecar,
             request,
             target,
             way,
             rules,
+            connection_rule,
             passed_over,
             policies,
             patched,
             receivers,
+            telemetry,
             findings,
         })
     }
@@ -148,6 +175,16 @@ fn findings(state: &State, memo: &Memo<Mesh>, mesh: &Mesh, met: &BTreeSet<&Objec
     all.sort();
     all.dedup();
     all
+}
+
+/// The Sidecar in force for a workload, if it says something of what is asked for.
+fn sidecar(
+    (memo, mesh): (&Memo<Mesh>, &Mesh),
+    of: &Workload,
+    says: impl Fn(&Chosen) -> bool,
+) -> Option<ObjectKey> {
+    let (_, sidecars) = memo.observe(SidecarsOf(of.namespace.as_str().into()), mesh);
+    chosen(&sidecars, &of.labels).filter(|sidecar| says(sidecar)).map(|sidecar| sidecar.key.clone())
 }
 
 fn request(args: &ExplainArgs, target: &Target, from: &Workload, set: Option<&GatewaySet>) -> Request {
@@ -235,12 +272,18 @@ fn receiver(
         way: None,
         identity_accepted: None,
         patched: Vec::new(),
+        telemetry: SaidBy::default(),
+        sidecar: None,
     };
     let Ok(address) = endpoint.address.parse::<SocketAddr>() else { return Ok(receiver) };
     let Some(workload) = Workload::at(mesh, address.ip(), address.port()) else {
         return Ok(receiver);
     };
-    let own = sent::inbound(memo, mesh, &workload.node("REDIRECT"))?;
+    let node = workload.node("REDIRECT");
+    let own = sent::inbound(memo, mesh, &node)?;
+    receiver.telemetry = said_by((memo, mesh), sent::proxy(&node)?, Side::Server, places);
+    let sidecar = sidecar((memo, mesh), &workload, |sidecar| sidecar.inbound);
+    receiver.sidecar = sidecar.map(|key| rule::Written::new(key, &FieldPath::root(), places));
     let destination = Destination { address: Some(address.ip()), port: address.port() };
     receiver.mode = mode(own.configuration(), destination)?;
     let mut offer = endpoint.socket.offer(Some(&from.identity));

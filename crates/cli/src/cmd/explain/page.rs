@@ -4,6 +4,7 @@
 
 mod identity;
 mod outcome;
+mod reports;
 mod routing;
 mod traffic;
 
@@ -32,6 +33,7 @@ pub(crate) fn of(explanation: &Explanation, coloured: bool) -> String {
     routing::write(explanation, &mut page);
     traffic::write(explanation, &mut page);
     identity::write(explanation, &mut page);
+    reports::write(explanation, &mut page);
     outcome::write(explanation, &mut page);
     page.text
 }

@@ -11,7 +11,7 @@ use meltemi_memo::Memo;
 use meltemi_model::Mesh;
 use meltemi_model::gateway::GatewaySet;
 use meltemi_model::proxy::Proxy;
-use meltemi_names::TypeUrl;
+use meltemi_names::{Kind, ObjectKey, TypeUrl};
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_views::Glimpse;
 use meltemi_walk::{Action, Configuration, Handling, Request, Way, walk};
@@ -41,6 +41,12 @@ impl Sent {
     /// The one of that name.
     pub(super) fn find(&self, type_url: TypeUrl, name: &str) -> Option<&Resource> {
         self.of_type(type_url).find(|resource| resource.name().as_str() == name)
+    }
+
+    /// The objects of that kind that a listener is made from.
+    pub(super) fn made_from(&self, listener: &str, kind: Kind) -> Vec<ObjectKey> {
+        let of = self.find(TypeUrl::Listener, listener).into_iter().flat_map(|found| found.origin().iter());
+        of.filter(|object| object.kind == kind).cloned().collect()
     }
 
     fn add(&mut self, all: Vec<Arc<Resource>>) {
@@ -108,7 +114,7 @@ pub(super) fn gateways(memo: &Memo<Mesh>, mesh: &Mesh, node: &Value) -> anyhow::
 }
 
 /// A proxy as it introduces itself by that node. Its routes come whole, as people read them.
-fn proxy(node: &Value) -> anyhow::Result<Arc<Proxy>> {
+pub(super) fn proxy(node: &Value) -> anyhow::Result<Arc<Proxy>> {
     let node = meltemi_proto::json::from_json("envoy.config.core.v3.Node", node)?;
     let mut proxy = Proxy::parse(&Node::decode(node.as_slice())?, false)?;
     // Who has the mesh's certificate has an identity, and by that the Secrets of its namespace.

@@ -7,6 +7,7 @@ use meltemi_api::value::Address;
 use meltemi_api::{Object, Spec, WorkloadEntry};
 use meltemi_memo::Memo;
 use meltemi_model::Mesh;
+use meltemi_model::proxy::STATS_LOGGER;
 use meltemi_model::settings::Settings;
 use meltemi_names::{Kind, Labels, ObjectKey, SpiffeId};
 use serde::Serialize;
@@ -146,6 +147,8 @@ impl Workload {
             self.labels.iter().map(|(key, value)| (key.to_owned(), json!(value))).collect();
         json!({
             "id": format!("{kind}~{address}~{name}.{namespace}~{namespace}.svc.cluster.local"),
+            // As every Envoy of these days.
+            "extensions": [{"name": STATS_LOGGER}],
             "metadata": {
                 "NAME": name,
                 "NAMESPACE": namespace,

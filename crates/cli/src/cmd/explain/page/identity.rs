@@ -4,6 +4,7 @@ use meltemi_walk::{Cause, EndpointWay, Mode, Seen, TlsSettings, UpstreamSocket};
 
 use super::super::explanation::{Explanation, Receiver, clusters};
 use super::super::workload::owner;
+use super::routing::place;
 use super::{BAD, GOOD, Page, list};
 
 pub(super) fn write(explanation: &Explanation, page: &mut Page) {
@@ -111,6 +112,9 @@ fn received(explanation: &Explanation, receiver: &Receiver, page: &mut Page) {
         page.line(1, &line);
     } else if let Some(client) = identified(explanation, receiver) {
         page.line(1, &client);
+    }
+    if let Some(sidecar) = &receiver.sidecar {
+        page.line(1, &format!("takes what {} says", place(sidecar)));
     }
     if receiver.identity_accepted == Some(false) {
         let owner = owner(&workload.identity).unwrap_or_default();

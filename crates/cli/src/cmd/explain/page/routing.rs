@@ -17,6 +17,9 @@ pub(super) fn write(explanation: &Explanation, page: &mut Page) {
         virtual_host(http, page);
         rules(explanation, http, page);
     }
+    if let Some(written) = &explanation.connection_rule {
+        page.section("Rule", &place(written));
+    }
 }
 
 fn from(explanation: &Explanation, page: &mut Page) {
@@ -34,6 +37,9 @@ fn from(explanation: &Explanation, page: &mut Page) {
     if !from.labels.is_empty() {
         let labels: Vec<String> = from.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         page.line(0, &format!("labels {}", labels.join(", ")));
+    }
+    if let Some(sidecar) = &explanation.sidecar {
+        page.line(0, &format!("sees what {} lists", place(sidecar)));
     }
 }
 
