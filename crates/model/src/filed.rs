@@ -3,8 +3,8 @@
 use imbl::OrdSet;
 use meltemi_names::ObjectKey;
 
-/// Objects, sorted; never none.
-#[derive(Clone, Debug)]
+/// Objects, sorted; never none, and of one only ever [`Filed::One`].
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Filed {
     One(ObjectKey),
     Many(OrdSet<ObjectKey>),

@@ -223,7 +223,7 @@ fn moved(step: &Step, target: &Target, before: &Value, after: &Value) -> Change 
         parts.push(format!("the same endpoints, otherwise balanced: {}", fields::told(&fields)));
     }
     let told = change(format!("{title}: {}", parts.join("; "))).with(fields);
-    let told = match now {
+    match now {
         0 if then > 0 => {
             told.warning(NO_ENDPOINTS, format!("{title} loses its last endpoint: requests to it get 503"))
         }
@@ -231,8 +231,7 @@ fn moved(step: &Step, target: &Target, before: &Value, after: &Value) -> Change 
             told.warning(FEWER_ENDPOINTS, format!("{title} has fewer endpoints: {then} -> {now}"))
         }
         _ => told,
-    };
-    told
+    }
 }
 
 fn takes(health: &str) -> bool {

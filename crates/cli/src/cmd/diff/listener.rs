@@ -58,7 +58,7 @@ pub(crate) fn changes(step: &Step, at_gateway: bool) -> anyhow::Result<Vec<Chang
     let change = |text: String| subject.change(step, text);
     let (had, has) = (chain::all(&before), chain::all(&after));
     if step.before.is_none() {
-        let takes = has.iter().map(|chain| chain_to(chain)).collect::<Vec<_>>().join("; ");
+        let takes = has.iter().map(chain_to).collect::<Vec<_>>().join("; ");
         return Ok(vec![change(format!("is listened for now: {takes}"))]);
     }
     if step.after.is_none() {

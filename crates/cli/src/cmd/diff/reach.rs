@@ -331,7 +331,7 @@ impl<'a> Both<'a> {
             .filter(|service| service.hosts.iter().any(|host| needed.contains(host)))
             .flat_map(|service| service.addresses.iter().copied())
             .collect();
-        let shorter: BTreeSet<&str> = needed.iter().flat_map(|host| short_forms(host)).collect();
+        let shorter: BTreeSet<&str> = needed.iter().flat_map(short_forms).collect();
         for service in services {
             let is_named = |host: &Host| {
                 hosts.contains(host)
