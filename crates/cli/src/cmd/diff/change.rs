@@ -94,10 +94,6 @@ impl Change {
             (_, None) => Action::Removed,
             _ => Action::Changed,
         };
-        let origins = step.before.iter().chain(&step.after).flat_map(|resource| resource.origin());
-        let mut objects: Vec<String> = origins.map(ToString::to_string).collect();
-        objects.sort_unstable();
-        objects.dedup();
         Self {
             subject: subject.into(),
             what,
@@ -110,8 +106,18 @@ impl Change {
             warning: None,
             r#type: step.type_url.short(),
             resource: step.name.to_string(),
-            objects,
+            objects: Vec::new(),
         }
+        .made_from(step)
+    }
+
+    /// The same, of a resource that is made from what this one is made from.
+    pub(crate) fn made_from(self, step: &Step) -> Self {
+        let origins = step.before.iter().chain(&step.after).flat_map(|resource| resource.origin());
+        let mut objects: Vec<String> = origins.map(ToString::to_string).collect();
+        objects.sort_unstable();
+        objects.dedup();
+        Self { objects, ..self }
     }
 
     /// The same change of a resource that is not the same in all else.

@@ -196,6 +196,10 @@ impl<'a> Both<'a> {
                         start.hosts.insert(host);
                     }
                     Spec::WorkloadEntry(_) | Spec::Pod(_) => {
+                        // By its labels or its place another scope, certificate or order of all endpoints may be its own.
+                        if self.before.object(key).is_some_and(|before| is_another(before, object)) {
+                            return None;
+                        }
                         start.workloads.insert(key.clone());
                         let labels = labels_of(object);
                         for service in of_namespace(services, &key.namespace) {
@@ -475,6 +479,24 @@ fn service_host(name: &meltemi_names::ObjectName, beside: &ObjectKey) -> Host {
 fn short_forms(host: &Host) -> impl Iterator<Item = &str> {
     let host = host.as_str();
     host.match_indices('.').filter_map(|(end, _)| host.get(..end))
+}
+
+/// Whether what callers are asked for differs between two states of a workload.
+fn is_another(before: &Object, after: &Object) -> bool {
+    let place = |object: &Object| match &object.spec {
+        Spec::WorkloadEntry(entry) => {
+            (entry.locality.clone(), entry.service_account.is_some(), None, entry.ports.clone())
+        }
+        Spec::Pod(pod) => (None, true, pod.node_name.clone(), BTreeMap::new()),
+        _ => (None, false, None, BTreeMap::new()),
+    };
+    let families = |object: &Object| {
+        let has = |wanted: fn(&IpAddr) -> bool| addresses_of(object).any(|address| wanted(&address));
+        (has(IpAddr::is_ipv4), has(IpAddr::is_ipv6))
+    };
+    labels_of(before) != labels_of(after)
+        || place(before) != place(after)
+        || families(before) != families(after)
 }
 
 /// The labels of a workload.

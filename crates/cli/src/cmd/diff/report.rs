@@ -225,11 +225,12 @@ impl Told<'_> {
             resource.as_ref().map(|found: &Arc<meltemi_catalog::Resource>| found.version())
         };
         let key = (at_gateway, step.type_url, step.name.clone(), version(&step.before), version(&step.after));
-        if let Some(told) = self.cache.get(&key) {
-            return Ok(told.clone());
-        }
         for resource in step.before.iter().chain(&step.after) {
             self.origins.extend(resource.origin().iter().cloned());
+        }
+        if let Some(told) = self.cache.get(&key) {
+            // The same bytes may come of other objects.
+            return Ok(told.iter().map(|change| change.clone().made_from(step)).collect());
         }
         let mut told = match step.type_url {
             TypeUrl::Cluster => cluster::changes(step)?,
