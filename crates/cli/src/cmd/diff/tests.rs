@@ -7,6 +7,7 @@ use meltemi_model::Event;
 use meltemi_names::{ObjectKey, TypeUrl};
 use meltemi_views::{Engine, Options};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use super::change::Target;
 use super::compare::Compared;
@@ -254,7 +255,8 @@ fn a_weight_costs_the_same_in_a_mesh_of_a_hundred_services_and_of_a_thousand() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    // The same meshes every time: to look for others, write another seed, and more cases.
+    #![proptest_config(ProptestConfig { cases: 64, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
 
     #[test]
     fn equal_meshes_differ_in_nothing(drawn in drawn(24)) {
