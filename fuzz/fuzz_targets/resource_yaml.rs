@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use meltemi_api::parse;
 use meltemi_model::Event;
-use meltemi_model::proxy::{Proxy, ProxyKind};
+use meltemi_model::proxy::{Proxy, ProxyKind, SecretAccess};
 use meltemi_names::ObjectKey;
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_proto::google::protobuf::{Struct, Value, value};
@@ -80,7 +80,7 @@ fn connect(engine: &mut Engine) -> [ProxyId; 3] {
         let edge = proxy("", "10.0.0.2", "REDIRECT", true);
         let labels = [("istio", "edge")].into_iter().collect();
         let (kind, has_certificates) = (ProxyKind::Router, true);
-        let edge = Proxy { kind, labels, has_certificates, reads_secrets: true, ..(*edge).clone() };
+        let edge = Proxy { kind, labels, has_certificates, secrets: SecretAccess::All, ..(*edge).clone() };
         [proxy("v1", "10.0.0.1", "REDIRECT", true), proxy("", "10.0.0.9", "NONE", false), Arc::new(edge)]
     });
     proxies.each_ref().map(|proxy| engine.connect(Arc::clone(proxy)))

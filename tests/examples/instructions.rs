@@ -109,34 +109,31 @@ fn counted_first(view: &View) {
 fn reconnect() {
     let (engine, proxy) = mesh();
     let view = engine.view(proxy);
-    let requests: Vec<Request> = [
-        TypeUrl::Cluster,
-        TypeUrl::Endpoint,
-        TypeUrl::Listener,
-        TypeUrl::Route,
-        TypeUrl::VirtualHost,
-    ]
-    .into_iter()
-    .map(|kind| {
-        let held: Vec<(String, String)> = view
-            .all(kind)
-            .map(|live| (live.resource.name().as_str().to_owned(), live.resource.version().to_string()))
+    let requests: Vec<Request> =
+        [TypeUrl::Cluster, TypeUrl::Endpoint, TypeUrl::Listener, TypeUrl::Route, TypeUrl::VirtualHost]
+            .into_iter()
+            .map(|kind| {
+                let held: Vec<(String, String)> = view
+                    .all(kind)
+                    .map(|live| {
+                        (live.resource.name().as_str().to_owned(), live.resource.version().to_string())
+                    })
+                    .collect();
+                let named = matches!(kind, TypeUrl::Endpoint | TypeUrl::Route);
+                let message = DeltaDiscoveryRequest {
+                    node: Some(node()),
+                    type_url: kind.as_str().to_owned(),
+                    resource_names_subscribe: if named {
+                        held.iter().map(|(name, _)| name.clone()).collect()
+                    } else {
+                        Vec::new()
+                    },
+                    initial_resource_versions: held.into_iter().collect(),
+                    ..DeltaDiscoveryRequest::default()
+                };
+                Request::delta(message, &Limits::default()).unwrap()
+            })
             .collect();
-        let named = matches!(kind, TypeUrl::Endpoint | TypeUrl::Route);
-        let message = DeltaDiscoveryRequest {
-            node: Some(node()),
-            type_url: kind.as_str().to_owned(),
-            resource_names_subscribe: if named {
-                held.iter().map(|(name, _)| name.clone()).collect()
-            } else {
-                Vec::new()
-            },
-            initial_resource_versions: held.into_iter().collect(),
-            ..DeltaDiscoveryRequest::default()
-        };
-        Request::delta(message, &Limits::default()).unwrap()
-    })
-    .collect();
     counted_reconnect(requests, &view);
 }
 

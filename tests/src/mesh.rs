@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use meltemi_model::Event;
-use meltemi_model::proxy::{Proxy, ProxyKind};
+use meltemi_model::proxy::{Proxy, ProxyKind, SecretAccess};
 use meltemi_proto::envoy::config::core::v3::{Extension, Node};
 use meltemi_proto::google::protobuf::{Struct, Value, value};
 use meltemi_views::{Engine, Options};
@@ -82,8 +82,8 @@ pub fn with_certificates(proxy: &Proxy) -> Arc<Proxy> {
 
 /// The same proxy as a gateway. One with the mesh's certificates may have the Secrets of its namespace.
 pub fn as_gateway(proxy: &Proxy) -> Arc<Proxy> {
-    let reads_secrets = proxy.has_certificates;
-    Arc::new(Proxy { kind: ProxyKind::Router, reads_secrets, ..proxy.clone() })
+    let secrets = if proxy.has_certificates { SecretAccess::All } else { SecretAccess::None };
+    Arc::new(Proxy { kind: ProxyKind::Router, secrets, ..proxy.clone() })
 }
 
 /// `count` services in namespace `shop`, each with two workloads, a rule with two subsets and a route 90/10 between them.

@@ -288,7 +288,7 @@ async fn the_mesh_and_a_proxy_s_part_of_it_are_shown_in_istiods_shapes() -> Resu
     let reviews = "outbound|80||reviews.shop.svc.cluster.local";
     let scoped = |held: &meltemi_testkit::xds::Held| {
         let names = held.names(TypeUrl::Cluster);
-        names.iter().any(|name| *name == bank) && !names.iter().any(|name| *name == reviews)
+        names.contains(&bank) && !names.contains(&reviews)
     };
     sidecar.until(LIMIT, scoped).await?;
 

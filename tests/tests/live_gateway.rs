@@ -6,7 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use meltemi_testkit::http::{App, Load, Request};
 use meltemi_tests::live::edge::{Edge, get};
-use meltemi_tests::live::https::{Https, Signer, TlsApp, secret};
+use meltemi_tests::live::https::{Https, Pair, Signer, TlsApp, secret};
 use meltemi_tests::live::{eventually, free_port, rule, service, workload};
 
 /// A Gateway of `edge`'s proxies with these servers, in flow style.
@@ -233,11 +233,19 @@ async fn curl(signer: &Signer, port: u16) -> Result<Option<String>> {
     }
 }
 
+/// A Secret that holds what clients are verified by, and nothing else.
+fn roots_alone(name: &str, roots: &str) -> String {
+    let lines: String = roots.trim_end().lines().map(|line| format!("    {}\n", line.trim_end())).collect();
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: default}}\nstringData:\n  cacert: |\n{lines}"
+    )
+}
+
 #[tokio::test]
 async fn mutual_tls_at_the_edge_refuses_who_shows_nothing_or_a_strangers_certificate() -> Result<()> {
     let (app, signer) = (App::start("shop", "v1").await?, Signer::new("Edge root")?);
     let (clients, strangers) = (Signer::new("Clients")?, Signer::new("Strangers")?);
-    let (port, optional) = (free_port()?, free_port()?);
+    let (port, optional, named) = (free_port()?, free_port()?, free_port()?);
     let servers = [
         encrypted(
             port,
@@ -246,6 +254,12 @@ async fn mutual_tls_at_the_edge_refuses_who_shows_nothing_or_a_strangers_certifi
             "mode: MUTUAL, credentialName: a, subjectAltNames: [partner.example.com]",
         ),
         encrypted(optional, "optional", "a.example.com", "mode: OPTIONAL_MUTUAL, credentialName: a"),
+        encrypted(
+            named,
+            "named",
+            "a.example.com",
+            "mode: MUTUAL, credentialName: a, caCertCredentialName: strangers",
+        ),
     ]
     .concat();
     let apps = [service("shop", 80), workload("shop", "shop", "v1", app.address())].join("---\n");
@@ -255,6 +269,7 @@ async fn mutual_tls_at_the_edge_refuses_who_shows_nothing_or_a_strangers_certifi
         ("gateway.yaml", &gateway(&servers)),
         ("shop.yaml", &route("shop", "a.example.com", "", &to("shop"))),
         ("a.yaml", &secret("a", "default", &pair, Some(&clients.roots))),
+        ("strangers.yaml", &roots_alone("strangers", &strangers.roots)),
     ])
     .await?;
     let gateway = edge.gateway("default").await?;
@@ -279,7 +294,137 @@ async fn mutual_tls_at_the_edge_refuses_who_shows_nothing_or_a_strangers_certifi
     );
     let stranger = client.showing(&strangers.client("partner.example.com")?);
     ensure!(stranger.get(at(optional), "a.example.com").await.is_err(), "and verified where there is one");
+    // By roots of their own Secret.
+    ensure!(stranger.get(at(named), "a.example.com").await?.status == 200, "it is no stranger there");
+    ensure!(
+        partner.get(at(named), "a.example.com").await.is_err(),
+        "the roots beside the certificate count, too"
+    );
     gateway.end().await?;
+    edge.end().await
+}
+
+/// A Secret that holds a certificate, its key and roots under their older names.
+fn generic(name: &str, pair: &Pair, roots: &str) -> String {
+    let block = |key: &str, text: &str| {
+        let lines: String =
+            text.trim_end().lines().map(|line| format!("    {}\n", line.trim_end())).collect();
+        format!("  {key}: |\n{lines}")
+    };
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: default}}\nstringData:\n{}{}{}",
+        block("cert", &pair.chain),
+        block("key", &pair.key),
+        block("cacert", roots)
+    )
+}
+
+#[tokio::test]
+async fn a_gateway_shows_a_partner_the_certificate_of_a_secret_and_knows_him_by_its_roots() -> Result<()> {
+    let (partners, own, strangers) =
+        (Signer::new("Partners")?, Signer::new("Own")?, Signer::new("Strangers")?);
+    let server = partners.server("api.partner.example.com")?;
+    let partner = TlsApp::verifying(&server, "partner", &own.roots).await?;
+    let port = free_port()?;
+    let calls = format!(
+        "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: partner, namespace: default}}
+spec:
+  hosts: [api.partner.example.com]
+  location: MESH_EXTERNAL
+  resolution: STATIC
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  endpoints: [{{address: 127.0.0.1, ports: {{http: {}}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: partner, namespace: default}}
+spec:
+  host: api.partner.example.com
+  trafficPolicy:
+    tls: {{mode: MUTUAL, credentialName: partner, sni: api.partner.example.com, subjectAltNames: [api.partner.example.com]}}
+",
+        partner.address.port()
+    );
+    let us = own.client("edge.example.com")?;
+    let edge = Edge::start(&[
+        ("calls.yaml", &calls),
+        ("gateway.yaml", &gateway(&plain(port, "api.partner.example.com", ""))),
+        ("route.yaml", &route("partner", "api.partner.example.com", "", &to("api.partner.example.com"))),
+        ("secret.yaml", &generic("partner", &us, &partners.roots)),
+    ])
+    .await?;
+    let gateway = edge.gateway("default").await?;
+    edge.server.in_force(0, 1).await?;
+    let answers = async |status: u16| {
+        eventually(async || {
+            let answer = get(port, "api.partner.example.com").await?;
+            ensure!(answer.status == status, "{} {}", answer.status, answer.text());
+            Ok(())
+        })
+        .await
+        .with_context(|| gateway.log())
+    };
+    answers(200).await?;
+    // By other roots he is a stranger, and with another's certificate we are one to him; each is a push of that Secret alone.
+    edge.save("secret.yaml", &generic("partner", &us, &strangers.roots), 1).await?;
+    answers(503).await?;
+    edge.save("secret.yaml", &generic("partner", &strangers.client("edge.example.com")?, &partners.roots), 1)
+        .await?;
+    answers(503).await?;
+    edge.save("secret.yaml", &generic("partner", &us, &partners.roots), 1).await?;
+    answers(200).await?;
+    gateway.end().await?;
+    edge.end().await
+}
+
+/// Mesh settings by which so many proxies before gateways are believed.
+fn believed(proxies: u32) -> String {
+    format!(
+        "apiVersion: v1
+kind: ConfigMap
+metadata: {{name: istio, namespace: istio-system}}
+data:
+  mesh: |
+    defaultConfig: {{gatewayTopology: {{numTrustedProxies: {proxies}}}}}
+"
+    )
+}
+
+#[tokio::test]
+async fn who_calls_is_whom_the_proxies_before_a_gateway_say_where_they_are_believed() -> Result<()> {
+    let app = App::start("shop", "v1").await?;
+    let port = free_port()?;
+    let apps = [service("shop", 80), workload("shop", "shop", "v1", app.address())].join("---\n");
+    let edge = Edge::start(&[
+        ("apps.yaml", &apps),
+        ("gateway.yaml", &gateway(&plain(port, "'*'", ""))),
+        ("shop.yaml", &route("shop", "shop.example.com", "", &to("shop"))),
+        ("mesh.yaml", &believed(0)),
+    ])
+    .await?;
+    let _router = edge.bare("edge.default", &["--gateway", "--label", "istio=edge"], true).await?;
+    edge.server.in_force(0, 1).await?;
+    let said = async || {
+        let request =
+            Request::get("/").host("shop.example.com").header("x-forwarded-for", "203.0.113.9, 198.51.100.7");
+        let answer = request.send(at(port)).await?;
+        ensure!(answer.status == 200, "{} {}", answer.status, answer.text());
+        Ok(answer.json()["headers"]["x-envoy-external-address"].as_str().map(str::to_owned))
+    };
+    // Nobody is believed: the caller is the one that connects.
+    let found = said().await?;
+    ensure!(found.as_deref() == Some("127.0.0.1"), "{found:?}");
+    for (proxies, caller) in [(1, "198.51.100.7"), (2, "203.0.113.9")] {
+        edge.save("mesh.yaml", &believed(proxies), 1).await?;
+        eventually(async || {
+            let found = said().await?;
+            ensure!(found.as_deref() == Some(caller), "{proxies} proxies: {found:?}");
+            Ok(())
+        })
+        .await?;
+    }
     edge.end().await
 }
 

@@ -58,7 +58,8 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
                 ", trafficPolicy: {outlierDetection: {}, loadBalancer: {localityLbSetting: {failover: [{from: r1, to: r3}]}}, retryBudget: {}}",
                 ", trafficPolicy: {loadBalancer: {zoneAwareLbSetting: {failover: [{from: r1, to: r3}]}}, proxyProtocol: {version: V2}}",
                 ", trafficPolicy: {tunnel: {targetHost: out.example, targetPort: 443}, loadBalancer: {localityLbSetting: {enabled: false}}}",
-            ][variant % 9];
+                ", trafficPolicy: {tls: {mode: MUTUAL, credentialName: c1}, portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE, credentialName: c0}}]}",
+            ][variant % 10];
             let subset = |n: usize| format!("{{name: v{n}, labels: {{version: v{n}}}}}");
             let subsets: Vec<String> = (0..=variant % 3).map(subset).collect();
             let (at, host) = match variant % 3 {
@@ -172,7 +173,7 @@ fn object(kind: usize, name: usize, variant: usize) -> String {
         9 => {
             let servers = [
                 "{port: {number: 8080, name: http, protocol: HTTP}, hosts: ['*.example.com', 'web/web.example.org'], tls: {httpsRedirect: true}}",
-                "{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}, {port: {number: 8443, name: https, protocol: HTTPS}, hosts: ['a.example.com'], tls: {mode: MUTUAL, credentialName: c0}}",
+                "{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}, {port: {number: 8443, name: https, protocol: HTTPS}, hosts: ['a.example.com'], tls: {mode: MUTUAL, credentialName: c0, caCertCredentialName: c2}}",
                 "{port: {number: 8443, name: https, protocol: HTTPS}, hosts: ['a.example.com', './b.example.com'], tls: {mode: SIMPLE, credentialNames: [c1, c2]}}",
                 "{port: {number: 8080, name: tcp, protocol: TCP}, hosts: ['*']}, {port: {number: 8443, name: tls, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}",
             ][variant % 4];

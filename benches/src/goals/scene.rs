@@ -126,8 +126,18 @@ impl Stage {
 
     /// All of a new fleet connect from nothing.
     pub(super) async fn connect(&self, target: Target, count: usize) -> Result<(Fleet, Connect)> {
+        self.connect_from(0, target, count).await
+    }
+
+    /// The same, of the pods from number `first`.
+    pub(super) async fn connect_from(
+        &self,
+        first: usize,
+        target: Target,
+        count: usize,
+    ) -> Result<(Fleet, Connect)> {
         let cpu = self.server.cpu()?;
-        let fleet = Fleet::start(target, nodes(&self.mesh, 0, count));
+        let fleet = Fleet::start(target, nodes(&self.mesh, first, count));
         let connect = measure::connect(&fleet, LIMITS, &self.server, cpu).await?;
         Ok((fleet, connect))
     }

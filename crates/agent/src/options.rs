@@ -258,6 +258,9 @@ impl Options {
         metadata.insert("ENVOY_PROMETHEUS_PORT".to_owned(), prometheus_port.into());
         // By this the control plane knows that `default` and `ROOTCA` are served here.
         metadata.insert("MELTEMI_CERTIFICATES".to_owned(), "true".into());
+        if let Some(topology) = &config.gateway_topology {
+            metadata.insert("PROXY_CONFIG".to_owned(), serde_json::json!({"gatewayTopology": topology}));
+        }
         if !annotations.is_empty() {
             metadata.insert("ANNOTATIONS".to_owned(), object(&annotations));
         }

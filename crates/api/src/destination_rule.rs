@@ -112,9 +112,23 @@ impl TrafficPolicy {
         self.outlier_detection.iter().chain(ports).next().is_some()
     }
 
+    /// How TLS is spoken, on any port.
+    pub fn each_tls(&self) -> impl Iterator<Item = &ClientTls> {
+        let ports = self.port_level_settings.iter().filter_map(|port| port.tls.as_ref());
+        self.tls.iter().chain(ports)
+    }
+
     /// Whether requests are hashed anywhere in it, at the top or for a port.
     pub fn hashes(&self) -> bool {
         self.balancers().any(|balancer| balancer.consistent_hash.is_some())
+    }
+}
+
+impl ClientTls {
+    /// The Secret that holds what is shown, and what is verified by; in modes of which that is not the mesh's own.
+    pub fn credential(&self) -> Option<&str> {
+        let own = matches!(self.mode, TlsMode::Simple | TlsMode::Mutual);
+        self.credential_name.as_deref().filter(|_| own)
     }
 }
 
@@ -154,7 +168,7 @@ pub struct ClientTls {
     /// The file of the certificates that the server's is verified by, at the proxy; none: those of the system.
     #[serde(deserialize_with = "non_empty")]
     pub ca_certificates: Option<String>,
-    /// A Secret with all of these. For gateways.
+    /// A Secret with all of these, in the namespace of the gateway that calls.
     #[serde(deserialize_with = "non_empty")]
     pub credential_name: Option<String>,
     /// The names of which the server's certificate must have one; empty: by mode.

@@ -47,7 +47,7 @@ pub use object::{Meta, Object, Spec, Text};
 pub use peer_authentication::PeerAuthentication;
 pub use pod::Pod;
 pub use proxy_config::ProxyConfig;
-pub use secret::Credential;
+pub use secret::{Credential, NO_CREDENTIALS};
 pub use service::Service;
 pub use service_entry::ServiceEntry;
 pub use sidecar::Sidecar;

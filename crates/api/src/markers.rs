@@ -76,7 +76,6 @@ pub mod not_yet {
         EnvironmentHeader: "the header is sent without a value"
         DynatraceApi: "the sampler asks the service that spans are sent to"
         DefaultEndpoint: "traffic goes where VirtualServices send it"
-        CaCertCredential: "clients are verified by the Secret of the certificate, or the one beside it"
         CaOfCertificate: "clients are verified by caCertificates beside the list"
         PatchTargets: "the patches are for no proxy"
         FilterClass: "filters are put where the operation says, as in Istio"

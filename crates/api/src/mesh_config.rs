@@ -14,7 +14,10 @@ pub use self::provider::{
     Labels, LogFormat, Opentelemetry, OtelLog, Prometheus, ResourceDetectors, ServiceAttributes, ServiceRef,
     Skywalking, TraceContext, Zipkin,
 };
-pub use self::proxy::{DefaultConfig, ProxyTracing};
+pub use self::proxy::{
+    DefaultConfig, ForwardClientCert, GatewayTopology, PROXY_CONFIG_ANNOTATION, ProxyProtocolSettings,
+    ProxyTracing,
+};
 
 use crate::decode::{finding_of, reader};
 use crate::destination_rule::{H2UpgradePolicy, LocalityLbSetting, TcpKeepalive, ZoneAwareLbSetting};

@@ -35,6 +35,22 @@ pub struct Certificate {
 /// The keys of which one makes a Secret a credential.
 const KEYS: [&str; 6] = ["cert", "key", "cacert", "tls.crt", "tls.key", "ca.crt"];
 
+/// The types of Secrets that are no certificate, whatever they hold: tokens, passwords, releases of Helm, and what signs for the mesh. One
+/// of any other type may be one, as in Istio.
+pub const NO_CREDENTIALS: [&str; 8] = [
+    "kubernetes.io/service-account-token",
+    "kubernetes.io/dockercfg",
+    "kubernetes.io/dockerconfigjson",
+    "kubernetes.io/basic-auth",
+    "kubernetes.io/ssh-auth",
+    "bootstrap.kubernetes.io/token",
+    "helm.sh/release.v1",
+    "istio.io/ca-root",
+];
+
+/// The type of a Secret that can be nothing but a certificate.
+const OF_CERTIFICATES: &str = "kubernetes.io/tls";
+
 /// Whether a Secret may be a certificate: others are nobody's business here, tokens and registries' passwords above all.
 pub(crate) fn is_credential(object: &Value) -> bool {
     let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
@@ -42,7 +58,12 @@ pub(crate) fn is_credential(object: &Value) -> bool {
         let data = object.get(part).and_then(Value::as_object);
         data.is_some_and(|data| KEYS.iter().any(|key| data.contains_key(*key)))
     };
-    matches!(kind, "" | "Opaque" | "kubernetes.io/tls") && (has("data") || has("stringData"))
+    !NO_CREDENTIALS.contains(&kind) && (has("data") || has("stringData"))
+}
+
+/// Whether its author can have meant nothing but a certificate, so that one that is none is worth a word.
+pub fn is_of_certificates(object: &Value) -> bool {
+    object.get("type").and_then(Value::as_str) == Some(OF_CERTIFICATES)
 }
 
 impl Credential {
@@ -153,7 +174,11 @@ mod tests {
         assert!(!is_credential(
             &json!({"type": "kubernetes.io/service-account-token", "data": {"ca.crt": "x"}})
         ));
+        assert!(!is_credential(&json!({"type": "istio.io/ca-root", "data": {"ca.crt": "x"}})));
         assert!(!is_credential(&json!({"type": "Opaque", "data": {"password": "x"}})));
+        assert!(is_credential(
+            &json!({"type": "example.com/edge", "data": {"tls.crt": "x", "tls.key": "x"}})
+        ));
         assert!(is_credential(
             &json!({"type": "kubernetes.io/tls", "data": {"tls.crt": "x", "tls.key": "x"}})
         ));

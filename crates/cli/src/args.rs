@@ -14,6 +14,7 @@ use crate::logging::LogFormat;
 use crate::proxy_args::{InterceptionArg, ProxyArgs, ProxyId, label, proxy_id};
 use crate::state::SourceArgs;
 use meltemi_agent::HostPort;
+use meltemi_serve::Secrets;
 
 /// A control plane for Envoy service meshes that speaks Istio.
 #[derive(Debug, Parser)]
@@ -90,6 +91,9 @@ pub(crate) struct ServeArgs {
     /// `meltemi-leader`.
     #[arg(long, value_enum, env = "MELTEMI_STATUS", default_value = "on")]
     pub(crate) status: Switch,
+    /// In which namespaces of the cluster the Secrets of gateways' certificates (`credentialName`) are read: all, off, or their names.
+    #[arg(long, value_name = "all|off|NS,...", env = "MELTEMI_GATEWAY_SECRETS", default_value = "all", value_parser = secrets)]
+    pub(crate) gateway_secrets: Secrets,
     /// After so long, less up to half of it, a proxy is asked to connect anew, so that new replicas get their share; 0s: never. Only with a
     /// cluster.
     #[arg(long, value_name = "DURATION", env = "MELTEMI_MAX_CONNECTION_AGE", default_value = "30m", value_parser = duration)]
@@ -139,6 +143,29 @@ pub(crate) struct ServeArgs {
 /// A duration as Go and Kubernetes write it: `90s`, `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     meltemi_api::value::Duration::parse(text).map(|duration| duration.0).map_err(|error| error.to_string())
+}
+
+/// `all`, `off`, or namespaces.
+fn secrets(text: &str) -> Result<Secrets, String> {
+    match text {
+        "all" => Ok(Secrets::Everywhere),
+        "off" => Ok(Secrets::Nowhere),
+        names => {
+            let names = names.split(',').map(str::trim).map(|name| {
+                let is_name = !name.is_empty()
+                    && name.len() <= 63
+                    && name
+                        .bytes()
+                        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+                if is_name {
+                    Ok(name.into())
+                } else {
+                    Err(format!("`{name}` is no namespace; say all, off, or their names"))
+                }
+            });
+            Ok(Secrets::In(names.collect::<Result<_, String>>()?))
+        }
+    }
 }
 
 /// On or off.

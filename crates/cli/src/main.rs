@@ -19,6 +19,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// Connections come in crowds, and what each needs for its first answer is free a moment later: memory at rest must not be that of the
+/// worst moment. Here, since every allocation of the program is its.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = args::Arguments::parse();
     match cmd::run(arguments.command) {

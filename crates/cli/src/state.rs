@@ -13,7 +13,7 @@ use meltemi_model::{Event, Store};
 use meltemi_names::ObjectKey;
 use meltemi_serve::objects;
 use meltemi_sources::file::load;
-use meltemi_sources::kube::{Access, Cluster, KubeSource, Metrics};
+use meltemi_sources::kube::{Access, Cluster, KubeSource, Metrics, Secrets};
 use meltemi_sources::{Batch, PlaceIndex, Status};
 use meltemi_views::{Engine, Options};
 
@@ -48,8 +48,15 @@ pub(crate) struct State {
     batch: Batch,
     /// Of which revision the control plane is that has them; empty: none in particular.
     revision: String,
-    /// They come from folders, which hold all that there is to be.
-    pub(crate) is_folder: bool,
+    origin: Origin,
+}
+
+/// Whence they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Folders,
+    Cluster,
+    Server,
 }
 
 impl State {
@@ -70,7 +77,7 @@ impl State {
     /// Reads folders (or files) apart from the source's own.
     pub(crate) fn folders(folders: &[PathBuf], source: &SourceArgs) -> anyhow::Result<Self> {
         let batch = load(folders, &source.namespace, source.mesh_config.as_deref())?;
-        Ok(Self { batch, revision: String::new(), is_folder: true })
+        Ok(Self { batch, revision: String::new(), origin: Origin::Folders })
     }
 
     /// Nothing.
@@ -87,7 +94,7 @@ impl State {
             written: Vec::new(),
             status: Status::default(),
         };
-        Self { batch, revision: String::new(), is_folder: true }
+        Self { batch, revision: String::new(), origin: Origin::Folders }
     }
 
     pub(crate) fn events(&self) -> &[Event] {
@@ -118,6 +125,21 @@ impl State {
         self.batch.events.iter().filter(|event| matches!(event, Event::Upsert(_))).count()
     }
 
+    /// Whether a Secret that is not among them is not there. A control plane hands none on, and a cluster only to who may list them.
+    fn knows_secrets(&self) -> bool {
+        let mut hidden = self.batch.findings.iter().filter(|finding| finding.code == "api-forbidden");
+        match self.origin {
+            Origin::Folders => true,
+            Origin::Cluster => hidden.all(|finding| !finding.message.contains("secrets")),
+            Origin::Server => false,
+        }
+    }
+
+    /// They come from folders, which hold all that there is to be.
+    pub(crate) fn is_folder(&self) -> bool {
+        self.origin == Origin::Folders
+    }
+
     /// The mesh that they are.
     pub(crate) fn store(&self) -> Store {
         let mut store = Store::of_revision(&self.revision);
@@ -137,11 +159,17 @@ impl State {
         let mut findings = self.batch.findings.to_vec();
         findings.extend(engine.findings().into_iter().map(|finding| self.batch.places.locate(finding)));
         findings.extend(of_set_aside(engine.store()));
+        if !self.knows_secrets() {
+            findings.retain(|finding| !OF_SECRETS.contains(&finding.code));
+        }
         findings.sort();
         findings.dedup();
         findings
     }
 }
+
+/// The findings about Secrets that are not there, or not whole.
+const OF_SECRETS: [&str; 2] = ["secret-not-found", "secret-incomplete"];
 
 /// What a running control plane has in force.
 fn of_server(server: &HostPort) -> anyhow::Result<State> {
@@ -149,7 +177,7 @@ fn of_server(server: &HostPort) -> anyhow::Result<State> {
     let told = runtime.block_on(objects::get(&server.to_string())).with_context(|| {
         format!("cannot read the objects in force from {server}; is `meltemi serve` running with that --monitoring-address?")
     })?;
-    Ok(State { batch: told.batch, revision: told.revision, is_folder: false })
+    Ok(State { batch: told.batch, revision: told.revision, origin: Origin::Server })
 }
 
 /// What a cluster has. The first batch of the source is all of it.
@@ -158,7 +186,8 @@ fn of_cluster(source: &SourceArgs) -> anyhow::Result<State> {
     let runtime = process::one_thread()?;
     let batch = runtime.block_on(async {
         let cluster = Cluster::connect(&access).await?;
-        let mut all = KubeSource::start(&cluster, SETTINGS.0, SETTINGS.1, &Metrics::default());
+        let mut all =
+            KubeSource::start(&cluster, SETTINGS.0, SETTINGS.1, &Secrets::Everywhere, &Metrics::default());
         let waiting = all.waiting();
         if let Ok(batch) = tokio::time::timeout(PATIENCE, all.next()).await {
             return batch.context("the cluster's objects cannot be followed");
@@ -168,7 +197,7 @@ fn of_cluster(source: &SourceArgs) -> anyhow::Result<State> {
         let (kinds, troubles) = (waiting.kinds.join(", "), troubles.join("; "));
         anyhow::bail!("no lists of {kinds} within {} s: {troubles}", PATIENCE.as_secs())
     })?;
-    Ok(State { batch, revision: String::new(), is_folder: false })
+    Ok(State { batch, revision: String::new(), origin: Origin::Cluster })
 }
 
 /// The ConfigMap with the mesh's settings.

@@ -61,6 +61,8 @@ pub enum IndexKey {
     VirtualServicesByDestination(Host),
     /// VirtualServices that ask for the caller's labels, or delegate to one that may.
     VirtualServicesWithSourceLabels,
+    /// Namespaces.
+    Namespaces,
     /// Pods.
     Pods,
     /// DestinationRules of that namespace.
@@ -73,6 +75,8 @@ pub enum IndexKey {
     RulesThatHash,
     /// DestinationRules that say which endpoints come first, or under which the mesh's settings say so.
     RulesThatOrder,
+    /// DestinationRules that name a Secret.
+    RulesWithCredentials,
     /// DestinationRules for that host in any namespace.
     RulesForHost(Host),
     /// PeerAuthentications of that namespace for all of it.

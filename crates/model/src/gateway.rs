@@ -10,14 +10,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use meltemi_api::gateway::{Server, ServerHost};
+use meltemi_api::mesh_config::{GatewayTopology, PROXY_CONFIG_ANNOTATION};
 use meltemi_memo::Question;
-use meltemi_names::{Host, Labels, Namespace, ObjectKey, Port, Selector};
+use meltemi_names::{Host, Kind, Labels, Namespace, ObjectKey, Port, Selector};
 
 use crate::entry::IndexKey;
+use crate::index::workload_labels;
 use crate::mesh::Mesh;
 use crate::proxy::Proxy;
 use crate::read::{self, Read, filed};
 use crate::service::Age;
+use crate::settings::settings;
 use crate::virtual_service::{Callers, Outline, outline};
 use crate::workload::led_to;
 
@@ -85,6 +88,90 @@ impl Question for Selectors {
             .collect();
         all.sort_unstable();
         all.into_iter().map(|(_, key, selector)| (key, selector)).collect()
+    }
+}
+
+/// What stands before a gateway: as its agent says, else as its pod's annotation does, else as the mesh's settings do.
+pub fn topology(read: &Read<'_>, proxy: &Proxy) -> GatewayTopology {
+    if let Some(said) = &proxy.topology {
+        return said.clone();
+    }
+    let pod = ObjectKey::new(Kind::Pod, proxy.namespace.clone(), &*proxy.name);
+    match &*read.ask(AnnotatedTopology(pod)) {
+        Some(annotated) => annotated.clone(),
+        None => (*read.ask(TopologyOfMesh)).clone(),
+    }
+}
+
+/// What a pod's annotation says stands before it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct AnnotatedTopology(ObjectKey);
+
+impl Question for AnnotatedTopology {
+    type World = Mesh;
+    type Answer = Option<GatewayTopology>;
+    const NAME: &'static str = "what a pod says stands before it";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        let (meta, _) = read::pod(read, &self.0)?;
+        GatewayTopology::annotated(meta.annotations.value(PROXY_CONFIG_ANNOTATION)?)
+    }
+}
+
+/// What stands before gateways that say nothing themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct TopologyOfMesh;
+
+impl Question for TopologyOfMesh {
+    type World = Mesh;
+    type Answer = GatewayTopology;
+    const NAME: &'static str = "what stands before gateways";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        settings(read).default_config.gateway_topology.clone()
+    }
+}
+
+/// The namespaces that have workloads whose labels a Gateway's selector selects: its proxies, as far as they are known. Empty for a
+/// selector that selects all.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Homes {
+    /// The selector.
+    pub selector: Selector,
+    /// A namespace that is looked at although no object declares it.
+    pub own: Namespace,
+}
+
+impl Question for Homes {
+    type World = Mesh;
+    type Answer = BTreeSet<Namespace>;
+    const NAME: &'static str = "namespaces of a gateway's proxies";
+
+    fn answer(&self, read: &Read<'_>) -> Self::Answer {
+        let Some((label, value)) = self.selector.labels().iter().next() else { return BTreeSet::new() };
+        let (label, value): (Arc<str>, Arc<str>) = (label.into(), value.into());
+        let declared = filed(read, IndexKey::Namespaces).map(|key| Namespace::from(key.name.as_str()));
+        let all: BTreeSet<Namespace> = declared.chain([self.own.clone()]).collect();
+        let has = |namespace: &Namespace| {
+            let pods = IndexKey::PodsLabelled(namespace.clone(), Arc::clone(&label), Arc::clone(&value));
+            let entries =
+                IndexKey::WorkloadsLabelled(namespace.clone(), Arc::clone(&label), Arc::clone(&value));
+            let mut pods = filed(read, pods).filter_map(|pod| Some(read::meta(read, pod)?.labels.clone()));
+            let mut entries = filed(read, entries).filter_map(|entry| {
+                let (meta, entry) = read::workload_entry(read, entry)?;
+                Some(workload_labels(meta, &entry.labels))
+            });
+            pods.any(|labels| self.selector.selects(&labels))
+                || entries.any(|labels| self.selector.selects(&labels))
+        };
+        let known: BTreeSet<Namespace> = all.iter().filter(|namespace| has(namespace)).cloned().collect();
+        if !known.is_empty() {
+            return known;
+        }
+        // A folder may have pods of namespaces that nobody declares.
+        let others: BTreeSet<Namespace> =
+            filed(read, IndexKey::Pods).map(|pod| pod.namespace.clone()).collect();
+        others.difference(&all).filter(|namespace| has(namespace)).cloned().collect()
     }
 }
 

@@ -128,6 +128,9 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
             if rule.policies().any(|policy| policy.hashes()) {
                 keys.insert(IndexKey::RulesThatHash);
             }
+            if rule.policies().flat_map(|policy| policy.each_tls()).any(|tls| tls.credential().is_some()) {
+                keys.insert(IndexKey::RulesWithCredentials);
+            }
             if rule.policies().any(|policy| orders(policy)) {
                 keys.insert(IndexKey::RulesThatOrder);
             }
@@ -172,7 +175,10 @@ pub fn keys_of(object: &Object) -> BTreeSet<IndexKey> {
                 keys.insert(IndexKey::Settings);
             }
         }
-        Spec::Namespace => keys.extend(preferring(TrafficDistribution::annotated(meta))),
+        Spec::Namespace => {
+            keys.insert(IndexKey::Namespaces);
+            keys.extend(preferring(TrafficDistribution::annotated(meta)));
+        }
         // A Secret is asked for by its name.
         Spec::Node | Spec::Secret(_) | Spec::WorkloadGroup(_) | Spec::ProxyConfig(_) => {}
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use meltemi_api::mesh_config::GatewayTopology;
 use meltemi_names::{Labels, Locality, Namespace, Port};
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_proto::envoy::config::core::v3::node::UserAgentVersionType;
@@ -55,6 +56,19 @@ impl IpFamily {
     }
 }
 
+/// What a gateway may have of the Secrets of its namespace (Istio: pilot/pkg/xds/sds.go, `filterAuthorizedResources`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SecretAccess {
+    /// Nothing, now or ever: nobody knows who it is.
+    #[default]
+    None,
+    /// What others are verified by, which is no secret. Certificates with their keys it may have once its account may list Secrets: it is told
+    /// where it will find them, and keeps those that it has.
+    Roots,
+    /// All that its Gateways name.
+    All,
+}
+
 /// A proxy as it introduces itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Proxy {
@@ -99,8 +113,10 @@ pub struct Proxy {
     pub cluster: Arc<str>,
     /// It may not listen on ports below 1024 (metadata `UNPRIVILEGED_POD` = "true").
     pub unprivileged: bool,
-    /// It may have the certificates that Secrets of its namespace hold. Never by its own word: who authenticated its stream says so.
-    pub reads_secrets: bool,
+    /// What it may have of the Secrets of its namespace. Never by its own word: who authenticated its stream says so.
+    pub secrets: SecretAccess,
+    /// What stands before it, by its agent's word (metadata `PROXY_CONFIG`); none: it says nothing of it.
+    pub topology: Option<GatewayTopology>,
     /// Which build of which client it is, as `envoy/1.40.0`; the name alone where it does not say.
     pub build: Arc<str>,
     /// The texts of its metadata, for those who patch what proxies of some kind are served; long ones are left out.
@@ -199,8 +215,9 @@ impl Proxy {
             },
             cluster: node.cluster.as_str().into(),
             unprivileged: metadata.text("UNPRIVILEGED_POD") == Some("true"),
-            reads_secrets: false,
+            secrets: SecretAccess::None,
             texts: metadata.short_texts(),
+            topology: metadata.topology(),
             build: build(node).into(),
             takes_virtual_hosts: delta && node.user_agent_name == "envoy",
         })
@@ -272,6 +289,25 @@ impl<'a> Metadata<'a> {
             }
             _ => false,
         }
+    }
+
+    /// `gatewayTopology` of its ProxyConfig; a value of another form says nothing.
+    fn topology(&self) -> Option<GatewayTopology> {
+        let nested = |fields: &'a Struct, key: &str| match fields.fields.get(key)?.kind.as_ref()? {
+            value::Kind::StructValue(nested) => Some(nested),
+            _ => None,
+        };
+        let mut topology = serde_json::Map::new();
+        for (key, value) in &nested(nested(self.0?, "PROXY_CONFIG")?, "gatewayTopology")?.fields {
+            let value = match value.kind.as_ref() {
+                Some(value::Kind::NumberValue(number)) => serde_json::json!(*number as u32),
+                Some(value::Kind::StringValue(text)) => serde_json::json!(text),
+                Some(value::Kind::StructValue(_)) => serde_json::json!({}),
+                _ => continue,
+            };
+            topology.insert(key.clone(), value);
+        }
+        GatewayTopology::within(&serde_json::json!({"gatewayTopology": topology}))
     }
 
     /// Its own texts.

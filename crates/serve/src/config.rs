@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use meltemi_model::debounce::Patience;
 use meltemi_names::{Namespace, ObjectName};
-use meltemi_sources::kube::Access;
+use meltemi_sources::kube::{Access, Secrets};
 
 use crate::identity::Settings as IdentitySettings;
 use crate::ports::Listener;
@@ -34,6 +34,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// Where metrics, version and debug pages are.
     pub monitoring: SocketAddr,
+    /// Where the Secrets of a cluster are read, for the certificates of gateways; none are without an authority, since nobody could have them.
+    pub gateway_secrets: Secrets,
     /// Write into the objects of a cluster what became of them.
     pub status: bool,
     /// Keep what works.
@@ -99,6 +101,7 @@ impl Default for Config {
             identity: IdentitySettings::default(),
             http: Listener::Http.default_address(false),
             monitoring: Listener::Monitoring.default_address(false),
+            gateway_secrets: Secrets::Everywhere,
             status: true,
             holds: true,
             virtual_hosts: true,

@@ -35,6 +35,7 @@ use tokio::task::JoinSet;
 pub(crate) use self::authenticate::Authenticator;
 pub(crate) use self::clock::{Clock, Wall};
 pub(crate) use self::gate::Gate;
+pub(crate) use self::kube::{Answer, Readers, Said};
 pub(crate) use self::listen::serve;
 pub(crate) use self::metrics::IdentityMetrics;
 pub(crate) use self::rules::Domains;
@@ -94,6 +95,8 @@ pub(crate) struct Identity {
     pub(crate) metrics: IdentityMetrics,
     /// What this replica goes by, for its page.
     pub(crate) shown: kube::Shown,
+    /// Who may have the Secrets of a cluster; none: there are none, and whoever is verified may have those of folders.
+    pub(crate) readers: Option<Readers>,
 }
 
 impl Identity {
@@ -113,6 +116,8 @@ pub(crate) struct Given<'a> {
     pub(crate) drained: watch::Receiver<bool>,
     /// The cluster, where there is one.
     pub(crate) cluster: Option<kube::Around>,
+    /// The API server that says who may have Secrets, where some of a cluster are followed.
+    pub(crate) says_readers: Option<::kube::Client>,
 }
 
 /// Starts the authority, if there is a place to keep it; its tasks are put among `tasks`.
@@ -129,7 +134,9 @@ pub(crate) async fn start(
     let clock: Arc<dyn Clock> = Arc::new(Wall);
     // The epoch that this replica answers by, for those who report it.
     let (epoch_sender, epoch) = watch::channel(0);
-    let around = given.cluster.as_ref().map(|around| (around, kube::metrics(registry)));
+    let kube_metrics =
+        (given.cluster.is_some() || given.says_readers.is_some()).then(|| kube::metrics(registry));
+    let around = given.cluster.as_ref().zip(kube_metrics.clone());
     let Some(parts) = parts::choose(&given, &epoch, &clock, around.as_ref()).await? else { return Ok(None) };
     let Parts { keep, tokens, replicas, pods, state } = parts;
 
@@ -181,5 +188,6 @@ pub(crate) async fn start(
             limits: settings.limits,
         },
     );
-    Ok(Some(Identity { authenticator, certificates, tls, domains: given.domains, metrics, shown }))
+    let readers = given.says_readers.zip(kube_metrics).map(|(client, metrics)| Readers::new(client, metrics));
+    Ok(Some(Identity { authenticator, certificates, tls, domains: given.domains, metrics, shown, readers }))
 }

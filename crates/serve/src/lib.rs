@@ -22,6 +22,7 @@ mod pilot;
 mod ports;
 pub mod propagation;
 pub mod proxies;
+mod secrets;
 mod status;
 mod streams;
 mod wire;
@@ -31,7 +32,7 @@ pub use file::source_line;
 #[doc(no_inline)]
 pub use meltemi_model::debounce::Patience;
 #[doc(no_inline)]
-pub use meltemi_sources::kube::Access;
+pub use meltemi_sources::kube::{Access, Secrets};
 pub use ports::{Listener, parse as parse_address};
 pub use streams::{Stream, Streams};
 pub use wire::{Failure, Running, start};

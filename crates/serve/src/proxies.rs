@@ -4,9 +4,11 @@
 use std::time::Instant;
 
 use meltemi_catalog::Generation;
+use meltemi_model::proxy::SecretAccess;
 use meltemi_xds::{StreamStatus, TypeStatus};
 use serde::{Deserialize, Serialize};
 
+use crate::secrets::Standing;
 use crate::streams::{Stream, Streams};
 
 /// All proxies connected to this replica.
@@ -28,6 +30,9 @@ pub struct ProxyStatus {
     /// By what name it was authenticated; none on the port without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
+    /// Of a gateway, why it gets no keys of the Secrets that its Gateways name; none where it may have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_secrets: Option<String>,
     /// `delta` or `sotw`.
     pub stream: String,
     /// For how long it has been connected, in seconds.
@@ -100,12 +105,17 @@ fn proxy(stream: &Stream, generation: Generation, now: Instant) -> ProxyStatus {
     ProxyStatus {
         proxy: stream.proxy.id.to_string(),
         identity: stream.identity.as_ref().map(ToString::to_string),
+        no_secrets: no_secrets(&stream.secrets.borrow()),
         stream: status.form.as_str().to_owned(),
         connected_seconds: since,
         version: version.0,
         lag: generation.0.saturating_sub(version.0),
         types: status.types.iter().map(type_state).collect(),
     }
+}
+
+fn no_secrets(standing: &Standing) -> Option<String> {
+    (standing.access == SecretAccess::Roots).then(|| standing.why.to_string())
 }
 
 /// The generation whose effects a proxy has acknowledged, all of them: `watermark`, or all there is when it has acknowledged the `latest`

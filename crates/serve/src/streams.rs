@@ -9,8 +9,8 @@ use std::time::Duration;
 use dashmap::DashMap;
 use futures::future::BoxFuture;
 use meltemi_catalog::{Generation, View};
-use meltemi_model::proxy::{Proxy, ProxyKind};
-use meltemi_names::SpiffeId;
+use meltemi_model::proxy::{Proxy, ProxyKind, SecretAccess};
+use meltemi_names::{SpiffeId, TypeUrl};
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_proto::google::protobuf::value::Kind;
 use meltemi_views::{ProxyId, Refused};
@@ -20,9 +20,11 @@ use tonic::Status;
 
 use crate::debug::Debug;
 use crate::debug::access::Caller;
-use crate::identity::Gate;
 use crate::identity::gate::needs_identity;
+use crate::identity::{Gate, Readers};
 use crate::propagation::Book;
+use crate::secrets::Standing;
+use crate::secrets::task::Following;
 
 /// A live stream.
 #[derive(Debug, Clone)]
@@ -37,6 +39,8 @@ pub struct Stream {
     pub(crate) said: Arc<Said>,
     /// What it is served from. The stream itself may not have looked at the latest yet.
     pub(crate) views: watch::Receiver<View>,
+    /// What it may have of Secrets.
+    pub(crate) secrets: watch::Receiver<Standing>,
 }
 
 /// What a client says of itself that makes no difference to what it is served.
@@ -74,6 +78,13 @@ pub(crate) struct Connect {
     pub(crate) reply: oneshot::Sender<(ProxyId, watch::Receiver<View>)>,
 }
 
+/// Something else is known of a proxy that is served already.
+#[derive(Debug)]
+pub(crate) struct Revise {
+    pub(crate) id: ProxyId,
+    pub(crate) proxy: Arc<Proxy>,
+}
+
 /// A resource that a proxy refused alone.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -106,6 +117,7 @@ pub struct Streams {
     live: DashMap<u64, Stream>,
     connects: mpsc::Sender<Connect>,
     reports: mpsc::Sender<Report>,
+    revisions: mpsc::Sender<Revise>,
     departures: Arc<Departures>,
     ready: watch::Receiver<bool>,
     max_age: Option<Duration>,
@@ -115,14 +127,22 @@ pub struct Streams {
 
 impl Streams {
     pub(crate) fn new(
-        connects: mpsc::Sender<Connect>,
-        reports: mpsc::Sender<Report>,
+        (connects, reports, revisions): (mpsc::Sender<Connect>, mpsc::Sender<Report>, mpsc::Sender<Revise>),
         departures: Arc<Departures>,
         ready: watch::Receiver<bool>,
         max_age: Option<Duration>,
         book: Arc<Book>,
     ) -> Arc<Self> {
-        Arc::new(Self { live: DashMap::new(), connects, reports, departures, ready, max_age, book })
+        Arc::new(Self {
+            live: DashMap::new(),
+            connects,
+            reports,
+            revisions,
+            departures,
+            ready,
+            max_age,
+            book,
+        })
     }
 
     /// How long a new stream may live: less up to half, by chance, so that those that came together do not go together.
@@ -152,6 +172,8 @@ pub(crate) struct Registry {
     pub(crate) streams: Arc<Streams>,
     pub(crate) gate: Gate,
     pub(crate) debug: Arc<Debug>,
+    /// Who may have the Secrets of a cluster; none: whoever is verified may have what there is.
+    pub(crate) readers: Option<Readers>,
 }
 
 impl Directory for Registry {
@@ -162,12 +184,21 @@ impl Directory for Registry {
         stream: Arc<StreamHandle>,
     ) -> BoxFuture<'static, Result<Connection, Status>> {
         let (streams, gate, debug) = (Arc::clone(&self.streams), self.gate.clone(), Arc::clone(&self.debug));
+        let readers = self.readers.clone();
         Box::pin(async move {
             let mut proxy = Proxy::parse(&node, peer.form == Form::Delta)
                 .map_err(|error| Status::invalid_argument(error.to_string()))?;
             let identity = gate.admit(&node, &proxy, &peer).await?;
             // Of an identity that was verified, and so of that namespace.
-            proxy.reads_secrets = identity.is_some();
+            let mut standing = Standing::of(proxy.kind, identity.is_some());
+            let asked = readers.zip(identity.clone()).filter(|_| standing.access == SecretAccess::All);
+            let mut until = None;
+            if let Some((readers, identity)) = &asked {
+                let answer = readers.may(identity).await;
+                standing = Standing::by(&answer);
+                until = Some(answer.until);
+            }
+            proxy.secrets = standing.access;
             if proxy.kind == ProxyKind::Router && identity.is_none() {
                 tracing::warn!(
                     proxy = %proxy.id,
@@ -198,6 +229,16 @@ impl Directory for Registry {
             let connect = Connect { proxy: Arc::clone(&proxy), reply };
             streams.connects.send(connect).await.map_err(|_| stopping())?;
             let (id, views) = answer.await.map_err(|_| stopping())?;
+            let secrets = match asked.zip(until) {
+                Some(((readers, identity), until)) => Following::start(
+                    readers,
+                    identity,
+                    (id, Arc::clone(&proxy)),
+                    (standing, until),
+                    streams.revisions.clone(),
+                ),
+                None => Following::nothing(standing),
+            };
             tracing::info!(proxy = %proxy.id, stream = stream.id(), form = peer.form.as_str(), "proxy connected");
             let live = Stream {
                 proxy: Arc::clone(&proxy),
@@ -205,11 +246,19 @@ impl Directory for Registry {
                 handle: Arc::clone(&stream),
                 said: Arc::new(said),
                 views: views.clone(),
+                secrets: secrets.now.clone(),
             };
             streams.live.insert(stream.id(), live);
             streams.book.moved();
-            let watcher =
-                Box::new(Departure { id, stream: stream.id(), proxy, pages, streams: Arc::clone(&streams) });
+            let watcher = Box::new(Departure {
+                id,
+                stream: stream.id(),
+                proxy,
+                pages,
+                secrets,
+                told: Arc::default(),
+                streams: Arc::clone(&streams),
+            });
             Ok(Connection { views, watcher, max_age: streams.age() })
         })
     }
@@ -237,6 +286,9 @@ struct Departure {
     stream: u64,
     proxy: Arc<Proxy>,
     pages: Pages,
+    secrets: Following,
+    /// Why it gets no keys, as that was told last.
+    told: Arc<str>,
     streams: Arc<Streams>,
 }
 
@@ -312,7 +364,11 @@ impl Watcher for Departure {
     fn progressed(&mut self, _watermark: Generation) {}
 
     fn may_ask(&mut self, type_url: &str) -> bool {
-        self.pages.may_ask(type_url)
+        let may = self.pages.may_ask(type_url);
+        if may && TypeUrl::parse(type_url) == Some(TypeUrl::Secret) {
+            self.tell_secrets();
+        }
+        may
     }
 
     fn page(&mut self, type_url: &str, names: &[String]) -> Option<Result<Page, Status>> {
@@ -321,6 +377,26 @@ impl Watcher for Departure {
 
     fn moved(&mut self) {
         self.streams.book.moved();
+    }
+}
+
+impl Departure {
+    /// It asks for Secrets: if it may not have them its operator is told, once.
+    fn tell_secrets(&mut self) {
+        let standing = self.secrets.now.borrow().clone();
+        if standing.access != SecretAccess::Roots || standing.why == self.told {
+            return;
+        }
+        self.told = standing.why;
+        let account = self.pages.identity.as_ref().map_or("", |identity| identity.service_account());
+        let namespace = self.proxy.namespace.as_str();
+        tracing::warn!(
+            proxy = %self.proxy.id,
+            account,
+            "a gateway gets no keys of Secrets (credentialName), and keeps those that it has: its service account {account} may not list Secrets of \
+             namespace {namespace}: {}. Give it a Role with the verb list on secrets there, and a RoleBinding",
+            self.told
+        );
     }
 }
 

@@ -8,7 +8,7 @@ use futures::FutureExt;
 use meltemi_catalog::Generation;
 use meltemi_sources::Source;
 use meltemi_sources::file::{Error as FolderError, FolderSource};
-use meltemi_sources::kube::{self, Cluster, ConnectError, KubeSource};
+use meltemi_sources::kube::{self, Cluster, ConnectError, KubeSource, Secrets};
 use meltemi_views::Options;
 use meltemi_xds::{DiscoveryServer, Settings};
 use prometheus_client::registry::Registry;
@@ -34,6 +34,9 @@ const WAITING_CONNECTS: usize = 1024;
 
 /// How many refusals may wait to be looked at; two of a kind decide, so those beyond tell little.
 const WAITING_REPORTS: usize = 256;
+
+/// How many gateways whose rights changed may wait to be moved.
+const WAITING_REVISIONS: usize = 256;
 
 /// Why serving did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -124,11 +127,11 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     let (namespace_sender, namespaces) = watch::channel(Arc::default());
     let (connect_sender, connects) = mpsc::channel(WAITING_CONNECTS);
     let (report_sender, reports) = mpsc::channel(WAITING_REPORTS);
+    let (revision_sender, revisions) = mpsc::channel(WAITING_REVISIONS);
     let departures = Arc::new(Departures::default());
     let book = Arc::new(Book::new(config.cluster.is_some().then(|| config.own.clone())));
     let streams = Streams::new(
-        connect_sender,
-        report_sender,
+        (connect_sender, report_sender, revision_sender),
         Arc::clone(&departures),
         is_ready.clone(),
         config.max_connection_age,
@@ -149,6 +152,8 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     registry.register_collector(Box::new(Pilot(stream_metrics.clone())));
     let status_metrics = StatusMetrics::new(&mut registry);
 
+    let has_authority = config.identity.in_cluster || config.identity.state_dir.is_some();
+    let secrets = if has_authority { &config.gateway_secrets } else { &Secrets::Nowhere };
     let cluster = match &config.cluster {
         Some(access) => {
             let cluster = Cluster::connect(access).await?;
@@ -158,6 +163,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
                 &cluster,
                 config.own.namespace.as_str(),
                 &config.own.settings(),
+                secrets,
                 &kube_metrics,
             );
             Some((source, (cluster, kube_metrics)))
@@ -191,6 +197,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
             propagation: Arc::clone(&propagation),
             mesh: published_mesh.clone(),
         }),
+        says_readers: cluster.as_ref().filter(|_| secrets.any()).map(|(_, (cluster, _))| cluster.client()),
     };
     let identity = identity::start(given, &mut registry, &mut tasks).await?;
     let secure = match &identity {
@@ -249,6 +256,7 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
         source: Source::new(folder, source),
         connects,
         reports,
+        revisions,
         streams: Arc::downgrade(&streams),
         departures,
         ready,
@@ -264,7 +272,8 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     });
 
     let gate = identity.as_ref().map(identity::Identity::gate).unwrap_or_default();
-    let directory = Arc::new(StreamRegistry { streams: Arc::clone(&streams), gate, debug });
+    let readers = identity.as_ref().and_then(|identity| identity.readers.clone());
+    let directory = Arc::new(StreamRegistry { streams: Arc::clone(&streams), gate, debug, readers });
     let discovery = DiscoveryServer::new(
         directory,
         Settings::default(),

@@ -14,6 +14,7 @@ mod kinds;
 mod metrics;
 mod named;
 mod read;
+mod secrets;
 mod slim;
 mod trouble;
 mod watch;
@@ -29,13 +30,14 @@ pub use client::{Access, Cluster, ConnectError};
 pub use metrics::Metrics;
 pub use named::{ConfigMap, Named, Told};
 pub use read::{Resource, Written};
+pub use secrets::Secrets;
 
 use crate::batch::Batch;
 use definitions::Definitions;
 use gather::Gather;
-use kinds::{DEFINITIONS, Part, WATCHED, Watched};
+use kinds::{DEFINITIONS, Part, SECRETS, WATCHED};
 use read::Read;
-use watch::{Heard, Only, Target, follow};
+use watch::{Followed, Heard, Target, follow};
 
 /// How many tellings may wait to be taken; each holds a page of a list at most, or what a watch had ready. A reader that is slow lets the
 /// followers wait, and those the API server.
@@ -65,24 +67,41 @@ pub struct KubeSource {
 }
 
 impl KubeSource {
-    /// Begins to follow everything. The mesh's settings are the ConfigMap of that name in that namespace.
+    /// Begins to follow everything. The mesh's settings are the ConfigMap of that name in that namespace; of Secrets those are followed that
+    /// may be gateways' certificates, where `secrets` says.
     ///
     /// Must be called within a Tokio runtime that has its timers.
-    pub fn start(cluster: &Cluster, namespace: &str, settings: &str, metrics: &Metrics) -> Self {
+    pub fn start(
+        cluster: &Cluster,
+        namespace: &str,
+        settings: &str,
+        secrets: &Secrets,
+        metrics: &Metrics,
+    ) -> Self {
         let (sender, heard) = mpsc::channel(WAITING);
         let mut followers = JoinSet::new();
         let (definition_sender, definition_heard) = mpsc::channel(WAITING);
         let (known, definitions) = value::channel(Definitions::default());
-        let target = Target { watched: &DEFINITIONS, only: None, read: |_, _, _, _| Some(()) };
+        let target =
+            Target { followed: (&DEFINITIONS).into(), fields: String::new(), read: |_, _, _, _| Some(()) };
         spawn(&mut followers, target, cluster, definition_sender, None, metrics);
         followers.spawn(definitions::keep(definition_heard, known));
+        let mut all = Vec::new();
         for watched in WATCHED {
-            let only = (watched.part == Part::Data)
-                .then(|| Only { namespace: Some(namespace.to_owned()), name: settings.to_owned() });
-            let target = Target { watched, only, read: read::read };
+            let of_settings = watched.part == Part::Data;
+            let followed = Followed { watched, namespace: of_settings.then(|| namespace.into()) };
+            let fields = if of_settings { watch::named(settings) } else { String::new() };
+            all.push((followed, fields));
+        }
+        let namespaces = secrets.namespaces().into_iter();
+        all.extend(
+            namespaces.map(|namespace| (Followed { watched: &SECRETS, namespace }, secrets::fields())),
+        );
+        let gather = Gather::new(all.iter().map(|(followed, _)| followed));
+        for (followed, fields) in all {
+            let target = Target { followed, fields, read: read::read };
             spawn(&mut followers, target, cluster, sender.clone(), Some(definitions.clone()), metrics);
         }
-        let gather = Gather::new(WATCHED);
         let waiting = value::Sender::new(Waiting::default());
         let source = Self {
             heard,
@@ -134,8 +153,9 @@ impl KubeSource {
 
     /// Says what is waited for to who asks, and new troubles to the log: before the first batch no finding is told otherwise.
     fn tell_waiting(&self) {
-        let kinds = self.gather.waits_for().map(|(plural, _)| plural).collect();
-        let now = Waiting { kinds, troubles: self.gather.troubles() };
+        let mut kinds: Vec<&'static str> = self.gather.waits_for().collect();
+        kinds.dedup();
+        let now = Waiting { kinds, troubles: self.gather.obstacles() };
         let before = self.waiting.send_replace(now.clone());
         for trouble in now.troubles.iter().filter(|trouble| !before.troubles.contains(trouble)) {
             tracing::warn!(
@@ -161,7 +181,7 @@ fn spawn<T: Send + 'static>(
     metrics: &Metrics,
 ) {
     let (client, metrics) = (cluster.client(), metrics.clone());
-    match target.watched.part {
+    match target.followed.watched.part {
         Part::Metadata => {
             followers.spawn(follow::<slim::MetadataOnly, T>(target, client, heard, definitions, metrics))
         }
@@ -176,13 +196,8 @@ fn spawn<T: Send + 'static>(
         Part::Pod => {
             followers.spawn(follow::<slim::PodParts, T>(target, client, heard, definitions, metrics))
         }
+        Part::Certificate => {
+            followers.spawn(follow::<slim::CertificateParts, T>(target, client, heard, definitions, metrics))
+        }
     };
-}
-
-/// Every kind that is followed: plural, group, and whether it is Istio's. What the ClusterRole of the chart must allow.
-pub fn permissions() -> impl Iterator<Item = (&'static str, &'static str, bool)> {
-    WATCHED
-        .iter()
-        .chain([&DEFINITIONS])
-        .map(|watched: &Watched| (watched.plural, watched.group, watched.is_custom()))
 }

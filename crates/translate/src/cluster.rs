@@ -76,6 +76,8 @@ pub struct ServicePartKey {
     pub redirected: bool,
     /// As in [`crate::key::OutboundKey`].
     pub has_certificates: bool,
+    /// The callers may ask for Secrets, and some rule names one.
+    pub secrets: bool,
 }
 
 impl Question for ServicePartKey {
@@ -114,6 +116,7 @@ impl Question for ServicePartKey {
             lookup,
             redirected: self.redirected,
             has_certificates: self.has_certificates,
+            secrets: self.secrets,
         };
         let mut members = (*read.ask(members)).clone();
         if let Some(ports) = &self.ports {
@@ -143,6 +146,7 @@ struct ServiceMembers {
     lookup: Option<IpFamily>,
     redirected: bool,
     has_certificates: bool,
+    secrets: bool,
 }
 
 impl Question for ServiceMembers {
@@ -204,6 +208,7 @@ impl Question for ServiceMembers {
                     by_endpoints: original_dst && !self.redirected,
                     resolved,
                     has_certificates: self.has_certificates && tls::is_of_mesh(&policy),
+                    secrets: self.secrets && tls::is_of_secret(&policy),
                 }));
                 if by_itself {
                     members.push(assignment.into());
@@ -266,6 +271,8 @@ pub enum ClusterKey {
         resolved: Option<Arc<Resolved>>,
         /// The caller has the mesh's certificates, and no rule says that connections are encrypted otherwise, or not.
         has_certificates: bool,
+        /// A rule names a Secret, and the caller may ask for it.
+        secrets: bool,
     },
     /// The application's own port.
     Inbound {
@@ -308,21 +315,29 @@ impl Question for ClusterKey {
             Self::BlackHole => Some(fixed::black_hole(&settings)),
             Self::Passthrough => Some(fixed::passthrough(&settings)),
             Self::InboundPassthrough { family } => Some(fixed::inbound_passthrough(&settings, *family)),
-            Self::Outbound { service, port, subset, rule, by_endpoints, resolved, has_certificates } => {
-                outbound::cluster(
-                    read,
-                    &settings,
-                    &outbound::Callee {
-                        service,
-                        port: *port,
-                        subset: subset.as_ref(),
-                        rule: rule.as_ref(),
-                        by_endpoints: *by_endpoints,
-                        resolved: resolved.as_deref(),
-                        has_certificates: *has_certificates,
-                    },
-                )
-            }
+            Self::Outbound {
+                service,
+                port,
+                subset,
+                rule,
+                by_endpoints,
+                resolved,
+                has_certificates,
+                secrets,
+            } => outbound::cluster(
+                read,
+                &settings,
+                &outbound::Callee {
+                    service,
+                    port: *port,
+                    subset: subset.as_ref(),
+                    rule: rule.as_ref(),
+                    by_endpoints: *by_endpoints,
+                    resolved: resolved.as_deref(),
+                    has_certificates: *has_certificates,
+                    secrets: *secrets,
+                },
+            ),
             Self::Inbound { service, port, target, protocol, family, sidecar, endpoint } => {
                 Some(inbound::cluster(
                     read,

@@ -119,5 +119,6 @@ pub(crate) fn part(viewer: &str, name: &str) -> ServicePartKey {
         family: IpFamily::V4,
         redirected: true,
         has_certificates: false,
+        secrets: false,
     }
 }

@@ -7,9 +7,11 @@ pub mod secret;
 
 use std::sync::Arc;
 
+use meltemi_api::mesh_config::GatewayTopology;
+use meltemi_model::entry::IndexKey;
 use meltemi_model::gateway::GatewaySet;
-use meltemi_model::proxy::IpFamily;
-use meltemi_model::read::Read;
+use meltemi_model::proxy::{IpFamily, SecretAccess};
+use meltemi_model::read::{Read, none_filed};
 use meltemi_model::service::VisibleServices;
 use meltemi_names::{Locality, Namespace, Selector};
 
@@ -49,8 +51,10 @@ pub struct GatewayKey {
     pub virtual_hosts: bool,
     /// As in [`crate::key::OutboundKey`].
     pub has_certificates: bool,
-    /// It may have the certificates of its namespace's Secrets: see [`meltemi_model::proxy::Proxy::reads_secrets`].
-    pub reads_secrets: bool,
+    /// What it may have of its namespace's Secrets.
+    pub secrets: SecretAccess,
+    /// What stands before it.
+    pub topology: GatewayTopology,
     /// The patches that are laid over what is made.
     pub patches: Patches,
 }
@@ -67,7 +71,8 @@ pub(crate) fn parts(read: &Read<'_>, key: &GatewayKey) -> Vec<PartKey> {
         metrics: key.metrics,
         telemetry: key.telemetry.clone(),
         has_certificates: key.has_certificates,
-        reads_secrets: key.reads_secrets,
+        asks_secrets: key.secrets != SecretAccess::None,
+        topology: key.topology.clone(),
     };
     let routes = GatewayRoutesKey {
         set: key.set.clone(),
@@ -75,7 +80,13 @@ pub(crate) fn parts(read: &Read<'_>, key: &GatewayKey) -> Vec<PartKey> {
         selectors: Arc::clone(&key.selectors),
         virtual_hosts: key.virtual_hosts,
     };
-    let secrets = SecretsKey { set: key.set.clone(), namespace: key.namespace.clone() };
+    let secrets = (key.secrets != SecretAccess::None).then(|| SecretsKey {
+        set: key.set.clone(),
+        namespace: key.namespace.clone(),
+        keys: key.secrets == SecretAccess::All,
+    });
+    // Where no rule names a Secret clusters are those that sidecars have.
+    let by_rules = key.secrets != SecretAccess::None && !none_filed(read, IndexKey::RulesWithCredentials);
     let visible = read.ask(VisibleServices(key.namespace.clone()));
     let services = visible.iter().map(|service| {
         PartKey::Service(ServicePartKey {
@@ -90,11 +101,12 @@ pub(crate) fn parts(read: &Read<'_>, key: &GatewayKey) -> Vec<PartKey> {
             // Clients do not choose endpoints themselves, also not those of headless services.
             redirected: false,
             has_certificates: key.has_certificates,
+            secrets: by_rules,
         })
     });
     [PartKey::Fixed(FixedKey), PartKey::GatewayListeners(listeners), PartKey::GatewayRoutes(routes)]
         .into_iter()
-        .chain(key.reads_secrets.then_some(PartKey::Secrets(secrets)))
+        .chain(secrets.map(PartKey::Secrets))
         .chain(services)
         .collect()
 }

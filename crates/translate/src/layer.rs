@@ -6,7 +6,7 @@ use std::sync::Arc;
 use meltemi_api::envoy_filter::Context;
 use meltemi_memo::{Memo, NodeId, Question};
 use meltemi_model::endpoints::{CLUSTER_ID, NETWORK, network};
-use meltemi_model::gateway::{GatewaySet, SourcesAt};
+use meltemi_model::gateway::{GatewaySet, SourcesAt, topology};
 use meltemi_model::place::AnyCallerReads;
 use meltemi_model::proxy::{Interception, Proxy, ProxyKind};
 use meltemi_model::read::Read;
@@ -167,7 +167,8 @@ impl LayersOf {
             telemetry,
             virtual_hosts: self.virtual_hosts && proxy.takes_virtual_hosts,
             has_certificates: proxy.has_certificates,
-            reads_secrets: proxy.reads_secrets,
+            secrets: proxy.secrets,
+            topology: topology(read, proxy),
             patches,
         }
     }
@@ -247,6 +248,7 @@ impl Question for PartsOf {
                         failover_labels: Arc::clone(&key.failover_labels),
                         node: key.node.clone(),
                         family: key.family,
+                        secrets: false,
                         redirected: key.interception != Interception::None,
                         has_certificates: key.has_certificates,
                     })

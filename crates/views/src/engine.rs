@@ -284,6 +284,22 @@ impl Engine {
         self.memo.sweep();
     }
 
+    /// Something else is known of a connected proxy now: it may have what it might not have before, say. True if there is such a proxy.
+    pub fn revise(&mut self, id: ProxyId, proxy: Arc<Proxy>) -> bool {
+        let Some(connected) = self.proxies.get_mut(&id) else { return false };
+        let question = LayersOf { proxy: Arc::clone(&proxy), virtual_hosts: self.options.virtual_hosts };
+        let (node, _) = self.memo.observe(question, self.store.mesh());
+        let before = std::mem::replace(&mut connected.node, node);
+        connected.proxy = proxy;
+        unsubscribe(&mut self.subscribers, before, |found| *found == Subscriber::Proxy(id));
+        self.subscribers.entry(node).or_default().push(Subscriber::Proxy(id));
+        self.memo.release(before);
+        self.generation = Generation(self.generation.0 + 1);
+        self.relocate(id);
+        self.memo.sweep();
+        true
+    }
+
     /// What a proxy may have now; empty for one that is not connected.
     pub fn view(&self, id: ProxyId) -> View {
         let layers = self.proxies.get(&id).into_iter().flat_map(|proxy| &proxy.layers);

@@ -29,6 +29,7 @@ pub struct Gateway {
     child: Child,
     log: NamedTempFile,
     admin: Admin,
+    health: SocketAddr,
     _folder: TempDir,
 }
 
@@ -82,49 +83,13 @@ impl Edge {
     /// # Errors
     /// When it does not get ready; with its log.
     pub async fn gateway(&self, namespace: &str) -> Result<Gateway> {
-        let folder = tempfile::Builder::new().prefix("meltemi-gw-").tempdir()?;
-        let file = |name: &str| folder.path().join(name).display().to_string();
         let token = self.token(&format!("{namespace}/edge")).await?;
-        std::fs::write(file("token"), token)?;
-        let (admin, health) = (free_port()?, free_port()?);
-        let log = NamedTempFile::with_prefix("meltemi-gw-log-")?;
-        let mut command = tied_command(program().await?);
-        command.arg("agent");
-        for (flag, value) in [
-            ("--id", format!("edge.{namespace}")),
-            ("--service-account", "edge".to_owned()),
-            ("--label", "istio=edge".to_owned()),
-            ("--ca", self.server.addresses().secure.to_string()),
-            ("--root-cert", self.state.path().join("root-cert.pem").display().to_string()),
-            ("--token", file("token")),
-            ("--config-path", file("proxy")),
-            ("--sds-socket", file("sds")),
-            ("--status-port", "0".to_owned()),
-            ("--health-port", health.to_string()),
-            ("--prometheus-port", free_port()?.to_string()),
-            ("--admin-port", admin.to_string()),
-            ("--envoy", binary()?.display().to_string()),
-            ("--concurrency", "1".to_owned()),
-            ("--drain", "1s".to_owned()),
-        ] {
-            command.args([flag, &value]);
-        }
-        command.args(["proxy", "router"]);
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        command.env_clear().env("PATH", path).current_dir(folder.path()).kill_on_drop(true);
-        command.stdin(Stdio::null()).stdout(log.reopen()?).stderr(log.reopen()?);
-        let child = command.spawn().context("starting `meltemi agent`")?;
-        let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let gateway =
-            Gateway { child, log, admin: Admin::new(at(admin), Connect::default()), _folder: folder };
-        let ready = async || {
-            let answer = Request::get("/healthz/ready").send(at(health)).await?;
-            ensure!(answer.status == 200, "{} {}", answer.status, answer.text());
-            Ok(())
-        };
-        eventually(ready)
-            .await
-            .with_context(|| format!("the gateway:\n{}\nmeltemi:\n{}", gateway.log(), self.server.log()))?;
+        let secure = self.server.addresses().secure;
+        let roots = self.roots()?;
+        let plan =
+            Plan { namespace, account: "edge", label: "istio=edge", token: &token, roots: &roots, secure };
+        let gateway = Gateway::start(&plan).await?;
+        gateway.ready().await.with_context(|| format!("meltemi:\n{}", self.server.log()))?;
         Ok(gateway)
     }
 
@@ -162,7 +127,79 @@ impl Edge {
     }
 }
 
+/// Who a gateway is, and where its control plane is.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its service account.
+    pub account: &'a str,
+    /// Its label, `key=value`.
+    pub label: &'a str,
+    /// What proves that.
+    pub token: &'a str,
+    /// What the control plane is known by (PEM).
+    pub roots: &'a str,
+    /// Where the control plane listens with TLS.
+    pub secure: SocketAddr,
+}
+
 impl Gateway {
+    /// Starts one called `edge`, and waits for nothing.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub async fn start(plan: &Plan<'_>) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("meltemi-gw-").tempdir()?;
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(file("token"), plan.token)?;
+        std::fs::write(file("roots"), plan.roots)?;
+        let (admin, health) = (free_port()?, free_port()?);
+        let log = NamedTempFile::with_prefix("meltemi-gw-log-")?;
+        let mut command = tied_command(program().await?);
+        command.arg("agent");
+        for (flag, value) in [
+            ("--id", format!("edge.{}", plan.namespace)),
+            ("--service-account", plan.account.to_owned()),
+            ("--label", plan.label.to_owned()),
+            ("--ca", plan.secure.to_string()),
+            ("--root-cert", file("roots")),
+            ("--token", file("token")),
+            ("--config-path", file("proxy")),
+            ("--sds-socket", file("sds")),
+            ("--status-port", "0".to_owned()),
+            ("--health-port", health.to_string()),
+            ("--prometheus-port", free_port()?.to_string()),
+            ("--admin-port", admin.to_string()),
+            ("--envoy", binary()?.display().to_string()),
+            ("--concurrency", "1".to_owned()),
+            ("--drain", "1s".to_owned()),
+        ] {
+            command.args([flag, &value]);
+        }
+        command.args(["proxy", "router"]);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.env_clear().env("PATH", path).current_dir(folder.path()).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(log.reopen()?).stderr(log.reopen()?);
+        let child = command.spawn().context("starting `meltemi agent`")?;
+        let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let admin = Admin::new(at(admin), Connect::default());
+        Ok(Self { child, log, admin, health: at(health), _folder: folder })
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not get so; with its log.
+    pub async fn ready(&self) -> Result<()> {
+        let ready = async || {
+            let answer = Request::get("/healthz/ready").send(self.health).await?;
+            ensure!(answer.status == 200, "{} {}", answer.status, answer.text());
+            Ok(())
+        };
+        eventually(ready).await.with_context(|| format!("the gateway:\n{}", self.log()))
+    }
+
     /// What its agent and its Envoy said.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log.path()).unwrap_or_default()

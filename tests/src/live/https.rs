@@ -14,6 +14,7 @@ use rcgen::{
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -253,10 +254,34 @@ impl TlsApp {
     /// # Errors
     /// When it cannot listen.
     pub async fn start(pair: &Pair, version: &'static str) -> Result<Self> {
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(pair.certificates()?, pair.private_key()?)?;
+        Self::listen(pair, version, None).await
+    }
+
+    /// One that takes those alone who show a certificate by these roots (PEM).
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn verifying(pair: &Pair, version: &'static str, roots: &str) -> Result<Self> {
+        Self::listen(pair, version, Some(roots)).await
+    }
+
+    async fn listen(pair: &Pair, version: &'static str, roots: Option<&str>) -> Result<Self> {
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?;
+        let builder = match roots {
+            None => builder.with_no_client_auth(),
+            Some(pem) => {
+                let mut roots = RootCertStore::empty();
+                for root in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+                    roots.add(root?)?;
+                }
+                let provider = Arc::new(ring::default_provider());
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let config = builder.with_single_cert(pair.certificates()?, pair.private_key()?)?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;

@@ -53,6 +53,8 @@ fn the_cluster_role_lets_it_follow_what_it_reads_and_say_in_the_status_what_beca
     let followed = listed(kubernetes.into_iter().chain(istio.iter().map(String::as_str)));
     let followed: BTreeSet<String> =
         followed.into_iter().chain(OF_THE_AUTHORITY.map(str::to_owned)).collect();
+    let bare = followed.clone();
+    let followed: BTreeSet<String> = followed.into_iter().chain(OF_GATEWAYS.map(str::to_owned)).collect();
     let mut expected = followed.clone();
     // Also of kinds that have no effect yet: that is what their status says.
     expected.extend(istio.iter().map(|resource| format!("{resource}/status patch")));
@@ -62,7 +64,60 @@ fn the_cluster_role_lets_it_follow_what_it_reads_and_say_in_the_status_what_beca
     assert_eq!(permissions(object(&silent, "ClusterRole", "meltemi-istio-system"))?, followed);
     let neither = rendered(&json!({"serve": {"status": "off", "ca": "off"}}))?;
     let neither = permissions(object(&neither, "ClusterRole", "meltemi-istio-system"))?;
-    assert_eq!(followed.difference(&neither).map(String::as_str).collect::<Vec<_>>(), OF_THE_AUTHORITY);
+    // Without identities nobody could have a Secret.
+    assert_eq!(bare.difference(&neither).map(String::as_str).collect::<Vec<_>>(), OF_THE_AUTHORITY);
+    let unread = rendered(&json!({"serve": {"status": "off"}, "gateways": {"secrets": "off"}}))?;
+    assert_eq!(permissions(object(&unread, "ClusterRole", "meltemi-istio-system"))?, bare);
+    Ok(())
+}
+
+/// What it takes to give gateways the certificates that Secrets hold, sorted: read them, and ask who may have them.
+const OF_GATEWAYS: [&str; 3] =
+    ["/secrets list", "/secrets watch", "authorization.k8s.io/subjectaccessreviews create"];
+
+#[test]
+fn where_namespaces_of_gateways_are_named_no_others_secrets_are_read() -> Result<()> {
+    let values = json!({"gateways": {"secretNamespaces": ["edge", "ingress", "edge"]}});
+    let objects = rendered(&values)?;
+    let everywhere = permissions(object(&objects, "ClusterRole", "meltemi-istio-system"))?;
+    assert!(everywhere.contains(OF_GATEWAYS[2]) && !everywhere.contains(OF_GATEWAYS[0]), "{everywhere:?}");
+    let mut found = Vec::new();
+    for kind in ["Role", "RoleBinding"] {
+        for one in objects.iter().filter(|one| one["metadata"]["name"] == "meltemi-istio-system-gateways") {
+            if one["kind"] != kind {
+                continue;
+            }
+            found.push((kind, one["metadata"]["namespace"].as_str().context("a namespace")?));
+            if kind == "Role" {
+                assert_eq!(
+                    permissions(one)?.iter().map(String::as_str).collect::<Vec<_>>(),
+                    &OF_GATEWAYS[..2]
+                );
+            } else {
+                assert_eq!(one["roleRef"]["name"], one["metadata"]["name"]);
+                assert_eq!(
+                    one["subjects"],
+                    json!([{"kind": "ServiceAccount", "name": "meltemi", "namespace": "istio-system"}])
+                );
+            }
+        }
+    }
+    let expected =
+        [("Role", "edge"), ("Role", "ingress"), ("RoleBinding", "edge"), ("RoleBinding", "ingress")];
+    assert_eq!(found, expected);
+    // And the program asks for no others.
+    for (values, told) in [
+        (values, "edge,ingress"),
+        (json!({}), "all"),
+        (json!({"gateways": {"secrets": "off"}}), "off"),
+        (json!({"serve": {"ca": "off"}}), "off"),
+    ] {
+        let objects = rendered(&values)?;
+        let deployment = object(&objects, "Deployment", "meltemi");
+        let variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array();
+        let value = variables.into_iter().flatten().find(|one| one["name"] == "MELTEMI_GATEWAY_SECRETS");
+        assert_eq!(value.context("set")?["value"], told, "{values}");
+    }
     Ok(())
 }
 
@@ -112,8 +167,9 @@ fn in_its_own_namespace_it_reads_its_settings_keeps_what_signs_and_holds_its_lea
 }
 
 #[test]
-fn nothing_it_may_do_is_everything_and_no_secret_is_read_but_its_own() -> Result<()> {
-    for object in rendered(&json!({}))? {
+fn nothing_it_may_do_is_everything_and_no_secret_is_read_but_its_own_where_gateways_have_none() -> Result<()>
+{
+    for object in rendered(&json!({"gateways": {"secrets": "off"}}))? {
         if ["ClusterRole", "Role"].contains(&object["kind"].as_str().unwrap_or_default()) {
             for permission in permissions(&object)? {
                 assert!(!permission.contains('*'), "{permission}");

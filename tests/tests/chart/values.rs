@@ -29,6 +29,7 @@ fn turned() -> Value {
             "holds": "off", "virtualHosts": "off", "status": "off", "ca": "off", "maxConnectionAge": "1h", "logFormat": "text", "logLevel": "debug",
             "extraArgs": ["--namespace=shop"], "extraEnv": [{"name": "TZ", "value": "UTC"}]
         },
+        "gateways": {"secrets": "off", "secretNamespaces": ["edge"]},
         "meshConfig": {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}},
         "crds": {"install": false, "exclude": ["gateways.networking.istio.io"], "keepForeign": false},
         "serviceAccount": {"create": false, "name": "own", "annotations": {"a": "b"}},
@@ -161,6 +162,8 @@ fn a_wrong_value_is_refused_with_its_name() -> Result<()> {
         (json!({"serve": {"staus": "on"}}), "staus"),
         (json!({"serve": {"maxConnectionAge": "long"}}), "maxConnectionAge"),
         (json!({"revision": "Blue!"}), "revision"),
+        (json!({"gateways": {"secrets": "some"}}), "secrets"),
+        (json!({"gateways": {"secretNamespaces": ["*"]}}), "secretNamespaces"),
         (json!({"crds": {"exclude": ["gateways"]}}), "exclude"),
         (json!({"image": {"digest": "latest"}}), "digest"),
         (json!({"monitoring": {"serviceMonitor": {"interval": "soon"}}}), "interval"),

@@ -21,6 +21,8 @@ pub(super) struct ProxyConfig {
     pub(super) control_plane_auth_policy: String,
     pub(super) service_cluster: String,
     pub(super) concurrency: Option<u32>,
+    /// For the control plane.
+    pub(super) gateway_topology: Option<Value>,
 }
 
 impl Default for ProxyConfig {
@@ -36,6 +38,7 @@ impl Default for ProxyConfig {
             control_plane_auth_policy: "MUTUAL_TLS".to_owned(),
             service_cluster: "istio-proxy".to_owned(),
             concurrency: None,
+            gateway_topology: None,
         }
     }
 }
@@ -103,6 +106,7 @@ impl ProxyConfig {
             "serviceCluster" => self.service_cluster = text,
             "concurrency" if given.is_null() => {}
             "concurrency" => self.concurrency = Some(text.parse().map_err(wrong)?),
+            "gatewayTopology" => self.gateway_topology = Some(given.clone()),
             field if ELSEWHERE.contains(&field) => {}
             _ => notes.push(Note::Unsupported { place: place(), instead: "the field does nothing here" }),
         }

@@ -159,6 +159,17 @@ fn what_is_set_and_not_supported_is_said_and_its_usual_value_is_not() {
 }
 
 #[test]
+fn what_stands_before_a_gateway_is_handed_to_the_control_plane() {
+    let config = "gatewayTopology: {numTrustedProxies: 2, proxyProtocol: {}}";
+    let (options, notes) = read(&around(&[("PROXY_CONFIG", config)]));
+    assert_eq!(notes, []);
+    assert_eq!(
+        options.node.metadata["PROXY_CONFIG"],
+        serde_json::json!({"gatewayTopology": {"numTrustedProxies": 2, "proxyProtocol": {}}})
+    );
+}
+
+#[test]
 fn what_cannot_be_is_an_error_that_names_its_place() {
     for (name, text) in [
         ("SECRET_TTL", "soon"),

@@ -24,8 +24,9 @@ pub struct ServerTls {
     /// The file of the certificates that count no more, at the proxy.
     #[serde(deserialize_with = "non_empty")]
     pub ca_crl: Option<String>,
-    /// Not supported yet.
-    pub ca_cert_credential_name: not_yet::CaCertCredential,
+    /// The Secret with what clients are verified by, instead of the one with the certificate or the one beside it.
+    #[serde(deserialize_with = "non_empty")]
+    pub ca_cert_credential_name: Option<String>,
     /// The Secret with all of these, in the namespace of the proxy.
     #[serde(deserialize_with = "non_empty")]
     pub credential_name: Option<String>,
@@ -61,6 +62,13 @@ impl ServerTls {
             }
         }
         known
+    }
+
+    /// The Secret that says by what clients are verified: of several certificates' the first, as in Istio (pilot/pkg/security/model/
+    /// authentication.go). None where no Secret holds the certificate either.
+    pub fn roots_credential(&self) -> Option<&str> {
+        let first = self.credentials().first().filter(|_| self.mode.verifies())?;
+        Some(self.ca_cert_credential_name.as_ref().unwrap_or(first))
     }
 
     /// The Secrets that it names.

@@ -1,7 +1,9 @@
-//! `defaultConfig`: what the mesh's settings say to every proxy. Most of it is the agent's; tracing is the control plane's, too.
+//! `defaultConfig`: what the mesh's settings say to every proxy. Most of it is the agent's; tracing, and what stands before gateways, is the
+//! control plane's.
 
 use std::collections::BTreeMap;
 
+use crate::document::yaml;
 use crate::markers::Unread;
 use crate::telemetry::CustomTag;
 use crate::value::Decimal;
@@ -62,8 +64,8 @@ pub struct DefaultConfig {
     pub status_port: Unread,
     /// Not read.
     pub extra_stat_tags: Unread,
-    /// Not read.
-    pub gateway_topology: Unread,
+    /// What stands before gateways.
+    pub gateway_topology: GatewayTopology,
     /// Not read.
     pub termination_drain_duration: Unread,
     /// Not read.
@@ -90,6 +92,58 @@ pub struct DefaultConfig {
     pub stats_compression: Unread,
     /// Not read.
     pub connection_settings: Unread,
+}
+
+/// What stands before a gateway (Istio's reference: Topology of ProxyConfig).
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GatewayTopology {
+    /// So many of the last addresses of `x-forwarded-for` were written by proxies that are believed.
+    pub num_trusted_proxies: u32,
+    /// What becomes of `x-forwarded-client-cert`.
+    pub forward_client_cert_details: ForwardClientCert,
+    /// Connections begin with a header of the PROXY protocol, which says who calls.
+    pub proxy_protocol: Option<ProxyProtocolSettings>,
+}
+
+/// There is nothing to set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[serde(default)]
+pub struct ProxyProtocolSettings {}
+
+/// What becomes of the header by which a proxy tells of its client's certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ForwardClientCert {
+    /// As `SANITIZE_SET`.
+    #[default]
+    Undefined,
+    /// It is taken away.
+    Sanitize,
+    /// It is handed on from a client with a certificate.
+    ForwardOnly,
+    /// The client's own is added to it.
+    AppendForward,
+    /// The client's own takes its place.
+    SanitizeSet,
+    /// It is handed on from everybody.
+    AlwaysForwardOnly,
+}
+
+/// The annotation of a pod with a ProxyConfig of its own (Istio: pkg/config/mesh/mesh.go).
+pub const PROXY_CONFIG_ANNOTATION: &str = "proxy.istio.io/config";
+
+impl GatewayTopology {
+    /// As a pod's annotation says; none where it says nothing of it, or nothing that can be read: its agent says so.
+    pub fn annotated(text: &str) -> Option<Self> {
+        let loaded = yaml::load(text, yaml::Origin { line: 1, indent: 0 }, &"".into()).into_iter().next()?;
+        Self::within(&loaded.value)
+    }
+
+    /// As a ProxyConfig says.
+    pub fn within(config: &serde_json::Value) -> Option<Self> {
+        serde_json::from_value(config.get("gatewayTopology")?.clone()).ok()
+    }
 }
 
 /// Tracing where no Telemetry and no `defaultProviders` say (Istio's reference: Tracing of ProxyConfig).

@@ -48,21 +48,7 @@ fn inbound_retries(mesh: &MeshConfig, path: &FieldPath, report: &mut Report) {
     }
 }
 
-/// The curves that Envoy knows (Istio: pkg/config/security/security.go).
-const ECDH_CURVES: [&str; 7] =
-    ["P-224", "P-256", "P-384", "P-521", "X25519", "X25519Kyber768Draft00", "X25519MLKEM768"];
-
 fn tls_defaults(mesh: &MeshConfig, path: &FieldPath, report: &mut Report) {
     mesh_tls::cipher_suites(&mesh.tls_defaults.cipher_suites, &path.key("cipherSuites"), report);
-    let curves = path.key("ecdhCurves");
-    for (index, curve) in mesh.tls_defaults.ecdh_curves.iter().enumerate() {
-        if !ECDH_CURVES.contains(&curve.as_str()) {
-            // Envoy refuses a cluster with a curve that it does not know.
-            report.add(
-                Finding::error("bad-cipher-suite", format!("`{curve}` is not a curve"))
-                    .at(&curves.index(index))
-                    .hint("write one that Envoy knows, such as X25519 or P-256"),
-            );
-        }
-    }
+    mesh_tls::curves(&mesh.tls_defaults.ecdh_curves, &path.key("ecdhCurves"), report);
 }

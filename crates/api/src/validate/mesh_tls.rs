@@ -28,6 +28,23 @@ pub(crate) fn is_cipher_suite(name: &str) -> bool {
     CIPHER_SUITES.contains(&name)
 }
 
+/// The curves that Envoy knows (Istio: pkg/config/security/security.go).
+const ECDH_CURVES: [&str; 7] =
+    ["P-224", "P-256", "P-384", "P-521", "X25519", "X25519Kyber768Draft00", "X25519MLKEM768"];
+
+/// Envoy refuses a cluster, or a listener, with a curve that it does not know.
+pub(super) fn curves(written: &[String], path: &FieldPath, report: &mut Report) {
+    for (index, curve) in written.iter().enumerate() {
+        if !ECDH_CURVES.contains(&curve.as_str()) {
+            report.add(
+                Finding::error("bad-cipher-suite", format!("`{curve}` is not a curve"))
+                    .at(&path.index(index))
+                    .hint("write one that Envoy knows, such as X25519 or P-256"),
+            );
+        }
+    }
+}
+
 pub(super) fn check(mesh: &MeshConfig, path: &FieldPath, report: &mut Report) {
     cipher_suites(&mesh.mesh_mtls.cipher_suites, &path.key("meshMTLS").key("cipherSuites"), report);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Report;
-use super::mesh_tls::is_cipher_suite;
+use super::mesh_tls::{curves, is_cipher_suite};
 use crate::field::FieldPath;
 use crate::finding::Finding;
 use crate::gateway::{ServerTls, ServerTlsMode, TlsProtocol};
@@ -68,6 +68,16 @@ pub(super) fn check(tls: &ServerTls, path: &FieldPath, report: &mut Report) {
         );
     }
     sources(tls, path, report);
+    if tls.ca_cert_credential_name.is_some() && tls.roots_credential().is_none() {
+        report.add(
+            Finding::warning(
+                "certificate-without-effect",
+                "it counts beside credentialName alone, and where clients are asked for certificates",
+            )
+            .at(&path.key("caCertCredentialName"))
+            .hint("write mode: MUTUAL and a credentialName, or caCertificates beside files"),
+        );
+    }
     if !tls.mode.passes_on() && tls.credentials().is_empty() {
         files(tls, path, report);
     }
@@ -141,6 +151,7 @@ fn versions(tls: &ServerTls, path: &FieldPath, report: &mut Report) {
                 .hint("name such cipherSuites, or TLSV1_2"),
         );
     }
+    curves(&tls.ecdh_curves, &path.key("ecdhCurves"), report);
     let mut known = BTreeSet::new();
     for (index, suite) in tls.cipher_suites.iter().enumerate() {
         let here = path.key("cipherSuites").index(index);

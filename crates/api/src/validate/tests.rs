@@ -316,7 +316,7 @@ fn policies_of_traffic_must_say_something_that_fits_together() {
          are not counted apart\n\
          7:79 error bad-percentage trafficPolicy.outlierDetection.maxEjectionPercent: a percentage is 0 to 100, found 200\n\
          7:94 error bad-duration trafficPolicy.outlierDetection.interval: must be at least 1ms, found 1µs\n\
-         8:41 warning not-supported-yet trafficPolicy.tls.credentialName: credentialName is not supported yet: it is for gateways\n\
+         8:41 info gateways-only trafficPolicy.tls.credentialName: a Secret is for gateways, of their own namespace\n\
          8:56 error conflicting-policies trafficPolicy.tls.privateKey: `credentialName` and files of certificates exclude each other\n\
          9:25 error empty-policy trafficPolicy.portLevelSettings[0]: the settings of a port must say something\n\
          9:25 error no-port trafficPolicy.portLevelSettings[0]: the settings of a port say which port\n"

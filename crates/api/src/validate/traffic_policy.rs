@@ -206,9 +206,9 @@ fn by_files(tls: &ClientTls, path: &FieldPath, files: &[(&str, bool)], report: &
             );
         }
         report.add(
-            Finding::warning("not-supported-yet", "credentialName is not supported yet: it is for gateways")
+            Finding::info("gateways-only", "a Secret is for gateways, of their own namespace")
                 .at(&path.key("credentialName"))
-                .in_force("connections from sidecars are plain text, as in Istio")
+                .in_force("at gateways, this; connections from sidecars are plain text, as in Istio")
                 .hint("write the files of certificates that the sidecar has: caCertificates, ..."),
         );
     } else if mutual {

@@ -162,7 +162,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> anyhow::Result<ExitCode> {
 /// What all analyzers say.
 fn all(state: &State, mesh: &Mesh, known: Vec<Finding>, args: &AnalyzeArgs) -> Vec<Message> {
     let alone: BTreeSet<&Finding> = state.own_findings().iter().collect();
-    let texts = if state.is_folder { texts(&args.source.config) } else { Vec::new() };
+    let texts = if state.is_folder() { texts(&args.source.config) } else { Vec::new() };
     let deployments: Vec<pods::OfDeployment> =
         texts.iter().flat_map(|(file, text)| deployments(mesh, file, text, &args.source.namespace)).collect();
     let deployed = deployments.iter().map(|found| found.namespace.clone()).collect();

@@ -95,7 +95,7 @@ fn events(base: &State, with: &State, args: &DiffArgs) -> Vec<Event> {
         let namespaces: BTreeSet<&str> = kept.iter().map(|key| key.namespace.as_str()).collect();
         let is_ours = |key: &ObjectKey| {
             let written = key.kind.is_configuration() && key.kind != Kind::WorkloadEntry;
-            base.is_folder || (written && namespaces.contains(key.namespace.as_str()))
+            base.is_folder() || (written && namespaces.contains(key.namespace.as_str()))
         };
         let gone = base.keys().into_iter().filter(|key| !kept.contains(key) && is_ours(key));
         events.extend(gone.cloned().map(Event::Delete));

@@ -69,7 +69,12 @@ fn row(proxy: &ProxyStatus, types: &[&str]) -> Vec<String> {
         proxy.lag.to_string(),
     ];
     row.extend(types.iter().map(|name| state(name).to_owned()));
-    row.push(proxy.identity.as_deref().map_or_else(|| "-".to_owned(), account));
+    let identity = proxy.identity.as_deref().map_or_else(|| "-".to_owned(), account);
+    row.push(if proxy.no_secrets.is_some() {
+        format!("{identity} (may not list secrets)")
+    } else {
+        identity
+    });
     row.push(rejected.join("; "));
     row
 }

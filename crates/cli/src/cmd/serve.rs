@@ -38,6 +38,7 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         folders: args.config,
         mesh_config: args.mesh_config,
         namespace: args.namespace,
+        gateway_secrets: args.gateway_secrets,
         status: args.status == Switch::On,
         holds: args.holds == Switch::On,
         virtual_hosts: args.virtual_hosts == Switch::On,

@@ -1,5 +1,6 @@
 //! Nodes as agents write them.
 
+use meltemi_api::mesh_config::ForwardClientCert;
 use meltemi_proto::envoy::config::core::v3::{Extension, Node};
 use meltemi_proto::google::protobuf::{Struct, Value, value};
 
@@ -30,6 +31,33 @@ fn an_envoy_that_can_count_says_so_in_its_list_of_extensions() {
     let proxy = Proxy::parse(&node, true).unwrap();
     assert!(proxy.metrics);
     assert_eq!(&*proxy.workload, "cart");
+}
+
+#[test]
+fn what_stands_before_a_gateway_is_read_of_its_agents_words() {
+    let nested = |fields: Vec<(&str, Value)>| Value {
+        kind: Some(value::Kind::StructValue(Struct {
+            fields: fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        })),
+    };
+    let says = |topology: Vec<(&str, Value)>| {
+        let config = nested(vec![("gatewayTopology", nested(topology))]);
+        let node = node("router~10.0.0.7~edge-1.shop~shop.svc.cluster.local", &[("PROXY_CONFIG", config)]);
+        Proxy::parse(&node, true).unwrap().topology
+    };
+    let two = Value { kind: Some(value::Kind::NumberValue(2.0)) };
+    let said = says(vec![
+        ("numTrustedProxies", two.clone()),
+        ("forwardClientCertDetails", text("SANITIZE")),
+        ("proxyProtocol", nested(Vec::new())),
+    ])
+    .unwrap();
+    assert_eq!((said.num_trusted_proxies, said.proxy_protocol.is_some()), (2, true));
+    assert_eq!(said.forward_client_cert_details, ForwardClientCert::Sanitize);
+    assert_eq!(says(vec![("numTrustedProxies", text("many"))]), None, "what cannot be read says nothing");
+    let node =
+        node("router~10.0.0.7~edge-1.shop~shop.svc.cluster.local", &[("PROXY_CONFIG", nested(Vec::new()))]);
+    assert_eq!(Proxy::parse(&node, true).unwrap().topology, None);
 }
 
 #[test]

@@ -3,10 +3,12 @@
 //! Knows: the API server's objects and how they may fail. Must not know: X.509, what a certificate is given for.   Start at [`parts`].
 //! Invariant: no token and no key is in the log; what the API server does not answer is neither a yes nor a no.
 
+mod cache;
 mod keep;
 mod metrics;
 pub mod operator;
 mod pods;
+mod readers;
 mod replicas;
 mod roots;
 mod tokens;
@@ -26,6 +28,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub(crate) use self::metrics::KubeIdentityMetrics;
+pub(crate) use self::readers::client::{Answer, Readers, Said};
 pub use self::replicas::PATH;
 
 use self::keep::client::SecretKeep;

@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::pace::until;
 use crate::propagation::Book;
 use crate::status::Ledger;
-use crate::streams::{Connect, Departures, Report, Streams};
+use crate::streams::{Connect, Departures, Report, Revise, Streams};
 
 /// What the task is given.
 pub(crate) struct Mesh {
@@ -30,6 +30,7 @@ pub(crate) struct Mesh {
     pub(crate) source: Source,
     pub(crate) connects: mpsc::Receiver<Connect>,
     pub(crate) reports: mpsc::Receiver<Report>,
+    pub(crate) revisions: mpsc::Receiver<Revise>,
     /// To ask who has accepted what; weak, since the task ends when the registry does.
     pub(crate) streams: Weak<Streams>,
     pub(crate) departures: Arc<Departures>,
@@ -61,6 +62,7 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             mut source,
             mut connects,
             reports,
+            revisions,
             streams,
             departures,
             ready,
@@ -102,7 +104,7 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             writer.publish(first.events);
         }
         ready.send_replace(true);
-        writer.run(source, connects, reports, &departures).await;
+        writer.run(source, connects, reports, revisions, &departures).await;
     })
 }
 
@@ -141,6 +143,7 @@ impl Writer {
         mut source: Source,
         mut connects: mpsc::Receiver<Connect>,
         mut reports: mpsc::Receiver<Report>,
+        mut revisions: mpsc::Receiver<Revise>,
         departures: &Departures,
     ) {
         let mut sources_live = true;
@@ -163,6 +166,13 @@ impl Writer {
                     None => return,
                 },
                 Some(report) = reports.recv() => self.refused(report),
+                Some(Revise { id, proxy }) = revisions.recv() => {
+                    if self.engine.revise(id, proxy) {
+                        self.send_views(&[id]);
+                        self.generation.send_replace(self.engine.generation());
+                        self.metrics.layers(self.engine.layer_count());
+                    }
+                }
                 () = departures.notify.notified() => {
                     for proxy in departures.take() {
                         self.views.remove(&proxy);

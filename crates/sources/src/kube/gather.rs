@@ -12,15 +12,18 @@ use super::follow::Name;
 use super::kinds::{Need, Watched};
 use super::read::{Meaning, Read, Written, key};
 use super::trouble::{self, Trouble};
-use super::watch::Heard;
+use super::watch::{Followed, Heard};
 use crate::batch::{Batch, PlaceIndex, Status};
+
+/// Plural and namespace of what a follower follows.
+type Id = (&'static str, Option<Arc<str>>);
 
 /// What was told and not handed on yet, and what stands of it.
 #[derive(Debug)]
 pub(super) struct Gather {
-    /// Kinds that were not told whole yet, by plural.
-    waiting: BTreeMap<&'static str, Need>,
-    troubles: BTreeMap<&'static str, Trouble>,
+    /// What was not told whole yet.
+    waiting: BTreeMap<Id, Need>,
+    troubles: BTreeMap<Id, Trouble>,
     findings: BTreeMap<ObjectKey, Vec<Finding>>,
     events: Vec<Event>,
     written: Vec<(ObjectKey, Option<Written>)>,
@@ -34,10 +37,10 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    /// Waits for those kinds.
-    pub(super) fn new(watched: &[Watched]) -> Self {
+    /// Waits for these.
+    pub(super) fn new<'a>(followed: impl IntoIterator<Item = &'a Followed>) -> Self {
         Self {
-            waiting: watched.iter().map(|watched| (watched.plural, watched.need)).collect(),
+            waiting: followed.into_iter().map(|followed| (followed.id(), followed.watched.need)).collect(),
             troubles: BTreeMap::new(),
             findings: BTreeMap::new(),
             events: Vec::new(),
@@ -53,21 +56,21 @@ impl Gather {
     /// Takes what a follower tells. True if what is waited for, or what stands in the way, differs.
     pub(super) fn on(&mut self, heard: Heard<Read>) -> bool {
         match heard {
-            Heard::Changes(watched, changes) => {
+            Heard::Changes(followed, changes) => {
                 for (name, now) in changes {
-                    self.change(watched, &name, now);
+                    self.change(followed.watched, &name, now);
                 }
                 false
             }
-            Heard::Listed(watched) => self.waiting.remove(watched.plural).is_some(),
-            Heard::Trouble(watched, Some(trouble)) => {
-                let differs = self.troubles.get(watched.plural) != Some(&trouble);
-                self.troubles.insert(watched.plural, trouble);
+            Heard::Listed(followed) => self.waiting.remove(&followed.id()).is_some(),
+            Heard::Trouble(followed, Some(trouble)) => {
+                let differs = self.troubles.get(&followed.id()) != Some(&trouble);
+                self.troubles.insert(followed.id(), trouble);
                 self.is_changed |= differs;
                 differs
             }
-            Heard::Trouble(watched, None) => {
-                let differs = self.troubles.remove(watched.plural).is_some();
+            Heard::Trouble(followed, None) => {
+                let differs = self.troubles.remove(&followed.id()).is_some();
                 self.is_changed |= differs;
                 differs
             }
@@ -104,29 +107,52 @@ impl Gather {
                 self.refused.insert(key.clone());
                 self.events.push(Event::Reject { key, reason });
             }
+            // What was good stays in force: a Secret that holds no certificate any more, say.
+            Meaning::Nothing if self.in_force.contains(&key) => {
+                let reason = format!("{key} is none that is read any more");
+                self.refused.insert(key.clone());
+                self.events.push(Event::Reject { key, reason: reason.into() });
+            }
             Meaning::Nothing => {}
         }
     }
 
-    /// Kinds that were not told whole yet and are waited for, with what stands in their way. One that is only helpful is waited for, too,
-    /// unless it may not be read at all.
-    pub(super) fn waits_for(&self) -> impl Iterator<Item = (&'static str, Option<&Trouble>)> {
-        self.waiting.iter().filter_map(|(plural, need)| {
-            let trouble = self.troubles.get(plural);
+    /// The plurals of what was not told whole yet and is waited for. What is only helpful is waited for, too, unless it may not be read at
+    /// all.
+    pub(super) fn waits_for(&self) -> impl Iterator<Item = &'static str> {
+        self.awaited().map(|id| id.0)
+    }
+
+    fn awaited(&self) -> impl Iterator<Item = &Id> {
+        self.waiting.iter().filter_map(|(id, need)| {
+            let trouble = self.troubles.get(id);
             let is_forbidden = trouble.is_some_and(|trouble| trouble.code == trouble::FORBIDDEN);
-            (*need == Need::Essential || !is_forbidden).then_some((*plural, trouble))
+            (*need == Need::Essential || !is_forbidden).then_some(id)
         })
     }
 
+    /// What stands in the way of the first batch, each thing once. Of what is not waited for the batch itself tells.
+    pub(super) fn obstacles(&self) -> Vec<Finding> {
+        let awaited = self.awaited().filter_map(|id| Some((id, self.troubles.get(id)?)));
+        self.told(awaited)
+    }
+
     /// What stands in the way, each thing once.
-    pub(super) fn troubles(&self) -> Vec<Finding> {
+    fn troubles(&self) -> Vec<Finding> {
+        self.told(self.troubles.iter())
+    }
+
+    fn told<'a>(&self, troubles: impl Iterator<Item = (&'a Id, &'a Trouble)>) -> Vec<Finding> {
         // What is of the server itself may reach the kinds in several forms (a connection that breaks, one that is refused): one is told.
         let mut of_all: BTreeMap<&str, &Trouble> = BTreeMap::new();
         let mut grouped: BTreeMap<&Trouble, Vec<&str>> = BTreeMap::new();
-        for (plural, trouble) in &self.troubles {
+        for ((plural, _), trouble) in troubles {
             let told =
                 if trouble.is_of_all() { *of_all.entry(trouble.code).or_insert(trouble) } else { trouble };
-            grouped.entry(told).or_default().push(plural);
+            let plurals = grouped.entry(told).or_default();
+            if plurals.last() != Some(plural) {
+                plurals.push(plural);
+            }
         }
         grouped.iter().map(|(trouble, plurals)| trouble::finding(trouble, plurals, self.is_synced)).collect()
     }

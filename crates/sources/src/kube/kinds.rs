@@ -23,6 +23,7 @@ pub(super) enum Part {
     Slice,
     Data,
     Pod,
+    Certificate,
 }
 
 /// A kind that is watched.
@@ -93,7 +94,10 @@ pub(super) const DEFINITIONS: Watched = Watched {
     need: Need::Helpful,
 };
 
-/// All of them. Secrets are not among them: a gateway's certificates come from folders alone so far.
+/// Secrets that may hold a gateway's certificate; followed where an operator lets them be ([`super::Secrets`]).
+pub(super) const SECRETS: Watched = core(Kind::Secret, "secrets", Part::Certificate, Need::Helpful);
+
+/// All that are followed always, in every namespace.
 pub(super) const WATCHED: &[Watched] = &[
     core(Kind::Namespace, "namespaces", Part::Metadata, Need::Helpful),
     core(Kind::Node, "nodes", Part::Metadata, Need::Helpful),
@@ -127,19 +131,21 @@ pub(super) const WATCHED: &[Watched] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::WATCHED;
+    use super::{SECRETS, WATCHED};
     use meltemi_api::decode;
     use serde_json::json;
 
     #[test]
     fn every_version_that_is_watched_is_one_that_is_read() {
-        for watched in WATCHED {
+        for watched in WATCHED.iter().chain([&SECRETS]) {
             for version in watched.versions {
                 let value = json!({
                     "apiVersion": watched.api_version(version),
                     "kind": watched.kind.unwrap().as_str(),
                     "metadata": {"name": "a", "namespace": "b"},
                     "spec": {},
+                    // Of a Secret only what may be a certificate is read.
+                    "data": {"ca.crt": ""},
                 });
                 let decoded = decode(&value, "");
                 assert_eq!(decoded.skipped, None, "{value}");

@@ -14,7 +14,7 @@ use super::follow::Name;
 use super::kinds::{Need, Part, Watched};
 use super::metrics::Metrics;
 use super::slim::{Data, MetadataOnly};
-use super::watch::{Heard, Only, Target, follow};
+use super::watch::{Followed, Heard, Target, follow, named};
 
 /// How many tellings may wait to be taken.
 const WAITING: usize = 16;
@@ -65,11 +65,11 @@ impl Named<String> {
     ///
     /// Must be called within a Tokio runtime that has its timers.
     pub fn secret(cluster: &Cluster, namespace: &str, name: &str, metrics: &Metrics) -> Self {
-        let only = Only { namespace: Some(namespace.to_owned()), name: name.to_owned() };
+        let followed = Followed { watched: &SECRETS, namespace: Some(namespace.into()) };
         let read = |_: &'static Watched, _: &'static str, _: &Name, value: Value| {
             value["metadata"]["resourceVersion"].as_str().map(str::to_owned)
         };
-        let target = Target { watched: &SECRETS, only: Some(only), read };
+        let target = Target { followed, fields: named(name), read };
         Self::start(|heard| {
             follow::<MetadataOnly, String>(target, cluster.client(), heard, None, metrics.clone())
         })
@@ -81,10 +81,9 @@ impl Named<ConfigMap> {
     ///
     /// Must be called within a Tokio runtime that has its timers.
     pub fn config_maps(cluster: &Cluster, name: &str, metrics: &Metrics) -> Self {
-        let only = Only { namespace: None, name: name.to_owned() };
         let read =
             |_: &'static Watched, _: &'static str, _: &Name, value: Value| Some(ConfigMap::read(&value));
-        let target = Target { watched: &CONFIG_MAPS, only: Some(only), read };
+        let target = Target { followed: (&CONFIG_MAPS).into(), fields: named(name), read };
         Self::start(|heard| follow::<Data, ConfigMap>(target, cluster.client(), heard, None, metrics.clone()))
     }
 }

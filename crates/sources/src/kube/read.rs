@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use meltemi_api::secret::is_of_certificates;
 use meltemi_api::{Decoded, Finding, Object, Severity, decode};
 use meltemi_names::{Kind, Namespace, ObjectKey};
 use serde_json::Value;
@@ -73,7 +74,14 @@ pub(super) fn read(watched: &Watched, version: &'static str, name: &Name, mut va
     {
         *name = key.name.as_str().into();
     }
-    let Decoded { object, findings, key: read_as, .. } = decode(&value, "");
+    let Decoded { object, mut findings, key: read_as, skipped } = decode(&value, "");
+    if kind == Kind::Secret && object.is_none() && !is_of_certificates(&value) {
+        // A `key` of some application is no certificate that is broken: a Gateway that names it says that it is not there.
+        findings.clear();
+    }
+    if skipped.is_some() || (kind == Kind::Secret && object.is_none() && findings.is_empty()) {
+        return Some(Read { meaning: Meaning::Nothing, findings, written: None });
+    }
     // What is written beside the spec may be part of what the object says: it is taken away when that was read.
     let written = (watched.part == Part::SpecAndStatus)
         .then(|| written(Resource { group: watched.group, version, plural: watched.plural }, &mut value));

@@ -69,6 +69,21 @@ shapes! {
     Slice => [("addressType", Keep::All), ("endpoints", Keep::All), ("ports", Keep::All)],
     /// ConfigMap: texts.
     Data => [("data", Keep::All)],
+    /// Secret: of its values those that a certificate is made of (Istio: pilot/pkg/credentials/kube); a password beside them is never taken.
+    CertificateParts => [
+        ("type", Keep::All),
+        ("data", Keep::Only(&[
+            ("cert", Keep::All),
+            ("key", Keep::All),
+            ("cacert", Keep::All),
+            ("crl", Keep::All),
+            ("tls.crt", Keep::All),
+            ("tls.key", Keep::All),
+            ("tls.ocsp-staple", Keep::All),
+            ("ca.crt", Keep::All),
+            ("ca.crl", Keep::All),
+        ])),
+    ],
     /// Pod: of its hundreds of fields those that its endpoints, ports and identity are made of.
     PodParts => [
         ("spec", Keep::Only(&[
@@ -183,7 +198,7 @@ impl<'de> Visitor<'de> for Kept<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{PodParts, Shape, Slim, SpecOnly};
+    use super::{CertificateParts, PodParts, Shape, Slim, SpecOnly};
     use serde_json::json;
 
     fn slim<S: Shape>(text: &str) -> serde_json::Value {
@@ -203,6 +218,15 @@ mod tests {
                 "spec": {"nodeName": "n", "containers": [{"name": "c", "ports": [{"containerPort": 1}]}]},
                 "status": {"podIP": "10.0.0.1"},
             })
+        );
+    }
+
+    #[test]
+    fn a_password_beside_a_certificate_is_not_kept() {
+        let secret = r#"{"metadata": {"name": "a"}, "type": "Opaque", "data": {"tls.crt": "YQ==", "password": "aHVudGVyMg=="}}"#;
+        assert_eq!(
+            slim::<CertificateParts>(secret),
+            json!({"metadata": {"name": "a"}, "type": "Opaque", "data": {"tls.crt": "YQ=="}})
         );
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Must not know: when it is tried again.
 
-use super::kinds::Watched;
+use super::kinds::{SECRETS, Watched};
 use meltemi_api::Finding;
 
 /// The code of a missing permission, which no waiting mends.
@@ -63,6 +63,12 @@ fn api(status: &kube::core::Status, watched: &Watched) -> Meaning {
             "api-credentials",
             "the API server does not accept Meltemi's credentials".to_owned(),
             "a token may have expired: renew the kubeconfig's, or look at the pod's service account"
+                .to_owned(),
+        ),
+        403 if plural == SECRETS.plural => (
+            FORBIDDEN,
+            format!("Meltemi may not list and watch {plural}, so gateways get no certificates of them: {said}"),
+            "grant it as the chart's value gateways.secrets does (deploy/helm/meltemi), or say that none are served: --gateway-secrets off"
                 .to_owned(),
         ),
         403 => (

@@ -4,6 +4,7 @@
 //! takes nothing away of what was read.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -49,29 +50,47 @@ const CHUNK: usize = 512;
 #[derive(Debug)]
 pub(super) enum Heard<T> {
     /// These objects differ.
-    Changes(&'static Watched, Vec<(Name, Option<T>)>),
-    /// Everything there is of the kind was told once.
-    Listed(&'static Watched),
+    Changes(Followed, Vec<(Name, Option<T>)>),
+    /// Everything there is of what it follows was told once.
+    Listed(Followed),
     /// What stands in the way; none: nothing does any more.
-    Trouble(&'static Watched, Option<Trouble>),
+    Trouble(Followed, Option<Trouble>),
+}
+
+/// What one follower follows: a kind, in one namespace or in each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Followed {
+    pub(super) watched: &'static Watched,
+    /// None: every namespace.
+    pub(super) namespace: Option<Arc<str>>,
+}
+
+impl Followed {
+    /// What tells it from all others.
+    pub(super) fn id(&self) -> (&'static str, Option<Arc<str>>) {
+        (self.watched.plural, self.namespace.clone())
+    }
+}
+
+impl From<&'static Watched> for Followed {
+    fn from(watched: &'static Watched) -> Self {
+        Self { watched, namespace: None }
+    }
 }
 
 /// What is followed, and how its objects are read.
 pub(super) struct Target<T> {
-    pub(super) watched: &'static Watched,
-    /// Only of this name.
-    pub(super) only: Option<Only>,
+    pub(super) followed: Followed,
+    /// Only what this field selector selects; empty: all.
+    pub(super) fields: String,
     /// None: what has no meaning here.
     pub(super) read: fn(&'static Watched, &'static str, &Name, Value) -> Option<T>,
 }
 
-/// Objects of one name: in one namespace, or in each. A role may allow just that, by `resourceNames`: the API server reads the name from
-/// the field selector.
-#[derive(Clone, Debug)]
-pub(super) struct Only {
-    /// None: every namespace.
-    pub(super) namespace: Option<String>,
-    pub(super) name: String,
+/// The field selector of objects of one name. A role may allow just these, by `resourceNames`: the API server reads the name from the
+/// selector.
+pub(super) fn named(name: &str) -> String {
+    format!("metadata.name={name}")
 }
 
 /// Nobody listens any more.
@@ -161,7 +180,11 @@ struct ListMetadata {
 
 impl<T> Follower<T> {
     fn watched(&self) -> &'static Watched {
-        self.target.watched
+        self.target.followed.watched
+    }
+
+    fn followed(&self) -> Followed {
+        self.target.followed.clone()
     }
 
     fn version(&self) -> &'static str {
@@ -172,14 +195,14 @@ impl<T> Follower<T> {
         let Watched { group, plural, .. } = self.watched();
         let root = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
         let version = self.version();
-        Request::new(match self.target.only.as_ref().and_then(|only| only.namespace.as_ref()) {
+        Request::new(match &self.target.followed.namespace {
             Some(namespace) => format!("{root}/{version}/namespaces/{namespace}/{plural}"),
             None => format!("{root}/{version}/{plural}"),
         })
     }
 
     fn field_selector(&self) -> Option<String> {
-        self.target.only.as_ref().map(|only| format!("metadata.name={}", only.name))
+        (!self.target.fields.is_empty()).then(|| self.target.fields.clone())
     }
 
     async fn list<S: Shape>(&mut self, token: Option<String>) -> Result<(), Closed> {
@@ -224,7 +247,7 @@ impl<T> Follower<T> {
             Listed::Part(changes) => self.tell(changes).await,
             Listed::Whole(changes) => {
                 self.tell(changes).await?;
-                self.send(Heard::Listed(self.watched())).await?;
+                self.send(Heard::Listed(self.followed())).await?;
                 // Not more than that: where each watch fails, the next try waits ever longer although each list is answered.
                 self.alike = 0;
                 self.untell().await
@@ -367,7 +390,7 @@ impl<T> Follower<T> {
                     "there is no such kind; waiting for its definition"
                 );
                 self.tell(gone).await?;
-                self.send(Heard::Listed(self.watched())).await?;
+                self.send(Heard::Listed(self.followed())).await?;
                 self.fine().await?;
                 let appeared = |known: &Definitions| match known {
                     Definitions::Known(known) => known.contains(&definition),
@@ -380,7 +403,7 @@ impl<T> Follower<T> {
             }
             // Nobody says whether it will come. What was read of it stays, and it is asked for again and again.
             Ok(Definitions::Unknown | Definitions::Hidden) | Err(_) => {
-                self.send(Heard::Listed(self.watched())).await?;
+                self.send(Heard::Listed(self.followed())).await?;
                 self.pause().await
             }
         }
@@ -402,7 +425,7 @@ impl<T> Follower<T> {
         let is_told = self.alike >= TOLD || !self.follow.is_listed();
         if is_told {
             self.is_told = true;
-            self.send(Heard::Trouble(self.watched(), Some(trouble))).await?;
+            self.send(Heard::Trouble(self.followed(), Some(trouble))).await?;
         }
         self.pause().await
     }
@@ -426,7 +449,7 @@ impl<T> Follower<T> {
 
     async fn untell(&mut self) -> Result<(), Closed> {
         if std::mem::take(&mut self.is_told) {
-            self.send(Heard::Trouble(self.watched(), None)).await?;
+            self.send(Heard::Trouble(self.followed(), None)).await?;
         }
         Ok(())
     }
@@ -445,7 +468,7 @@ impl<T> Follower<T> {
         if read.is_empty() {
             return Ok(());
         }
-        self.send(Heard::Changes(watched, read)).await
+        self.send(Heard::Changes(self.followed(), read)).await
     }
 
     async fn send(&mut self, heard: Heard<T>) -> Result<(), Closed> {

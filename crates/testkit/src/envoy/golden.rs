@@ -28,8 +28,13 @@ pub fn bootstrap_of(resources: &Value) -> Value {
         configuration.remove("vhds");
     }
     let extensions = by_name(&resources["extensions"], "name");
-    let clusters: Vec<Value> =
-        messages(&resources["clusters"]).map(|cluster| with_endpoints(cluster.clone(), &endpoints)).collect();
+    let clusters: Vec<Value> = messages(&resources["clusters"])
+        .map(|cluster| {
+            let mut cluster = with_endpoints(cluster.clone(), &endpoints);
+            put_secrets(&mut cluster);
+            cluster
+        })
+        .collect();
     let listeners: Vec<Value> = messages(&resources["listeners"])
         .map(|listener| {
             let mut listener = listener.clone();
@@ -72,6 +77,28 @@ fn with_endpoints(mut cluster: Value, endpoints: &BTreeMap<String, Value>) -> Va
         fields.insert("load_assignment".to_owned(), assignment);
     }
     cluster
+}
+
+/// Secrets of a cluster that come by ADS come from where the proxy's own do: without a stream of its own Envoy validates no cluster that
+/// asks it for some.
+fn put_secrets(value: &mut Value) {
+    match value {
+        Value::Array(list) => list.iter_mut().for_each(put_secrets),
+        Value::Object(fields) => {
+            if let Some(source) = fields.get_mut("sds_config").filter(|source| source["ads"].is_object()) {
+                *source = json!({
+                    "resource_api_version": "V3",
+                    "api_config_source": {
+                        "api_type": "GRPC",
+                        "transport_api_version": "V3",
+                        "grpc_services": [{"envoy_grpc": {"cluster_name": "sds-grpc"}}],
+                    },
+                });
+            }
+            fields.values_mut().for_each(put_secrets);
+        }
+        _ => {}
+    }
 }
 
 /// Puts the route configuration in the place of each `rds`, however deep.

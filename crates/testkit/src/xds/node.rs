@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 /// A node in the making, with the fields and metadata that Istio's sidecars send (facts/xds.md, section 1).
 #[derive(Clone, Debug)]
 pub struct Node {
+    kind: &'static str,
     name: String,
     namespace: String,
     ip: String,
@@ -22,6 +23,7 @@ impl Node {
     /// The sidecar of the pod `name` in `namespace`, at 127.0.0.1.
     pub fn sidecar(name: &str, namespace: &str) -> Self {
         Self {
+            kind: "sidecar",
             name: name.to_owned(),
             namespace: namespace.to_owned(),
             ip: "127.0.0.1".to_owned(),
@@ -30,6 +32,13 @@ impl Node {
             extensions: Vec::new(),
             locality: None,
         }
+    }
+
+    /// A gateway instead.
+    #[must_use]
+    pub fn router(mut self) -> Self {
+        self.kind = "router";
+        self
     }
 
     /// Its address.
@@ -72,7 +81,7 @@ impl Node {
     /// # Errors
     /// When a metadata value is no Protobuf value.
     pub fn message(&self) -> Result<Message> {
-        let Self { name, namespace, ip, .. } = self;
+        let Self { kind, name, namespace, ip, .. } = self;
         let mut metadata = json!({
             "NAME": name,
             "NAMESPACE": namespace,
@@ -85,7 +94,7 @@ impl Node {
             entries.extend(self.metadata.clone());
         }
         let mut node = json!({
-            "id": format!("sidecar~{ip}~{name}.{namespace}~{namespace}.svc.cluster.local"),
+            "id": format!("{kind}~{ip}~{name}.{namespace}~{namespace}.svc.cluster.local"),
             "cluster": format!("{name}.{namespace}"),
             "metadata": metadata,
             "user_agent_name": "envoy",

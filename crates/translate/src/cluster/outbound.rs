@@ -34,11 +34,12 @@ pub(super) struct Callee<'a> {
     pub(super) by_endpoints: bool,
     pub(super) resolved: Option<&'a Resolved>,
     pub(super) has_certificates: bool,
+    pub(super) secrets: bool,
 }
 
 /// None if the service, its port, or the subset is gone.
 pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee: &Callee<'_>) -> Made {
-    let Callee { service, port, subset, rule, by_endpoints, resolved, has_certificates } = *callee;
+    let Callee { service, port, subset, rule, by_endpoints, resolved, has_certificates, secrets } = *callee;
     let shape = (*read.ask(ServiceOf(service.clone()))).clone()?;
     let protocol = shape.port(port)?.protocol;
     let policy = with_defaults(policy(read, rule, port, subset)?, &settings.balance.policy);
@@ -87,7 +88,7 @@ pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee:
     cluster.typed_extension_protocol_options = protocol::options(
         spoken,
         policy.connection_pool.as_ref(),
-        protocol::server_name(&policy, spoken),
+        protocol::server_name(&policy, secrets, spoken),
         failures::of(policy.outlier_detection.as_ref()),
     );
     let connections = tls::Connections {
@@ -96,6 +97,7 @@ pub(super) fn cluster(read: &Read<'_>, settings: &ClusterSettingsAnswer, callee:
         subset,
         policy: &policy,
         certificates: has_certificates,
+        secrets,
         spoken,
     };
     tls::apply(read, settings, &connections, &mut cluster);

@@ -56,8 +56,12 @@ pub(crate) fn spoken(protocol: Protocol, pool: Option<&ConnectionPool>, mesh: H2
 
 /// How the name of a TLS server is found where a rule writes none: it is the request's host, and so must be in the certificate, unless a
 /// rule says what must be or that nothing must (Istio: core/cluster_tls.go). Bytes name no host.
-pub(super) fn server_name(policy: &Policy, spoken: Spoken) -> Option<UpstreamHttpProtocolOptions> {
-    let tls = tls::files(policy).filter(|tls| tls.sni.is_none() && spoken != Spoken::Bytes)?;
+pub(super) fn server_name(
+    policy: &Policy,
+    secrets: bool,
+    spoken: Spoken,
+) -> Option<UpstreamHttpProtocolOptions> {
+    let tls = tls::of_rule(policy, secrets).filter(|tls| tls.sni.is_none() && spoken != Spoken::Bytes)?;
     Some(UpstreamHttpProtocolOptions {
         auto_sni: true,
         auto_san_validation: tls.subject_alt_names.is_empty() && !tls.insecure_skip_verify,

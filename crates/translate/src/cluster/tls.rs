@@ -26,11 +26,17 @@ pub(crate) fn is_of_mesh(policy: &Policy) -> bool {
     policy.tls.as_ref().is_none_or(|tls| tls.mode == TlsMode::IstioMutual)
 }
 
-/// The files that a policy names for TLS that is not the mesh's own.
-pub(super) fn files(policy: &Policy) -> Option<&ClientTls> {
+/// What a policy says of TLS that is not the mesh's own: by files, or, for callers that may ask for Secrets, by a Secret. For others a rule
+/// with a Secret speaks plain text, as in Istio.
+pub(super) fn of_rule(policy: &Policy, secrets: bool) -> Option<&ClientTls> {
     let tls = policy.tls.as_ref()?;
-    let by_files = matches!(tls.mode, TlsMode::Simple | TlsMode::Mutual) && tls.credential_name.is_none();
-    by_files.then_some(tls)
+    let is_own = matches!(tls.mode, TlsMode::Simple | TlsMode::Mutual);
+    (is_own && (secrets || tls.credential().is_none())).then_some(tls)
+}
+
+/// Whether a policy's TLS is by a Secret. Where it is not it makes no difference whether the caller may ask for some.
+pub(super) fn is_of_secret(policy: &Policy) -> bool {
+    policy.tls.as_ref().is_some_and(|tls| tls.credential().is_some())
 }
 
 /// A cluster's connections.
@@ -41,6 +47,8 @@ pub(super) struct Connections<'a> {
     pub(super) policy: &'a Policy,
     /// The caller has the mesh's certificates.
     pub(super) certificates: bool,
+    /// The caller may ask for the Secret that the rule names.
+    pub(super) secrets: bool,
     pub(super) spoken: Spoken,
 }
 
@@ -52,8 +60,8 @@ pub(super) fn apply(
     cluster: &mut Cluster,
 ) {
     let Connections { shape, port, policy, spoken, .. } = *connections;
-    if let Some(tls) = files(policy) {
-        cluster.transport_socket = Some(upstream::by_files(tls, &settings.tls_defaults, spoken));
+    if let Some(tls) = of_rule(policy, connections.secrets) {
+        cluster.transport_socket = Some(upstream::of_rule(tls, &settings.tls_defaults, spoken));
         return;
     }
     if !connections.certificates || !is_of_mesh(policy) {

@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use meltemi_api::gateway::ServerTlsMode;
 use meltemi_api::value::GatewayName;
 use meltemi_api::{FieldPath, Finding, Gateway, VirtualService};
 use meltemi_model::entry::IndexKey;
 use meltemi_model::gateway::merge::{Conflict, Merged, Rejected};
-use meltemi_model::gateway::{BoundTo, GatewaySet, common, selecting};
+use meltemi_model::gateway::{BoundTo, GatewaySet, Homes, common, selecting};
 use meltemi_model::index::gateway_key;
-use meltemi_model::read::{self, Read, filed};
-use meltemi_names::{Kind, Namespace, ObjectKey};
+use meltemi_model::read::{self, Read, filed, none_filed};
+use meltemi_names::{Namespace, ObjectKey};
 
 use super::listed;
-use crate::gateway::secret::secret_of;
+use crate::gateway::secret::{secret_of, secrets_of_roots};
 
 pub(super) fn findings(read: &Read<'_>, key: &ObjectKey, gateway: &Gateway) -> Vec<Finding> {
     let servers = FieldPath::of(&["spec", "servers"]);
@@ -25,6 +24,15 @@ pub(super) fn findings(read: &Read<'_>, key: &ObjectKey, gateway: &Gateway) -> V
     let merged = read.ask(Merged(set));
     let own = merged.rejected.iter().filter(|rejected| rejected.gateway == *key);
     findings.extend(own.map(|rejected| of_conflict(rejected, gateway, &servers)));
+    let homes = read.ask(Homes { selector: gateway.selector.clone(), own: key.namespace.clone() });
+    if homes.is_empty() && !gateway.selector.labels().is_empty() && !none_filed(read, IndexKey::Pods) {
+        findings.push(nobody(gateway));
+    }
+    // Where its proxies are not known they are taken to be beside it, where most keep them.
+    let mut homes = homes.iter().cloned().collect::<Vec<_>>();
+    if homes.is_empty() {
+        homes.push(key.namespace.clone());
+    }
     for (index, server) in gateway.servers.iter().enumerate() {
         let Some(tls) = server.terminates() else { continue };
         let path = servers.index(index).key("tls");
@@ -34,10 +42,28 @@ pub(super) fn findings(read: &Read<'_>, key: &ObjectKey, gateway: &Gateway) -> V
             } else {
                 path.key("credentialNames").index(place)
             };
-            findings.extend(of_credential(read, &key.namespace, written, tls.mode, place == 0, &path));
+            findings.extend(of_certificate(read, &homes, written).map(|finding| unserved(finding, &path)));
+        }
+        if let Some(written) = tls.roots_credential() {
+            let path = match (&tls.ca_cert_credential_name, tls.credential_names.is_empty()) {
+                (Some(_), _) => path.key("caCertCredentialName"),
+                (None, true) => path.key("credentialName"),
+                (None, false) => path.key("credentialNames").index(0),
+            };
+            let named = tls.ca_cert_credential_name.is_some();
+            findings.extend(of_roots(read, &homes, written, named).map(|finding| unserved(finding, &path)));
         }
     }
     findings
+}
+
+fn nobody(gateway: &Gateway) -> Finding {
+    let labels: Vec<String> =
+        gateway.selector.labels().iter().map(|(label, value)| format!("{label}={value}")).collect();
+    Finding::warning("no-workload", format!("no workload of any namespace has {}", labels.join(" and ")))
+        .at(&FieldPath::of(&["spec", "selector"]))
+        .in_force("it is for nobody that is known")
+        .hint("the labels are those of the gateway's pods; see them with kubectl get pods --show-labels -A")
 }
 
 fn of_conflict(rejected: &Rejected, gateway: &Gateway, servers: &FieldPath) -> Finding {
@@ -66,48 +92,58 @@ fn of_conflict(rejected: &Rejected, gateway: &Gateway, servers: &FieldPath) -> F
     }
 }
 
-/// Judged in the Gateway's own namespace, where most keep its proxies and their Secrets.
-fn of_credential(
-    read: &Read<'_>,
-    own: &Namespace,
-    written: &str,
-    mode: ServerTlsMode,
-    first: bool,
-    path: &FieldPath,
-) -> Option<Finding> {
-    let in_force = "clients' handshakes fail until it is there";
-    let Some(secret) = secret_of(written, own) else {
-        let finding = Finding::warning(
-            "secret-not-served",
-            format!("`{written}` is no Secret of the proxies' own namespace, and no other is served"),
-        );
-        return Some(finding.at(path).in_force(in_force).hint("write the Secret's name alone"));
-    };
-    let Some(credential) = read::credential(read, &secret) else {
-        let message =
-            format!("{secret} is not there, or not read; proxies look for it in their own namespace");
-        return Some(
-            Finding::warning("secret-not-found", message)
-                .at(path)
-                .in_force(in_force)
-                .hint("its type is kubernetes.io/tls or Opaque; in a cluster its namespace must be among those whose Secrets may be read"),
-        );
-    };
-    if credential.certificate.is_none() {
-        let message = format!("{secret} holds no certificate with its key");
-        return Some(Finding::warning("secret-incomplete", message).at(path).in_force(in_force));
-    }
-    let beside = ObjectKey::new(Kind::Secret, own.clone(), format!("{}-cacert", secret.name).as_str());
-    let roots = read::credential(read, &beside).unwrap_or(credential).roots.is_some();
-    (mode.verifies() && first && !roots).then(|| {
-        Finding::warning(
-            "secret-incomplete",
-            format!("neither {beside} nor {secret} holds what clients are verified by"),
-        )
-        .at(path)
-        .in_force(in_force)
-        .hint("add the key ca.crt to one of them")
+/// What follows from all of these.
+fn unserved(finding: Finding, path: &FieldPath) -> Finding {
+    finding.at(path).in_force("clients' handshakes fail until it is there")
+}
+
+/// Where one of the namespaces with its proxies has no such Secret.
+fn of_certificate(read: &Read<'_>, homes: &[Namespace], written: &str) -> Option<Finding> {
+    homes.iter().find_map(|home| {
+        let Some(secret) = secret_of(written, home) else { return Some(foreign(written, home)) };
+        let Some(credential) = read::credential(read, &secret) else {
+            return Some(missing(&secret, CERTIFICATE));
+        };
+        credential.certificate.is_none().then(|| {
+            Finding::warning("secret-incomplete", format!("{secret} holds no certificate with its key"))
+        })
     })
+}
+
+/// The same for what clients are verified by; `named`: by a name of its own.
+fn of_roots(read: &Read<'_>, homes: &[Namespace], written: &str, named: bool) -> Option<Finding> {
+    homes.iter().find_map(|home| {
+        let Some(secrets) = secrets_of_roots(written, home) else {
+            return named.then(|| foreign(written, home));
+        };
+        let [beside, own] = &secrets;
+        let Some(credential) = secrets.iter().find_map(|secret| read::credential(read, secret)) else {
+            // What is missing as a certificate is told as such.
+            return named.then(|| missing(own, ROOTS));
+        };
+        credential.roots.is_none().then(|| {
+            let message = format!("neither {beside} nor {own} holds what clients are verified by");
+            Finding::warning("secret-incomplete", message).hint("add the key ca.crt to one of them")
+        })
+    })
+}
+
+fn foreign(written: &str, home: &Namespace) -> Finding {
+    let message =
+        format!("`{written}` is no Secret of the proxies' own namespace ({home}), and no other is served");
+    Finding::warning("secret-not-served", message)
+        .hint(format!("put the Secret into namespace {home}, and write its name alone"))
+}
+
+/// What a Secret of a certificate, and one of roots, must hold.
+const CERTIFICATE: &str = "tls.crt and tls.key (or cert and key)";
+const ROOTS: &str = "ca.crt (or cacert)";
+
+fn missing(secret: &ObjectKey, holds: &str) -> Finding {
+    let message = format!("{secret} is not there, or not read; proxies look for it in their own namespace");
+    Finding::warning("secret-not-found", message).hint(format!(
+        "it holds {holds}, as PEM; in a cluster its namespace must be among those whose Secrets may be read"
+    ))
 }
 
 /// What a VirtualService says of gateways.

@@ -1,4 +1,4 @@
-//! Secrets of gateways: the certificates that their servers name (SDS).
+//! Secrets of gateways: the certificates that their servers name, and the rules of their calls (SDS).
 //!
 //! Knows: how servers name Secrets, and Envoy's message. Must not know: who may have one; only layers of proxies that may have the Secrets
 //! of their namespace ask here.   Start at [`SecretsKey`] (which there are) and [`SecretKey`] (each of them).
@@ -7,12 +7,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use meltemi_api::destination_rule::{ClientTls, TlsMode};
 use meltemi_api::gateway::ServerTls;
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
+use meltemi_model::entry::IndexKey;
 use meltemi_model::gateway::GatewaySet;
 use meltemi_model::gateway::merge::Merged;
-use meltemi_model::read::{self, Read};
+use meltemi_model::read::{self, Read, filed};
 use meltemi_names::{Kind, Namespace, ObjectKey, ObjectName, TypeUrl};
 use meltemi_proto::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use meltemi_proto::envoy::extensions::transport_sockets::tls::v3::{
@@ -33,9 +35,22 @@ pub(crate) fn certificate_name(written: &str) -> String {
     if written.contains("://") { written.to_owned() } else { format!("{SCHEME}{written}") }
 }
 
-/// The SDS name of what clients are verified by, where `written` names the certificate.
+/// The SDS name of what clients are verified by, where `written` names the certificate, or the Secret of the roots itself.
 pub(crate) fn roots_name(written: &str) -> String {
-    certificate_name(&format!("{written}{OF_ROOTS}"))
+    certificate_name(&format!("{}{OF_ROOTS}", of_roots(written)))
+}
+
+/// The name without the end that says that it is of roots: whether it is written makes no difference (Istio: pilot/pkg/credentials/kube,
+/// `GetCaCert`).
+fn of_roots(written: &str) -> &str {
+    written.strip_suffix(OF_ROOTS).unwrap_or(written)
+}
+
+/// The Secrets that may hold what clients are verified by, the first that is there counts; none as for [`secret_of`].
+pub(crate) fn secrets_of_roots(written: &str, namespace: &Namespace) -> Option<[ObjectKey; 2]> {
+    let own = secret_of(of_roots(written), namespace)?;
+    let beside = ObjectKey::new(Kind::Secret, namespace.clone(), format!("{}{OF_ROOTS}", own.name).as_str());
+    Some([beside, own])
 }
 
 /// The Secret that a name stands for at a proxy of `namespace`; none for one of another namespace, or of another sort.
@@ -56,6 +71,8 @@ pub struct SecretsKey {
     pub set: GatewaySet,
     /// The proxies' namespace, whose Secrets they may have.
     pub namespace: Namespace,
+    /// They may have certificates with their keys, and not only what verifies others.
+    pub keys: bool,
 }
 
 impl Question for SecretsKey {
@@ -70,6 +87,13 @@ impl Question for SecretsKey {
         for tls in terminating {
             secrets.extend(self.of(tls));
         }
+        // Whether some call goes by a rule makes no difference: of these Envoy asks for what its clusters name.
+        for rule in filed(read, IndexKey::RulesWithCredentials) {
+            let rule = read::destination_rule(read, rule).map(|(_, rule)| rule);
+            for tls in rule.iter().flat_map(|rule| rule.policies()).flat_map(|policy| policy.each_tls()) {
+                secrets.extend(self.of_rule(tls));
+            }
+        }
         secrets.into_iter().map(ResourceKey::from).collect()
     }
 }
@@ -77,18 +101,26 @@ impl Question for SecretsKey {
 impl SecretsKey {
     /// The secrets of one server.
     fn of(&self, tls: &ServerTls) -> impl Iterator<Item = SecretKey> {
-        let secret = |written: &str, name: String, part| {
-            let secret = secret_of(written, &self.namespace)?;
-            Some(SecretKey { name: name.into(), namespace: secret.namespace, secret: secret.name, part })
-        };
-        let written = tls.credentials();
-        let certificates = written
-            .iter()
-            .filter_map(move |written| secret(written, certificate_name(written), Part::Certificate));
-        // Of several the first says who verifies clients, as in Istio.
-        let first = written.first().filter(|_| tls.mode.verifies());
-        let roots = first.and_then(|written| secret(written, roots_name(written), Part::Roots));
-        certificates.chain(roots).collect::<Vec<_>>().into_iter()
+        let certificates = tls.credentials().iter().filter_map(|written| self.certificate(written));
+        certificates.chain(tls.roots_credential().and_then(|written| self.roots(written)))
+    }
+
+    /// Those of a rule for calls.
+    fn of_rule(&self, tls: &ClientTls) -> impl Iterator<Item = SecretKey> {
+        let shown = tls.credential().filter(|_| tls.mode == TlsMode::Mutual);
+        let roots = tls.credential().filter(|_| !tls.insecure_skip_verify);
+        let shown = shown.and_then(|written| self.certificate(written));
+        shown.into_iter().chain(roots.and_then(|written| self.roots(written)))
+    }
+
+    fn certificate(&self, written: &str) -> Option<SecretKey> {
+        let secret = secret_of(written, &self.namespace).filter(|_| self.keys)?;
+        Some(SecretKey::of(certificate_name(written), secret, Part::Certificate))
+    }
+
+    fn roots(&self, written: &str) -> Option<SecretKey> {
+        let secret = secret_of(of_roots(written), &self.namespace)?;
+        Some(SecretKey::of(roots_name(written), secret, Part::Roots))
     }
 }
 
@@ -112,6 +144,12 @@ pub struct SecretKey {
     pub secret: ObjectName,
     /// Which part.
     pub part: Part,
+}
+
+impl SecretKey {
+    fn of(name: String, secret: ObjectKey, part: Part) -> Self {
+        Self { name: name.into(), namespace: secret.namespace, secret: secret.name, part }
+    }
 }
 
 impl Question for SecretKey {

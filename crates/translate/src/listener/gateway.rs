@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use meltemi_api::gateway::ServerBind;
+use meltemi_api::mesh_config::GatewayTopology;
 use meltemi_catalog::{Need, ResourceName};
 use meltemi_memo::Question;
 use meltemi_model::Mesh;
@@ -26,7 +27,7 @@ use self::connection::Connections;
 use super::bind::Bind;
 use super::chain::{bind, chain, listener};
 use super::http_manager::HttpManager;
-use super::listener_filter::tls_inspector;
+use super::listener_filter::{proxy_protocol, tls_inspector};
 use super::outbound::HANDSHAKE_TIMEOUT_SECONDS;
 use super::settings::{ListenerSettings, SettingsOfListeners, TelemetryKey};
 use crate::address::pipe;
@@ -57,8 +58,10 @@ pub struct GatewayListenersKey {
     pub telemetry: TelemetryKey,
     /// As in [`crate::key::OutboundKey`].
     pub has_certificates: bool,
-    /// As in [`crate::gateway::GatewayKey`].
-    pub reads_secrets: bool,
+    /// The control plane may be asked for Secrets: it knows who asks. Whether it gives some is not for a listener.
+    pub asks_secrets: bool,
+    /// What stands before the proxies.
+    pub topology: GatewayTopology,
 }
 
 impl Question for GatewayListenersKey {
@@ -149,7 +152,10 @@ impl GatewayListener {
         }
         let mut message = Listener {
             traffic_direction: TrafficDirection::Outbound.into(),
-            listener_filters: encrypted.then(tls_inspector).into_iter().collect(),
+            // Who calls is said before anything else.
+            listener_filters: (self.of.topology.proxy_protocol.is_some().then(proxy_protocol).into_iter())
+                .chain(encrypted.then(tls_inspector))
+                .collect(),
             filter_chains: chains,
             ..self.socket(&name)
         };
@@ -194,7 +200,7 @@ impl GatewayListener {
         noted.needs(TypeUrl::Route, route);
         let (logs, paths) = (&settings.outbound, settings.paths);
         let manager = HttpManager { stat_prefix: stat, grpc_web: false, logs, paths };
-        manager.gateway(route, self.of.http10)
+        manager.gateway(route, self.of.http10, &self.of.topology)
     }
 
     /// The chains of a server that is encrypted, by whoever ends that.
@@ -211,8 +217,7 @@ impl GatewayListener {
             chains.extend(self.connections(read, in_force, settings).passed_on(noted));
             return;
         };
-        let means =
-            Means { has_certificates: self.of.has_certificates, reads_secrets: self.of.reads_secrets };
+        let means = Means { has_certificates: self.of.has_certificates, asks_secrets: self.of.asks_secrets };
         let Some(socket) = terminating(tls, means) else { return };
         let filters = match &in_force.route {
             Some(route) => {

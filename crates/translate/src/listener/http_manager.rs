@@ -3,7 +3,7 @@
 //! Knows Envoy's messages and Istio's defaults for sidecars. Must not know services: routes are given. Invariant: only filters that a
 //! stock Envoy has, in Istio's order.
 
-use meltemi_api::mesh_config::Normalization;
+use meltemi_api::mesh_config::{ForwardClientCert, GatewayTopology, Normalization};
 use meltemi_catalog::ResourceName;
 use meltemi_proto::any::pack;
 use meltemi_proto::envoy::config::core::v3::{
@@ -59,15 +59,17 @@ impl HttpManager<'_> {
         })
     }
 
-    /// For requests from outside the mesh: nobody before the gateway is believed (Istio: core/gateway.go,
-    /// `buildGatewayConnectionManager`).
-    pub(crate) fn gateway(&self, route: &str, http10: bool) -> Filter {
+    /// For requests from outside the mesh: nobody before the gateway is believed but those who are said to stand there (Istio:
+    /// core/gateway.go, `buildGatewayConnectionManager`).
+    pub(crate) fn gateway(&self, route: &str, http10: bool, topology: &GatewayTopology) -> Filter {
+        let (forward, shows_client) = forwarded(topology.forward_client_cert_details);
         let http1 = Http1ProtocolOptions { accept_http_10: http10, ..Http1ProtocolOptions::default() };
         pack_filter(&HttpConnectionManager {
             server_name: "istio-envoy".to_owned(),
             use_remote_address: Some(BoolValue { value: true }),
-            forward_client_cert_details: ForwardClientCertDetails::SanitizeSet.into(),
-            set_current_client_cert_details: Some(SetCurrentClientCertDetails {
+            xff_num_trusted_hops: topology.num_trusted_proxies,
+            forward_client_cert_details: forward.into(),
+            set_current_client_cert_details: shows_client.then(|| SetCurrentClientCertDetails {
                 subject: Some(BoolValue { value: true }),
                 cert: true,
                 uri: true,
@@ -151,6 +153,19 @@ impl HttpManager<'_> {
         filters.push(http_filter("envoy.filters.http.cors", pack(&Cors::default())));
         filters.push(http_filter("envoy.filters.http.router", pack(&Router::default())));
         filters
+    }
+}
+
+/// What becomes of what is said of the client's certificate, and whether the client's own is said.
+fn forwarded(written: ForwardClientCert) -> (ForwardClientCertDetails, bool) {
+    match written {
+        ForwardClientCert::Sanitize => (ForwardClientCertDetails::Sanitize, false),
+        ForwardClientCert::ForwardOnly => (ForwardClientCertDetails::ForwardOnly, false),
+        ForwardClientCert::AppendForward => (ForwardClientCertDetails::AppendForward, true),
+        ForwardClientCert::Undefined | ForwardClientCert::SanitizeSet => {
+            (ForwardClientCertDetails::SanitizeSet, true)
+        }
+        ForwardClientCert::AlwaysForwardOnly => (ForwardClientCertDetails::AlwaysForwardOnly, false),
     }
 }
 

@@ -8,7 +8,8 @@ use meltemi_proto::envoy::config::listener::v3::{
     listener_filter_chain_match_predicate::{MatchSet, Rule},
 };
 use meltemi_proto::envoy::extensions::filters::listener::{
-    http_inspector::v3::HttpInspector, original_dst::v3::OriginalDst, tls_inspector::v3::TlsInspector,
+    http_inspector::v3::HttpInspector, original_dst::v3::OriginalDst, proxy_protocol::v3::ProxyProtocol,
+    tls_inspector::v3::TlsInspector,
 };
 use meltemi_proto::envoy::r#type::v3::Int32Range;
 use meltemi_proto::google::protobuf::Any;
@@ -18,6 +19,11 @@ use crate::wrap::u32_value;
 /// Restores the destination that the client asked for before it was redirected.
 pub(crate) fn original_dst() -> ListenerFilter {
     filter("envoy.filters.listener.original_dst", pack(&OriginalDst::default()))
+}
+
+/// Takes the header by which a proxy before this one says who calls; a connection without it is closed.
+pub(crate) fn proxy_protocol() -> ListenerFilter {
+    filter("envoy.filters.listener.proxy_protocol", pack(&ProxyProtocol::default()))
 }
 
 /// Tells TLS from other bytes, and the server's name in it.

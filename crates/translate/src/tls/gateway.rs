@@ -31,8 +31,8 @@ const ALPN: [&str; 2] = ["h2", "http/1.1"];
 pub(crate) struct Means {
     /// Something beside it serves it the mesh's certificates, and files.
     pub(crate) has_certificates: bool,
-    /// The control plane may serve it Secrets.
-    pub(crate) reads_secrets: bool,
+    /// The control plane may be asked for Secrets.
+    pub(crate) asks_secrets: bool,
 }
 
 /// How TLS is ended; none if the proxy can have no certificate for it.
@@ -48,14 +48,14 @@ pub(crate) fn terminating(tls: &ServerTls, means: Means) -> Option<TransportSock
             common.tls_certificate_sds_secret_configs = vec![secret(CERTIFICATE)];
             common.validation_context_type = Some(combined(validation(tls), secret(ROOTS)));
         }
-        (mode, written @ [first, ..]) => {
-            if !means.reads_secrets {
+        (_, written @ [_, ..]) => {
+            if !means.asks_secrets {
                 return None;
             }
             let configs = written.iter().map(|written| over_ads(certificate_name(written)));
             common.tls_certificate_sds_secret_configs = configs.collect();
             common.validation_context_type =
-                mode.verifies().then(|| combined(validation(tls), over_ads(roots_name(first))));
+                tls.roots_credential().map(|roots| combined(validation(tls), over_ads(roots_name(roots))));
         }
         (_, []) if means.has_certificates => by_agent(tls, &mut common),
         (_, []) => by_files(tls, &mut common),
@@ -133,7 +133,10 @@ fn validation(tls: &ServerTls) -> CertificateValidationContext {
     }
 }
 
-fn combined(default: CertificateValidationContext, roots: SdsSecretConfig) -> ValidationContextType {
+pub(super) fn combined(
+    default: CertificateValidationContext,
+    roots: SdsSecretConfig,
+) -> ValidationContextType {
     ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
         default_validation_context: Some(default),
         validation_context_sds_secret_config: Some(roots),
@@ -142,7 +145,7 @@ fn combined(default: CertificateValidationContext, roots: SdsSecretConfig) -> Va
 }
 
 /// A secret over the stream that the listener itself came by.
-fn over_ads(name: String) -> SdsSecretConfig {
+pub(super) fn over_ads(name: String) -> SdsSecretConfig {
     SdsSecretConfig {
         name,
         sds_config: Some(ConfigSource {

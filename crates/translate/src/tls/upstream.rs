@@ -1,4 +1,4 @@
-//! The TLS of calls: with the mesh's own certificates, or as a DestinationRule's files say (Istio: core/cluster_tls.go).
+//! The TLS of calls: with the mesh's own certificates, or as a DestinationRule's files or Secret say (Istio: core/cluster_tls.go).
 //!
 //! Files are read by Envoy itself (`filename`), not asked for at an SDS server (`file-cert:...`), which only a proxy with an agent
 //! has: so the cluster is the same for all proxies, and a file that is not there is a refusal that its author is told of.
@@ -19,7 +19,9 @@ use meltemi_proto::envoy::extensions::transport_sockets::tls::v3::{
 };
 use meltemi_proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 
+use super::gateway::{combined, over_ads};
 use super::{MeshTlsSettings, name, parameters, socket};
+use crate::gateway::secret::{certificate_name, roots_name};
 
 /// What a cluster speaks to its endpoints, as far as the offer in its handshake depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,35 +118,58 @@ pub(super) fn exact(text: &str) -> SubjectAltNameMatcher {
     name(san_type, MatchPattern::Exact(text.to_owned()))
 }
 
-/// TLS by the files of a rule: modes SIMPLE and MUTUAL.
-pub(crate) fn by_files(tls: &ClientTls, defaults: &TlsDefaults, spoken: Spoken) -> TransportSocket {
-    let certificate = (tls.mode == TlsMode::Mutual).then(|| TlsCertificate {
-        certificate_chain: tls.client_certificate.as_deref().map(file),
-        private_key: tls.private_key.as_deref().map(file),
-        ..TlsCertificate::default()
-    });
-    let validation = || CertificateValidationContext {
-        trusted_ca: Some(file(tls.ca_certificates.as_deref().unwrap_or(SYSTEM_ROOTS))),
-        crl: tls.ca_crl.as_deref().map(file),
-        match_typed_subject_alt_names: tls.subject_alt_names.iter().map(|text| exact(text)).collect(),
-        ..CertificateValidationContext::default()
-    };
-    let common = CommonTlsContext {
+/// TLS as a rule says, by its files or its Secret: modes SIMPLE and MUTUAL.
+pub(crate) fn of_rule(tls: &ClientTls, defaults: &TlsDefaults, spoken: Spoken) -> TransportSocket {
+    let mut common = CommonTlsContext {
         tls_params: Some(TlsParameters {
             ecdh_curves: defaults.ecdh_curves.clone(),
             ..parameters(TlsVersion::Auto, defaults.cipher_suites.clone())
         }),
-        tls_certificates: certificate.into_iter().collect(),
         alpn_protocols: (spoken == Spoken::Http2).then(|| "h2".to_owned()).into_iter().collect(),
-        validation_context_type: (!tls.insecure_skip_verify)
-            .then(|| ValidationContextType::ValidationContext(validation())),
         ..CommonTlsContext::default()
     };
+    match tls.credential() {
+        Some(secret) => by_secret(tls, secret, &mut common),
+        None => by_files(tls, &mut common),
+    }
     socket(&UpstreamTlsContext {
         common_tls_context: Some(common),
         sni: tls.sni.clone().unwrap_or_default(),
         ..UpstreamTlsContext::default()
     })
+}
+
+/// By the Secret of that name: what is shown, and what the server is verified by (Istio: pilot/pkg/security/model/authentication.go).
+fn by_secret(tls: &ClientTls, secret: &str, common: &mut CommonTlsContext) {
+    if tls.mode == TlsMode::Mutual {
+        common.tls_certificate_sds_secret_configs = vec![over_ads(certificate_name(secret))];
+    }
+    if !tls.insecure_skip_verify {
+        let names = CertificateValidationContext {
+            match_typed_subject_alt_names: tls.subject_alt_names.iter().map(|text| exact(text)).collect(),
+            ..CertificateValidationContext::default()
+        };
+        common.validation_context_type = Some(combined(names, over_ads(roots_name(secret))));
+    }
+}
+
+fn by_files(tls: &ClientTls, common: &mut CommonTlsContext) {
+    if tls.mode == TlsMode::Mutual {
+        common.tls_certificates = vec![TlsCertificate {
+            certificate_chain: tls.client_certificate.as_deref().map(file),
+            private_key: tls.private_key.as_deref().map(file),
+            ..TlsCertificate::default()
+        }];
+    }
+    if !tls.insecure_skip_verify {
+        let validation = CertificateValidationContext {
+            trusted_ca: Some(file(tls.ca_certificates.as_deref().unwrap_or(SYSTEM_ROOTS))),
+            crl: tls.ca_crl.as_deref().map(file),
+            match_typed_subject_alt_names: tls.subject_alt_names.iter().map(|text| exact(text)).collect(),
+            ..CertificateValidationContext::default()
+        };
+        common.validation_context_type = Some(ValidationContextType::ValidationContext(validation));
+    }
 }
 
 /// What Envoy reads of a file itself.

@@ -62,7 +62,11 @@ async fn requests_come_out_whole_wherever_the_body_is_cut() {
         for second in cut..=body.len() {
             let pieces = [&body[..cut], &body[cut..second], &body[second..]];
             let (read, error) = read(&pieces, 1 << 20).await;
-            assert_eq!((read, error), (nonces.map(str::to_owned).to_vec(), None), "cut at {cut} and {second}");
+            assert_eq!(
+                (read, error),
+                (nonces.map(str::to_owned).to_vec(), None),
+                "cut at {cut} and {second}"
+            );
         }
     }
 }

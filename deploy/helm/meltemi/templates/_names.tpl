@@ -51,3 +51,11 @@ istio.io/rev: {{ default "default" .Values.revision | quote }}
 - {name: https-webhook, port: 443, targetPort: https-webhook, protocol: TCP}
 - {name: http-monitoring, port: 15014, targetPort: http-monitoring, protocol: TCP}
 {{- end -}}
+
+{{- /* Where gateways' Secrets are read: off, all, or namespaces. Without an authority nobody could have them. */ -}}
+{{- define "meltemi.gatewaySecrets" -}}
+{{- if or (ne .Values.serve.ca "on") (ne .Values.gateways.secrets "on") }}off
+{{- else if .Values.gateways.secretNamespaces }}{{ join "," (uniq .Values.gateways.secretNamespaces) }}
+{{- else }}all
+{{- end }}
+{{- end }}

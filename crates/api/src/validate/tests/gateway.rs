@@ -59,6 +59,8 @@ fn a_server_has_its_certificate_from_one_place() {
         "{mode: SIMPLE, serverCertificate: /a, privateKey: /b}",
         "{mode: MUTUAL, serverCertificate: /a, privateKey: /b, caCertificates: /c, caCrl: /d}",
         "{mode: ISTIO_MUTUAL}",
+        "{mode: MUTUAL, credentialName: a, caCertCredentialName: b}",
+        "{mode: SIMPLE, credentialName: a, ecdhCurves: [P-256, X25519]}",
         "{}",
     ] {
         assert_eq!(https(good), "", "{good}");
@@ -73,6 +75,8 @@ fn a_server_has_its_certificate_from_one_place() {
         ("{mode: AUTO_PASSTHROUGH}", &["not-supported-yet"]),
         ("{mode: SIMPLE, credentialName: a, minProtocolVersion: TLSV1_0}", &["old-tls"]),
         ("{mode: SIMPLE, credentialName: a, cipherSuites: [x]}", &["bad-cipher-suite"]),
+        ("{mode: SIMPLE, credentialName: a, ecdhCurves: [P-255]}", &["bad-cipher-suite"]),
+        ("{mode: SIMPLE, credentialName: a, caCertCredentialName: b}", &["certificate-without-effect"]),
         ("{mode: SIMPLE, credentialName: a, subjectAltNames: [x]}", &["names-without-effect"]),
         ("{mode: SIMPLE, credentialName: a, httpsRedirect: true}", &["redirect-without-effect"]),
     ] {

@@ -95,7 +95,7 @@ pub(crate) fn of(finding: &Finding, alone: bool) -> Option<&'static Code> {
         ("host-not-found", Some(Kind::Sidecar)) if finding.severity == Severity::Warning => "IST0101",
         ("overruled-policy", Some(Kind::Sidecar)) if finding.field == "spec" => "IST0111",
         ("overruled-policy", Some(Kind::Sidecar)) => "IST0110",
-        ("no-workload", Some(Kind::Sidecar)) => "IST0101",
+        ("no-workload", Some(Kind::Sidecar | Kind::Gateway)) => "IST0101",
         ("gateway-not-found", Some(Kind::VirtualService)) => "IST0101",
         ("hosts-not-served", Some(Kind::VirtualService)) => "IST0132",
         ("port-conflict" | "host-conflict", Some(Kind::Gateway)) if !alone => "IST0145",

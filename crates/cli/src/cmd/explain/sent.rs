@@ -10,7 +10,7 @@ use meltemi_catalog::Resource;
 use meltemi_memo::Memo;
 use meltemi_model::Mesh;
 use meltemi_model::gateway::GatewaySet;
-use meltemi_model::proxy::Proxy;
+use meltemi_model::proxy::{Proxy, SecretAccess};
 use meltemi_names::{Kind, ObjectKey, TypeUrl};
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_views::Glimpse;
@@ -118,7 +118,7 @@ pub(super) fn proxy(node: &Value) -> anyhow::Result<Arc<Proxy>> {
     let node = meltemi_proto::json::from_json("envoy.config.core.v3.Node", node)?;
     let mut proxy = Proxy::parse(&Node::decode(node.as_slice())?, false)?;
     // Who has the mesh's certificate has an identity, and by that the Secrets of its namespace.
-    proxy.reads_secrets = proxy.has_certificates;
+    proxy.secrets = if proxy.has_certificates { SecretAccess::All } else { SecretAccess::None };
     Ok(Arc::new(proxy))
 }
 

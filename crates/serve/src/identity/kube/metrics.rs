@@ -16,6 +16,7 @@ struct Outcome {
 pub(crate) struct KubeIdentityMetrics {
     plugged_in_refused: Gauge,
     reviews: Family<Outcome, Counter>,
+    readers: Family<Outcome, Counter>,
     writes: Counter,
     failures: Counter,
 }
@@ -33,6 +34,11 @@ impl KubeIdentityMetrics {
             "token_reviews",
             "Tokens that the API server was asked about, by outcome: accepted, refused, failed (unstable)",
             metrics.reviews.clone(),
+        );
+        registry.register(
+            "secret_reviews",
+            "Accounts of gateways that the API server was asked about, whether they may list Secrets, by outcome: allowed, refused, failed (unstable)",
+            metrics.readers.clone(),
         );
         registry.register(
             "root_writes",
@@ -53,6 +59,10 @@ impl KubeIdentityMetrics {
 
     pub(super) fn reviewed(&self, outcome: &'static str) {
         self.reviews.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(super) fn reader_reviewed(&self, outcome: &'static str) {
+        self.readers.get_or_create(&Outcome { outcome }).inc();
     }
 
     pub(super) fn wrote(&self) {

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::answer::{AUDIENCE, Account, account, expiry};
-use super::cache::{Cache, Digest};
+use crate::identity::kube::cache::Cache;
 use crate::identity::kube::metrics::KubeIdentityMetrics;
 use crate::identity::parts::Tokens;
 
@@ -42,6 +42,9 @@ const WAITING: usize = 4_096;
 /// An answer that takes longer is none.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// SHA-256 of a token.
+type Digest = [u8; 32];
+
 type Outcome = Result<Account, Unknown>;
 type Ask = dyn Fn(Secret<String>) -> BoxFuture<'static, Result<TokenReviewStatus, String>> + Send + Sync;
 
@@ -60,8 +63,8 @@ struct Shared {
 }
 
 struct Known {
-    accounts: Cache<Account>,
-    refused: Cache<String>,
+    accounts: Cache<Digest, Account>,
+    refused: Cache<Digest, String>,
     under_way: HashMap<Digest, watch::Receiver<Option<Outcome>>>,
 }
 

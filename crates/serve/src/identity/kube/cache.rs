@@ -1,18 +1,16 @@
-//! A bounded memory of what was found out about tokens, by their hash. Pure, given `now`.
+//! A bounded memory of what the API server said, each for a while. Pure, given `now`.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::time::Instant;
-
-/// SHA-256 of a token.
-pub(super) type Digest = [u8; 32];
 
 /// What is remembered; the oldest goes when there are too many.
 #[derive(Debug)]
-pub(super) struct Cache<V> {
+pub(super) struct Cache<K, V> {
     most: usize,
-    entries: HashMap<Digest, Entry<V>>,
+    entries: HashMap<K, Entry<V>>,
     /// In the order in which they came; with those that were replaced since.
-    order: VecDeque<(Digest, u64)>,
+    order: VecDeque<(K, u64)>,
     number: u64,
 }
 
@@ -23,22 +21,22 @@ struct Entry<V> {
     number: u64,
 }
 
-impl<V> Cache<V> {
+impl<K: Clone + Eq + Hash, V> Cache<K, V> {
     /// Remembers so many.
     pub(super) fn new(most: usize) -> Self {
         Self { most, entries: HashMap::new(), order: VecDeque::new(), number: 0 }
     }
 
     /// What is remembered, if it is good still.
-    pub(super) fn get(&self, digest: &Digest, now: Instant) -> Option<&V> {
-        self.entries.get(digest).filter(|entry| now < entry.until).map(|entry| &entry.value)
+    pub(super) fn get(&self, key: &K, now: Instant) -> Option<&V> {
+        self.entries.get(key).filter(|entry| now < entry.until).map(|entry| &entry.value)
     }
 
     /// Remembers this until then.
-    pub(super) fn put(&mut self, digest: Digest, value: V, until: Instant, now: Instant) {
+    pub(super) fn put(&mut self, key: K, value: V, until: Instant, now: Instant) {
         self.number += 1;
-        self.entries.insert(digest, Entry { value, until, number: self.number });
-        self.order.push_back((digest, self.number));
+        self.entries.insert(key.clone(), Entry { value, until, number: self.number });
+        self.order.push_back((key, self.number));
         while let Some((oldest, number)) = self.order.front() {
             let entry = self.entries.get(oldest).filter(|entry| entry.number == *number);
             let (is_present, is_over) = (entry.is_some(), entry.is_none_or(|entry| entry.until <= now));
