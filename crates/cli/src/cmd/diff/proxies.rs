@@ -13,7 +13,7 @@ use meltemi_memo::Memo;
 use meltemi_model::Mesh;
 use meltemi_model::endpoints::NETWORK;
 use meltemi_model::place::AnyCallerReads;
-use meltemi_model::proxy::{Proxy, ProxyKind};
+use meltemi_model::proxy::{Proxy, ProxyKind, SecretAccess};
 use meltemi_model::workload::AnyNodeLocal;
 use meltemi_names::{Kind, Labels, Locality, Namespace, ObjectKey, Selector};
 use meltemi_proto::envoy::config::core::v3::Node;
@@ -46,8 +46,8 @@ impl Member {
             _ => Labels::default(),
         };
         let labels = if self.workload.is_some() { sidecar.labels.clone() } else { selector() };
-        let (kind, has_certificates, reads_secrets) = (ProxyKind::Router, true, true);
-        Some(Proxy { kind, labels, has_certificates, reads_secrets, ..sidecar })
+        let (kind, secrets) = (ProxyKind::Router, SecretAccess::All);
+        Some(Proxy { kind, labels, has_certificates: true, secrets, ..sidecar })
     }
 }
 
