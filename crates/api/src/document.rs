@@ -23,6 +23,8 @@ use crate::decode::{self, Decoded, MESH_CONFIG_MAP, decode};
 use crate::field::FieldPath;
 use crate::finding::{Finding, Place, Severity};
 use crate::mesh_config::{MeshConfig, read_mesh_config};
+use crate::parallel;
+use split::Chunk;
 use yaml::{Loaded, Origin};
 
 /// The largest text that is read, in bytes: a dump of some 20,000 objects. More is a mistake, such as a log in the folder.
@@ -90,24 +92,39 @@ pub fn parse(text: &str, file: &str, namespace: &str) -> File {
         return found;
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    for chunk in split::split(text) {
-        let mut loaded = yaml::load(chunk.text, Origin { line: chunk.line, indent: 0 }, &file);
-        // Escapes of JSON that YAML does not have (surrogate pairs): then without places.
-        if loaded.iter().any(|document| !document.faults.is_empty())
-            && chunk.text.trim_start().starts_with('{')
-            && let Ok(value) = serde_json::from_str(chunk.text)
-        {
-            loaded.truncate(1);
-            if let Some(document) = loaded.first_mut() {
-                document.value = value;
-                document.faults.clear();
-            }
+    let size = |block: &Vec<Chunk<'_>>| block.iter().map(|chunk| chunk.text.len()).sum();
+    let parts = parallel::map(split::blocks(text, parallel::BLOCK), size, |block| {
+        let mut part = File::default();
+        block.into_iter().for_each(|chunk| one(&chunk, &file, namespace, &mut part));
+        part
+    });
+    for part in parts {
+        found.documents.extend(part.documents);
+        for (kind, count) in part.skipped {
+            *found.skipped.entry(kind).or_default() += count;
         }
-        for document in loaded {
-            read(document, chunk.text, chunk.line, namespace, &mut found);
-        }
+        found.incomplete |= part.incomplete;
     }
     found
+}
+
+/// Reads one document.
+fn one(chunk: &Chunk<'_>, file: &Arc<str>, namespace: &str, found: &mut File) {
+    let mut loaded = yaml::load(chunk.text, Origin { line: chunk.line, indent: 0 }, file);
+    // Escapes of JSON that YAML does not have (surrogate pairs): then without places.
+    if loaded.iter().any(|document| !document.faults.is_empty())
+        && chunk.text.trim_start().starts_with('{')
+        && let Ok(value) = serde_json::from_str(chunk.text)
+    {
+        loaded.truncate(1);
+        if let Some(document) = loaded.first_mut() {
+            document.value = value;
+            document.faults.clear();
+        }
+    }
+    for document in loaded {
+        read(document, chunk.text, chunk.line, namespace, found);
+    }
 }
 
 /// The objects of a text as they are written, of whatever kind: for who looks at kinds that are none of the mesh's. Only documents whose

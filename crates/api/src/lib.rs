@@ -17,6 +17,7 @@ pub mod gateway;
 pub mod markers;
 pub mod mesh_config;
 mod object;
+pub mod parallel;
 pub mod peer_authentication;
 pub mod pod;
 pub mod proxy_config;

@@ -12,6 +12,7 @@ pub mod endpoints;
 pub mod entry;
 pub mod envoy_filter;
 pub mod exposure;
+mod filed;
 pub mod gateway;
 pub mod index;
 pub mod mesh;

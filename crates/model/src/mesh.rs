@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdMap;
 use meltemi_api::{MeshConfig, Object, Spec};
 use meltemi_memo::World;
 use meltemi_names::{Kind, ObjectKey};
 
 use crate::entry::{Entry, IndexKey};
+use crate::filed::Filed;
 
 /// An immutable state of the mesh: the objects in force, those refused, and the indexes over the former. Built on persistent
 /// maps: the next state shares all that did not change.
@@ -16,7 +17,7 @@ pub struct Mesh {
     pub(crate) generation: u64,
     pub(crate) objects: OrdMap<ObjectKey, Arc<Object>>,
     pub(crate) rejected: OrdMap<ObjectKey, Arc<str>>,
-    pub(crate) index: OrdMap<IndexKey, OrdSet<ObjectKey>>,
+    pub(crate) index: OrdMap<IndexKey, Filed>,
     pub(crate) defaults: Arc<MeshConfig>,
 }
 

@@ -8,6 +8,7 @@ use meltemi_names::{Kind, Namespace, ObjectKey};
 
 use crate::discovery::{Aside, Filters, is_settings, of_namespace};
 use crate::entry::{Entry, IndexKey};
+use crate::filed::Filed;
 use crate::index::keys_of;
 use crate::mesh::Mesh;
 
@@ -253,7 +254,10 @@ impl Store {
             self.unfile(gone, &key, changes);
         }
         for new in after.difference(&before) {
-            self.mesh.index.entry(new.clone()).or_default().insert(key.clone());
+            match self.mesh.index.get_mut(new) {
+                Some(filed) => filed.insert(&key),
+                None => _ = self.mesh.index.insert(new.clone(), Filed::One(key.clone())),
+            }
             changes.entries.insert(Entry::Index(new.clone()));
         }
         changes.entries.insert(Entry::Object(key.clone()));
@@ -269,11 +273,10 @@ impl Store {
     }
 
     fn unfile(&mut self, from: &IndexKey, key: &ObjectKey, changes: &mut ChangeSet) {
-        if let Some(filed) = self.mesh.index.get_mut(from) {
-            filed.remove(key);
-            if filed.is_empty() {
-                self.mesh.index.remove(from);
-            }
+        match self.mesh.index.get(from).map(|filed| filed.without(key)) {
+            Some(Some(rest)) => _ = self.mesh.index.insert(from.clone(), rest),
+            Some(None) => _ = self.mesh.index.remove(from),
+            None => {}
         }
         changes.entries.insert(Entry::Index(from.clone()));
     }

@@ -52,10 +52,18 @@ impl<'a> Glimpse<'a> {
         self.made(|layer, _| matches!(layer, LayerKey::Inbound(_)), |_| true)
     }
 
-    /// A route configuration, and its virtual hosts as resources of their own.
-    pub fn route(&self, name: &str) -> Vec<Arc<Resource>> {
+    /// A route configuration, and of its virtual hosts as resources of their own those that may be for requests with that authority; none:
+    /// all of them.
+    pub fn route(&self, name: &str, authority: Option<&str>) -> Vec<Arc<Resource>> {
         let is_of_it = |key: &ResourceKey| {
-            key.route_configuration().is_none_or(|configuration| configuration.as_str() == name)
+            let in_it = key.route_configuration().is_none_or(|configuration| configuration.as_str() == name);
+            in_it
+                && match (key, authority) {
+                    (ResourceKey::VirtualHost(key), Some(authority)) => {
+                        key.may_take(authority, self.memo, self.mesh)
+                    }
+                    _ => true,
+                }
         };
         self.made(|_, part| matches!(part, PartKey::Routes(_) | PartKey::GatewayRoutes(_)), is_of_it)
     }
@@ -153,11 +161,19 @@ mod tests {
         let memo = Memo::new();
         let glimpse = Glimpse::new(&memo, engine.mesh(), proxy);
         let hosts = ["cart.shop", "db.shop", "web.web"].map(|host| format!("{host}.svc.cluster.local"));
-        let parts = [glimpse.ground(), glimpse.route("80"), glimpse.route("81")].into_iter().flatten();
+        let parts =
+            [glimpse.ground(), glimpse.route("80", None), glimpse.route("81", None)].into_iter().flatten();
         let parts = parts.chain(hosts.iter().flat_map(|host| glimpse.host(host)));
         let made: BTreeMap<_, _> = parts.map(|resource| named(&resource)).collect();
         assert_eq!(made.keys().collect::<Vec<_>>(), served.keys().collect::<Vec<_>>());
         assert!(made == served);
+        let names = |authority| {
+            let made = glimpse.route("80", Some(authority));
+            let hosts = made.iter().filter(|resource| resource.type_url() == TypeUrl::VirtualHost);
+            hosts.map(|resource| resource.name().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(names("CART:80"), ["80/allow_any", "80/cart.shop.svc.cluster.local"]);
+        assert_eq!(names("cartridge"), ["80/allow_any"]);
         let inbound = glimpse.inbound();
         assert!(
             !inbound.is_empty() && inbound.iter().all(|resource| served.contains_key(&named(resource).0))

@@ -151,8 +151,12 @@ impl Places {
 pub(crate) struct PlacesBuilder {
     nodes: Vec<Node>,
     keys: Vec<Box<str>>,
+    /// The keys after the first [`FEW`], each with its place among all.
     known: BTreeMap<Box<str>, u32>,
 }
+
+/// So many keys are faster compared one by one than looked up.
+const FEW: usize = 24;
 
 /// A node within a [`PlacesBuilder`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,17 +165,24 @@ pub(crate) struct NodeId(u32);
 impl PlacesBuilder {
     /// The document itself; called first, once.
     pub(crate) fn root(&mut self, line: u32, column: u32) -> NodeId {
+        // As most objects have.
+        self.nodes.reserve(32);
+        self.keys.reserve(FEW);
         self.push(Node { parent: u32::MAX, step: Step::Index(0), line, column, value_column: 0 })
     }
 
     /// The field `name` of `parent`.
     pub(crate) fn field(&mut self, parent: NodeId, name: &str, line: u32, column: u32) -> NodeId {
-        let key = match self.known.get(name) {
-            Some(&key) => key,
+        let among_few = self.keys.iter().take(FEW).position(|key| **key == *name);
+        let known = among_few.and_then(|key| u32::try_from(key).ok());
+        let key = match known.or_else(|| self.known.get(name).copied()) {
+            Some(key) => key,
             None => {
                 let key = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
                 self.keys.push(name.into());
-                self.known.insert(name.into(), key);
+                if self.keys.len() > FEW {
+                    self.known.insert(name.into(), key);
+                }
                 key
             }
         };

@@ -31,6 +31,25 @@ pub(super) fn split(text: &str) -> impl Iterator<Item = Chunk<'_>> {
     .filter(|chunk| !chunk.text.lines().all(|line| line.trim().is_empty() || line.starts_with(['%', '#'])))
 }
 
+/// The documents, in blocks of neighbours that are of about that many bytes each.
+pub(super) fn blocks(text: &str, bytes: usize) -> Vec<Vec<Chunk<'_>>> {
+    let mut blocks = Vec::new();
+    let mut block = Vec::new();
+    let mut size = 0;
+    for chunk in split(text) {
+        size += chunk.text.len();
+        block.push(chunk);
+        if size >= bytes {
+            size = 0;
+            blocks.push(std::mem::take(&mut block));
+        }
+    }
+    if !block.is_empty() {
+        blocks.push(block);
+    }
+    blocks
+}
+
 fn is_separator(line: &str) -> bool {
     line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }

@@ -223,14 +223,19 @@ impl Loader {
 
     fn key(&mut self, text: &str, style: ScalarStyle, at: Marker) -> Result<(), Fault> {
         let (line, column) = self.position(at);
-        let duplicate = self.fault(at, "duplicate-field", format!("`{text}` stands here a second time"));
         if let Some(Frame::Map { entries, node, key, .. }) = self.frames.last_mut() {
             if text == "<<" && style == ScalarStyle::Plain {
                 *key = Some(Key::Merge(*node));
                 return Ok(());
             }
             if entries.contains_key(text) && self.faults.len() < FAULTS {
-                self.faults.push(Fault { hint: Some("keep one of them"), ..duplicate });
+                self.faults.push(Fault {
+                    code: "duplicate-field",
+                    message: format!("`{text}` stands here a second time"),
+                    hint: Some("keep one of them"),
+                    line,
+                    column,
+                });
             }
             *key = Some(Key::Name(text.to_owned(), self.places.field(*node, text, line, column)));
         }

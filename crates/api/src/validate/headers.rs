@@ -9,6 +9,9 @@ use crate::virtual_service::{HeaderChange, HeaderOperations};
 
 /// Both directions.
 pub(super) fn operations(operations: &HeaderOperations, path: &FieldPath, report: &mut Report) {
+    if operations.is_empty() {
+        return;
+    }
     change(&operations.request, &path.key("request"), true, report);
     change(&operations.response, &path.key("response"), false, report);
 }

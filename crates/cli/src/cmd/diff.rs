@@ -1,15 +1,18 @@
 //! `meltemi diff`: what a change would do, to whom, before it is made.
 //!
-//! One engine: the base is put into force, every proxy that there may be is connected, the change is put over it, and what is served
-//! then differs from what was, or does not. Must not know Istio's rules or Envoy's.
+//! What a proxy is served before and after is compared ([`compare`]), and told ([`report`]). Must not know Istio's rules or Envoy's.
 
+mod chain;
 mod change;
 mod cluster;
+mod compare;
+mod extra;
 mod fields;
 mod host;
 mod listener;
 mod page;
 mod proxies;
+mod reach;
 mod report;
 mod rule;
 mod step;

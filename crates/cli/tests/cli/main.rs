@@ -8,6 +8,7 @@ mod analyzers;
 mod bootstrap;
 mod crds;
 mod diff;
+mod diff_words;
 mod explain;
 mod explain_gateway;
 mod explain_told;

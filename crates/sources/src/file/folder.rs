@@ -12,7 +12,7 @@ use meltemi_api::{Finding, MAX_FILE};
 
 use super::disk::{Disk, Node, Stamp, Unread};
 use super::gather::{Meaning, QUIET, Work};
-use super::merge::Merge;
+use super::merge::{Merge, Text};
 use super::name;
 use super::scan::{self, BEFORE, FILES, FileId, Found, Listing, Root};
 use crate::batch::Batch;
@@ -23,6 +23,9 @@ pub(super) const GRACE: Duration = Duration::from_millis(200);
 
 /// A file that is met without a notice and changed so recently may be in the middle of being written: whoever writes will be heard.
 const YOUNG: Duration = Duration::from_millis(50);
+
+/// How many bytes of files are in memory before what they hold is read.
+const AT_ONCE: usize = 16 << 20;
 
 /// What became of a look.
 #[derive(Debug, PartialEq, Eq)]
@@ -173,11 +176,11 @@ impl<D: Disk> Folder<D> {
         }
         let settled = (!work.is_first).then_some(wall);
         let mut torn = Vec::new();
-        for (id, found) in changed {
+        for (id, found) in &changed {
             self.by_real.insert(found.real.clone(), id.clone());
             self.listing.files.insert(id.clone(), found.clone());
-            self.read(id, found, settled, &mut torn);
         }
+        self.read_all(changed, settled, &mut torn);
         Look::Done { torn, whole, entered: None }
     }
 
@@ -225,9 +228,7 @@ impl<D: Disk> Folder<D> {
         let mut torn = Vec::new();
         let links = work.files.keys().filter(|path| !matches!(self.disk.node(path), Ok(Node::File(_))));
         let whole = changed.iter().map(|(_, found)| found.real.clone()).chain(links.cloned()).collect();
-        for (id, found) in changed {
-            self.read(id, found, settled, &mut torn);
-        }
+        self.read_all(changed, settled, &mut torn);
         Look::Done { torn, whole, entered: Some(entered) }
     }
 
@@ -259,19 +260,44 @@ impl<D: Disk> Folder<D> {
         Some(FileId { root: folder.root, path: folder.path.join(name) })
     }
 
-    /// Reads a file, and uses what it holds if it has settled by that time.
-    fn read(&mut self, id: FileId, found: Found, settled: Option<SystemTime>, torn: &mut Vec<PathBuf>) {
+    /// Reads files, and uses what they hold if they have settled by that time.
+    fn read_all(
+        &mut self,
+        files: Vec<(FileId, Found)>,
+        settled: Option<SystemTime>,
+        torn: &mut Vec<PathBuf>,
+    ) {
+        let (mut texts, mut size) = (Vec::new(), 0);
+        for (id, found) in files {
+            let Some(text) = self.read(id, found, settled, torn) else { continue };
+            size += text.bytes.len();
+            texts.push(text);
+            if size >= AT_ONCE {
+                size = 0;
+                self.merge.put(std::mem::take(&mut texts));
+            }
+        }
+        self.merge.put(texts);
+    }
+
+    /// Reads a file; none if there is nothing to use.
+    fn read(
+        &mut self,
+        id: FileId,
+        found: Found,
+        settled: Option<SystemTime>,
+        torn: &mut Vec<PathBuf>,
+    ) -> Option<Text> {
         match self.disk.read(&found.real, MAX_FILE) {
             Ok((_, stamp)) if settled.is_some_and(|wall| is_fresh(&stamp, wall)) => torn.push(found.real),
             Ok((bytes, stamp)) => {
                 self.trouble.remove(&id);
                 let shown = scan::shown(&self.roots, &id);
-                if self.roots.get(id.root).is_some_and(|root| root.is_settings) {
-                    self.merge.put_settings(&shown, &bytes);
-                } else {
-                    self.merge.put(&id, &shown, &bytes);
+                self.read.insert(id.clone(), Found { stamp, ..found });
+                if !self.roots.get(id.root).is_some_and(|root| root.is_settings) {
+                    return Some(Text { id, shown, bytes });
                 }
-                self.read.insert(id, Found { stamp, ..found });
+                self.merge.put_settings(&shown, &bytes);
             }
             Err(Unread::Torn | Unread::Gone) => torn.push(found.real),
             Err(Unread::TooLarge) => {
@@ -282,6 +308,7 @@ impl<D: Disk> Folder<D> {
                 self.troubled(id, "unreadable", format!("the file cannot be read: {error}"));
             }
         }
+        None
     }
 
     fn troubled(&mut self, id: FileId, code: &'static str, message: impl Into<String>) {

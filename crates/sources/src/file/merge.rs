@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use meltemi_api::{Finding, MeshConfig, Object, Places, Severity};
+use meltemi_api::{Finding, MeshConfig, Object, Places, Severity, parallel};
 use meltemi_model::Event;
 use meltemi_names::{Namespace, ObjectKey, Version};
 
@@ -37,6 +37,15 @@ struct Content {
     skipped: BTreeMap<String, usize>,
     /// Objects that the file held, that are not in it now, and that may be its part that cannot be read.
     kept: BTreeSet<ObjectKey>,
+}
+
+/// What was read of a file.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub(super) id: FileId,
+    /// What findings call it.
+    pub(super) shown: String,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// What was told of an object.
@@ -99,15 +108,26 @@ impl Merge {
         }
     }
 
-    /// The file holds this now. `shown` is what findings call it.
-    pub(super) fn put(&mut self, id: &FileId, shown: &str, bytes: &[u8]) {
-        let version = Version::of(bytes);
-        if self.files.get(id).is_some_and(|content| content.version == version) {
-            return;
+    /// The files hold this now.
+    pub(super) fn put(&mut self, texts: Vec<Text>) {
+        let namespace = self.namespace.clone();
+        let read = parallel::map(
+            texts,
+            |text| text.bytes.len(),
+            |Text { id, shown, bytes }| {
+                let version = Version::of(&bytes);
+                let is_known = self.files.get(&id).is_some_and(|content| content.version == version);
+                (!is_known).then(|| (id, findings::read(&bytes, version, &shown, namespace.as_str())))
+            },
+        );
+        for (id, reading) in read.into_iter().flatten() {
+            self.take(&id, reading);
         }
+    }
+
+    fn take(&mut self, id: &FileId, reading: findings::Reading) {
         let before = self.withdraw(id);
-        let findings::Reading { mut content, is_incomplete } =
-            findings::read(bytes, version, shown, self.namespace.as_str());
+        let findings::Reading { mut content, is_incomplete } = reading;
         if let Some(before) = before.filter(|_| is_incomplete) {
             let has: BTreeSet<&ObjectKey> = content.claims.iter().map(|claim| &claim.key).collect();
             let had = before.claims.iter().map(|claim| &claim.key).chain(&before.kept);

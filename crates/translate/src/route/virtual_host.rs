@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use meltemi_catalog::{Resource, ResourceName};
-use meltemi_memo::Question;
+use meltemi_memo::{Memo, Question};
 use meltemi_model::Mesh;
 use meltemi_model::read::Read;
 use meltemi_names::{Host, TypeUrl};
@@ -58,6 +58,21 @@ impl VirtualHostKey {
                 None => self.label(),
             },
         }
+    }
+
+    /// Whether it may be the one for requests with that authority (`cart:80`), by its domains. True, too, where that is not known without
+    /// making it.
+    pub fn may_take(&self, authority: &str, memo: &Memo<Mesh>, mesh: &Mesh) -> bool {
+        let Subject::Service(domains) = &self.subject else { return true };
+        let (node, all) = memo.observe(domains.clone(), mesh);
+        memo.release(node);
+        let takes = |domain: &str| {
+            let rest = authority.get(domain.len()..);
+            let begins = authority.get(..domain.len()).is_some_and(|head| head.eq_ignore_ascii_case(domain));
+            domain.contains('*')
+                || (begins && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':')))
+        };
+        all.iter().any(|domain| takes(&domain.text))
     }
 
     fn label(&self) -> String {

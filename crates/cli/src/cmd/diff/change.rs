@@ -8,7 +8,7 @@ use super::fields::Field;
 use super::step::Step;
 
 /// What changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum What {
     /// Which names lead to a host.
@@ -23,12 +23,14 @@ pub(crate) enum What {
     Listener,
     /// How much TLS a workload asks for.
     Tls,
+    /// A gateway's certificate.
+    Secret,
     /// Anything else that is served.
     Other,
 }
 
 /// How it changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Action {
     Added,
@@ -37,7 +39,7 @@ pub(crate) enum Action {
 }
 
 /// Something to look at before it is merged.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub(crate) struct Warned {
     /// What scripts know it by.
     pub(crate) code: &'static str,
@@ -57,8 +59,13 @@ pub(crate) const HOST_UNKNOWN: &str = "host-unknown";
 /// A rule that is there decides no more, since another object does.
 pub(crate) const RULE_SHADOWED: &str = "rule-shadowed";
 
+/// A gateway listens no more where it did.
+pub(crate) const GATEWAY_PORT_LOST: &str = "gateway-port-lost";
+/// A gateway shows a certificate no more.
+pub(crate) const CERTIFICATE_LOST: &str = "certificate-lost";
+
 /// One thing that changes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub(crate) struct Change {
     /// What people call it: `cart.shop:80`, `listener 0.0.0.0_80`.
     pub(crate) subject: String,
@@ -87,10 +94,6 @@ impl Change {
             (_, None) => Action::Removed,
             _ => Action::Changed,
         };
-        let origins = step.before.iter().chain(&step.after).flat_map(|resource| resource.origin());
-        let mut objects: Vec<String> = origins.map(ToString::to_string).collect();
-        objects.sort_unstable();
-        objects.dedup();
         Self {
             subject: subject.into(),
             what,
@@ -103,7 +106,29 @@ impl Change {
             warning: None,
             r#type: step.type_url.short(),
             resource: step.name.to_string(),
-            objects,
+            objects: Vec::new(),
+        }
+        .made_from(step)
+    }
+
+    /// The same, of a resource that is made from what this one is made from.
+    pub(crate) fn made_from(self, step: &Step) -> Self {
+        let origins = step.before.iter().chain(&step.after).flat_map(|resource| resource.origin());
+        let mut objects: Vec<String> = origins.map(ToString::to_string).collect();
+        objects.sort_unstable();
+        objects.dedup();
+        Self { objects, ..self }
+    }
+
+    /// The same change of a resource that is not the same in all else.
+    pub(crate) fn meet(&mut self, other: Self) {
+        self.objects.extend(other.objects);
+        self.objects.sort_unstable();
+        self.objects.dedup();
+        for field in other.fields {
+            if !self.fields.contains(&field) {
+                self.fields.push(field);
+            }
         }
     }
 
@@ -142,7 +167,16 @@ impl Target {
     /// Of a virtual host's name, `<route configuration>/<host>`.
     pub(crate) fn of_virtual_host(name: &str) -> Self {
         let (config, host) = name.split_once('/').unwrap_or(("", name));
-        let port = config.rsplit(':').next().and_then(|port| port.parse().ok());
+        // `80`, `<host>:80`; of gateways `http.80`, `https.443.<name>.<gateway>.<namespace>`.
+        let of_gateway = config.strip_prefix("http.").or_else(|| config.strip_prefix("https."));
+        let port = match of_gateway {
+            Some(rest) => rest.split('.').next(),
+            None => config.rsplit(':').next(),
+        };
+        let port: Option<u16> = port.and_then(|port| port.parse().ok());
+        // A gateway's are called by host and port.
+        let suffix = port.filter(|_| of_gateway.is_some()).map(|port| format!(":{port}"));
+        let host = suffix.and_then(|suffix| host.strip_suffix(&suffix)).unwrap_or(host);
         Self { host: host.to_owned(), port, subset: None }
     }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// A field that differs.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub(crate) struct Field {
     /// From the resource's root; elements of lists are called by their `name`, or their number.
     pub(crate) path: String,

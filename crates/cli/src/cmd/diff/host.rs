@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::change::{Change, FEWER_DESTINATIONS, HOST_UNKNOWN, Target, What, json};
-use super::fields;
+use super::extra;
+use super::fields::{self, Field};
 use super::rule;
 use super::step::Step;
 
@@ -11,12 +12,17 @@ use super::step::Step;
 const LABELS: &[&str] = &["metadata", "decorator", "name", "stat_prefix"];
 
 /// What is told of it.
-pub(crate) fn changes(step: &Step) -> anyhow::Result<Vec<Change>> {
+pub(crate) fn changes(step: &Step, at_gateway: bool) -> anyhow::Result<Vec<Change>> {
     let target = Target::of_virtual_host(step.name.as_str());
-    let subject = target.subject();
+    let subject = subject(&target, at_gateway);
     let change = |what, text: String| Change::new(step, subject.as_str(), what, text).of_host(&target);
     let before = json(step.type_url, step.before.as_deref())?;
     let after = json(step.type_url, step.after.as_deref())?;
+    if let (Some(text), true) = (rest(step.name.as_str()), step.before.is_none() || step.after.is_none()) {
+        // Another one is there instead.
+        let told = step.after.is_some().then(|| change(What::Host, text.to_owned()));
+        return Ok(told.into_iter().collect());
+    }
     if step.before.is_none() {
         let names = listed(&after, "domains");
         let mut all = vec![change(What::Host, format!("is known now, as {}", shortest(&names)))];
@@ -24,6 +30,11 @@ pub(crate) fn changes(step: &Step) -> anyhow::Result<Vec<Change>> {
         return Ok(all);
     }
     if step.after.is_none() {
+        if at_gateway {
+            let message = format!("{subject} is served no more: clients get 404");
+            let told = change(What::Host, "is served no more: clients get 404".to_owned());
+            return Ok(vec![told.warning(HOST_UNKNOWN, message)]);
+        }
         return Ok(vec![change(What::Host, "has no rules for requests any more".to_owned())]);
     }
     let mut all = Vec::new();
@@ -37,8 +48,18 @@ pub(crate) fn changes(step: &Step) -> anyhow::Result<Vec<Change>> {
         let text = format!("{} leads there no more", gone.join(", "));
         all.push(change(What::Host, text.clone()).warning(HOST_UNKNOWN, format!("{subject}: {text}")));
     }
-    all.extend(rules(&before, &after, &target, &change));
-    let rest = fields::between(&before, &after, &["domains", "routes", "name"]);
+    all.extend(rules(&before, &after, (&target, &subject), &change));
+    let rest = fields::between(&before, &after, &["domains", "routes", "name", "require_tls"]);
+    let redirects = |state: &Value| state["require_tls"] == "ALL";
+    match (redirects(&before), redirects(&after)) {
+        (false, true) => {
+            all.push(change(What::Host, "requests without TLS are redirected to https:// now".to_owned()));
+        }
+        (true, false) => {
+            all.push(change(What::Host, "requests without TLS are redirected no more".to_owned()));
+        }
+        _ => {}
+    }
     if !rest.is_empty() {
         all.push(change(What::Host, fields::told(&rest)).with(rest));
     }
@@ -48,6 +69,25 @@ pub(crate) fn changes(step: &Step) -> anyhow::Result<Vec<Change>> {
         all.push(change(What::Route, text.to_owned()).with(fields));
     }
     Ok(all)
+}
+
+/// What it is called.
+pub(crate) fn subject(target: &Target, at_gateway: bool) -> String {
+    let port = || target.port.map_or_else(String::new, |port| format!(" at port {port}"));
+    if target.host == "allow_any" || target.host == "block_all" || target.host == "blackhole" {
+        return format!("all other hosts{}", port());
+    }
+    if at_gateway { format!("gateway {}", target.subject()) } else { target.subject() }
+}
+
+/// What becomes of requests to hosts that nobody knows, for virtual hosts that are for those.
+pub(crate) fn rest(name: &str) -> Option<&'static str> {
+    match name.rsplit('/').next()?.split(':').next()? {
+        "allow_any" => Some("requests go wherever they are for"),
+        "block_all" => Some("requests are refused with 502"),
+        "blackhole" => Some("requests get 404"),
+        _ => None,
+    }
 }
 
 fn listed(value: &Value, field: &str) -> Vec<String> {
@@ -63,7 +103,7 @@ fn shortest(names: &[String]) -> &str {
 fn rules(
     before: &Value,
     after: &Value,
-    target: &Target,
+    (target, subject): (&Target, &str),
     change: &impl Fn(What, String) -> Change,
 ) -> Vec<Change> {
     let (had, has) = (rule::all(before), rule::all(after));
@@ -92,7 +132,7 @@ fn rules(
                 let text = format!("a new rule{}: {rule}", before.unwrap_or_default());
                 all.push(change(What::Route, text));
             }
-            Some((then, _)) => all.extend(paired(&had[*then], rule, target, change)),
+            Some((then, _)) => all.extend(paired(&had[*then], rule, (target, subject), change)),
         }
     }
     let mut order: Vec<usize> = pairs.iter().map(|(then, _)| *then).collect();
@@ -108,23 +148,18 @@ fn rules(
 fn paired(
     before: &rule::Rule,
     after: &rule::Rule,
-    target: &Target,
+    (target, subject): (&Target, &str),
     change: &impl Fn(What, String) -> Change,
 ) -> Option<Change> {
     let (mut parts, mut warning) = (Vec::new(), None);
-    if before.then != after.then {
-        match (before.shares(), after.shares()) {
+    let (then, now) = (before.shares(), after.shares());
+    if before.then != after.then || then != now {
+        match (then, now) {
             (Some(then), Some(now)) => {
                 parts.push(rule::moved(&then, &now, &target.host));
-                let lost: Vec<String> = then
-                    .iter()
-                    .filter(|(name, share)| {
-                        *share > 0.0 && now.iter().all(|(other, share)| other != name || *share <= 0.0)
-                    })
-                    .map(|(name, _)| rule::title(name))
-                    .collect();
+                let lost = rule::lost(&then, &now);
                 if !lost.is_empty() {
-                    let (subject, lost) = (target.subject(), lost.join(" and "));
+                    let lost = lost.join(" and ");
                     warning = Some(format!("{subject}: of {}, none goes to {lost} any more", before.who));
                 }
             }
@@ -132,15 +167,18 @@ fn paired(
         }
     }
     let fields = fields::between(&before.json, &after.json, LABELS);
-    let rest: Vec<_> = fields
-        .iter()
-        .filter(|field| {
-            !["route.cluster", "route.weighted_clusters", "redirect", "direct_response"]
+    let (extras, said) = extra::differences(&before.json, &after.json, &fields);
+    parts.extend(extras);
+    let is_said = |field: &&Field| {
+        let is_share = field.path.starts_with("route.weighted_clusters")
+            && (!field.path.contains("].") || field.path.ends_with("].weight"));
+        let is_where = is_share
+            || ["route.cluster", "redirect", "direct_response"]
                 .iter()
-                .any(|apart| field.path.starts_with(apart))
-        })
-        .cloned()
-        .collect();
+                .any(|apart| field.path.starts_with(apart));
+        is_where || said.contains(field)
+    };
+    let rest: Vec<Field> = fields.iter().filter(|field| !is_said(field)).cloned().collect();
     if !rest.is_empty() {
         parts.push(rule::settings(&rest));
     }

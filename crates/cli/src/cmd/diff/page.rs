@@ -1,14 +1,51 @@
 //! The report as a page. Knows words and their layout. Must not know how anything was found.
 
+use std::collections::HashMap;
+
 use anstyle::{AnsiColor, Style};
 
-use super::change::Action;
+use super::change::{Action, Change};
 use super::report::Report;
 
 const TITLE: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 const FAINT: Style = Style::new().dimmed();
+
+/// Subjects that are named where the same is told of many.
+const NAMED: usize = 4;
+
+/// Each subject with what is told of it; those of which the same is told together, if they are many.
+fn together(changes: &[Change]) -> Vec<(String, Vec<&Change>)> {
+    let mut subjects: Vec<(&str, Vec<&Change>)> = Vec::new();
+    for change in changes {
+        match subjects.last_mut() {
+            Some((subject, all)) if *subject == change.subject => all.push(change),
+            _ => subjects.push((&change.subject, vec![change])),
+        }
+    }
+    let mut told: Vec<(Vec<&str>, Vec<&Change>)> = Vec::new();
+    let mut known: HashMap<Vec<&str>, usize> = HashMap::new();
+    for (subject, all) in subjects {
+        let texts: Vec<&str> = all.iter().map(|change| change.text.as_str()).collect();
+        match known.get(&texts) {
+            Some(&place) => told[place].0.push(subject),
+            None => {
+                known.insert(texts, told.len());
+                told.push((vec![subject], all));
+            }
+        }
+    }
+    let named = told.into_iter().map(|(subjects, all)| {
+        let rest = subjects.len().saturating_sub(NAMED);
+        let mut text = subjects.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+        if rest > 0 {
+            text += &format!(" and {rest} more");
+        }
+        (text, all)
+    });
+    named.collect()
+}
 
 /// The page.
 pub(crate) fn of(report: &Report, coloured: bool) -> String {
@@ -50,14 +87,13 @@ pub(crate) fn of(report: &Report, coloured: bool) -> String {
     for group in &report.groups {
         let count = format!(" ({} of {} proxies)", group.proxies.count, report.proxies);
         line(format!("{}{}", styled(TITLE, &group.proxies.text), styled(FAINT, &count)));
-        let mut subject = "";
-        for change in &group.changes {
-            if change.subject != subject {
-                subject = &change.subject;
-                line(format!("  {subject}"));
+        for (subjects, changes) in together(&group.changes) {
+            line(format!("  {subjects}"));
+            for change in changes {
+                let text =
+                    if change.warning.is_some() { styled(BAD, &change.text) } else { change.text.clone() };
+                line(format!("    {text}"));
             }
-            let text = if change.warning.is_some() { styled(BAD, &change.text) } else { change.text.clone() };
-            line(format!("    {text}"));
         }
         line(String::new());
     }

@@ -1,5 +1,6 @@
 //! What a change does, to whom: what `-o json` prints, and what the page is written from.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -11,11 +12,10 @@ use meltemi_model::{Event, Mesh};
 use meltemi_names::{Kind, ObjectKey, TypeUrl, Version};
 use meltemi_translate::finding::FindingsOf;
 use meltemi_translate::key::LayerKey;
-use meltemi_views::{Engine, Options, ProxyId};
 use serde::Serialize;
 
 use super::change::{Action, Change, HOST_UNKNOWN, RULE_SHADOWED, SUBSET_LOST, Target, What, short_host};
-use super::proxies::{self, Member};
+use super::compare::{Compared, Served};
 use super::step::{Step, between};
 use super::who::{Audience, Who};
 use super::{cluster, host, listener, rule};
@@ -65,9 +65,6 @@ pub(crate) struct Warning {
     pub(crate) proxies: Option<String>,
 }
 
-/// A layer that a proxy is served from, with the key that it is made for.
-type Served = (LayerKey, Arc<Layer>);
-
 /// A layer before and after; none: there is none of that sort.
 #[derive(Clone, Debug)]
 struct Pair {
@@ -81,28 +78,19 @@ impl Report {
     /// # Errors
     /// When something that is served does not decode.
     pub(crate) fn of(base: &State, with: &State, events: &[Event]) -> anyhow::Result<Self> {
-        let options = Options { holds: false, findings: false, tombstones: usize::MAX, ..Options::default() };
-        let mut engine = base.engine(options);
-        let before = engine.mesh().clone();
-        let mut tried = engine.store().clone();
-        let changes = tried.apply(events.iter().cloned());
-        let changed: BTreeSet<ObjectKey> = changes.objects().cloned().collect();
-        let mut members = proxies::connect(&mut engine, tried.mesh())?;
-        let served = |engine: &Engine, members: &[Member]| -> Vec<Vec<Served>> {
-            let of = |id: ProxyId| {
-                let view = engine.view(id);
-                engine.layers(id).cloned().zip(view.layers().iter().cloned()).collect()
-            };
-            members.iter().map(|member| of(member.id)).collect()
-        };
-        let then = served(&engine, &members);
-        engine.apply(events.iter().cloned());
-        proxies::follow(&mut engine, &mut members);
-        let now = served(&engine, &members);
+        Self::from(base, with, &Compared::of(base, events)?)
+    }
+
+    /// The same of what was compared already.
+    ///
+    /// # Errors
+    /// See [`Report::of`].
+    pub(crate) fn from(base: &State, with: &State, compared: &Compared) -> anyhow::Result<Self> {
+        let Compared { before, engine, members, classes, changed, .. } = compared;
         let mut pairs: Vec<(Pair, Vec<usize>)> = Vec::new();
         let mut known: HashMap<(usize, usize), usize> = HashMap::new();
-        for (index, (then, now)) in then.into_iter().zip(now).enumerate() {
-            for pair in paired(then, now) {
+        for (class, then, now) in classes {
+            for pair in paired(then.clone(), now.clone()) {
                 let at = |served: &Option<Served>| {
                     served.as_ref().map_or(0, |(_, layer)| Arc::as_ptr(layer) as usize)
                 };
@@ -114,18 +102,25 @@ impl Report {
                     pairs.push((pair, Vec::new()));
                     pairs.len() - 1
                 });
-                pairs[place].1.push(index);
+                pairs[place].1.extend(&class.members);
             }
         }
         let mut told = Told { after: engine.mesh(), cache: HashMap::new(), origins: changed.clone() };
         let mut by_change: BTreeMap<Change, BTreeSet<usize>> = BTreeMap::new();
+        let mut details: HashMap<Change, Change> = HashMap::new();
         for (pair, proxies) in &pairs {
             for change in told.of_pair(pair)? {
-                by_change.entry(change).or_default().extend(proxies);
+                // What people read is the same where only the rest of the resource is another one.
+                let said = Change { fields: Vec::new(), objects: Vec::new(), ..change.clone() };
+                by_change.entry(said.clone()).or_default().extend(proxies);
+                match details.entry(said) {
+                    Entry::Vacant(entry) => _ = entry.insert(change),
+                    Entry::Occupied(mut entry) => entry.get_mut().meet(change),
+                }
             }
         }
-        let audience = Audience::new(&members);
-        let mut warnings = found(base, with, &before, &engine, &told.origins);
+        let audience = Audience::new(members);
+        let mut warnings = found(base, with, compared, &told.origins);
         let mut grouped: BTreeMap<BTreeSet<usize>, Vec<Change>> = BTreeMap::new();
         for (change, proxies) in by_change {
             if let Some(warned) = &change.warning {
@@ -133,7 +128,7 @@ impl Report {
                 let proxies = Some(audience.who(&proxies).text);
                 warnings.push(Warning { code: warned.code, message, hint: None, place: None, proxies });
             }
-            grouped.entry(proxies).or_default().push(change);
+            grouped.entry(proxies).or_default().extend(details.remove(&change));
         }
         warnings.sort();
         warnings.dedup();
@@ -189,7 +184,7 @@ fn paired(then: Vec<Served>, now: Vec<Served>) -> Vec<Pair> {
 }
 
 /// A resource with its versions before and after.
-type Stepped = (TypeUrl, ResourceName, Option<Version>, Option<Version>);
+type Stepped = (bool, TypeUrl, ResourceName, Option<Version>, Option<Version>);
 
 /// What was told already: layers of many namespaces share what differs.
 struct Told<'a> {
@@ -206,41 +201,46 @@ impl Told<'_> {
             |served: &Option<Served>| served.as_ref().map_or_else(empty, |(_, layer)| Arc::clone(layer));
         let (before, after) = (layer(&pair.before), layer(&pair.after));
         let steps = between(&before, &after);
+        let is_gateway = |served: &Option<Served>| matches!(served, Some((LayerKey::Gateway(_), _)));
+        let at_gateway = is_gateway(&pair.before) || is_gateway(&pair.after);
         let mut all = Vec::new();
         for step in &steps {
-            all.extend(self.of_step(step)?);
+            all.extend(self.of_step(step, at_gateway)?);
         }
         if let (Some((LayerKey::Inbound(then), before)), Some((LayerKey::Inbound(now), after))) =
             (&pair.before, &pair.after)
         {
             all.extend(listener::tls((then, before), (now, after), &steps)?);
         }
-        all.extend(self.dangling(&before, &after, &steps));
-        for host in unknown(&after, &steps) {
+        all.extend(self.dangling(&before, &after, &steps, at_gateway)?);
+        for host in unknown(&after, &steps, at_gateway) {
             all.retain(|change| change.host.as_ref() != Some(&host.host) || change.action != Action::Removed);
             all.extend(gone(&host, &steps));
         }
         Ok(all)
     }
 
-    fn of_step(&mut self, step: &Step) -> anyhow::Result<Vec<Change>> {
+    fn of_step(&mut self, step: &Step, at_gateway: bool) -> anyhow::Result<Vec<Change>> {
         let version = |resource: &Option<Arc<_>>| {
             resource.as_ref().map(|found: &Arc<meltemi_catalog::Resource>| found.version())
         };
-        let key = (step.type_url, step.name.clone(), version(&step.before), version(&step.after));
-        if let Some(told) = self.cache.get(&key) {
-            return Ok(told.clone());
-        }
+        let key = (at_gateway, step.type_url, step.name.clone(), version(&step.before), version(&step.after));
         for resource in step.before.iter().chain(&step.after) {
             self.origins.extend(resource.origin().iter().cloned());
+        }
+        if let Some(told) = self.cache.get(&key) {
+            // The same bytes may come of other objects.
+            return Ok(told.iter().map(|change| change.clone().made_from(step)).collect());
         }
         let mut told = match step.type_url {
             TypeUrl::Cluster => cluster::changes(step)?,
             TypeUrl::Endpoint => cluster::endpoints(step)?,
-            TypeUrl::VirtualHost => host::changes(step)?,
+            TypeUrl::VirtualHost => host::changes(step, at_gateway)?,
             // Its virtual hosts are told.
             TypeUrl::Route if step.before.is_none() || step.after.is_none() => Vec::new(),
-            _ => listener::changes(step)?,
+            TypeUrl::Listener => listener::changes(step, at_gateway)?,
+            TypeUrl::Secret => listener::secret(step),
+            _ => listener::other(step)?,
         };
         told.extend(self.shadowed(step));
         self.cache.insert(key, told.clone());
@@ -273,7 +273,13 @@ impl Told<'_> {
     }
 
     /// Rules that send to a cluster that there is not, and did not before.
-    fn dangling(&mut self, before: &Layer, after: &Layer, steps: &[Step]) -> Vec<Change> {
+    fn dangling(
+        &mut self,
+        before: &Layer,
+        after: &Layer,
+        steps: &[Step],
+        at_gateway: bool,
+    ) -> anyhow::Result<Vec<Change>> {
         let is_gone = |step: &&Step| step.type_url == TypeUrl::Cluster && step.after.is_none();
         let any_gone = steps.iter().any(|step| is_gone(&step));
         let mut all = Vec::new();
@@ -303,22 +309,38 @@ impl Told<'_> {
                         before: Some(Arc::clone(&resource)),
                         after: Some(Arc::clone(&resource)),
                     };
-                    let target = Target::of_virtual_host(resource.name().as_str());
                     let to = rule::title(need.name.as_str());
-                    let text = format!("sends to {to}, which there is not: such requests get 503");
-                    let message = format!("{}: {text}", target.subject());
-                    let change = Change::new(&step, target.subject(), What::Route, text).of_host(&target);
+                    let (target, subject, what) = if type_url == TypeUrl::Listener {
+                        let subject = listener::Subject::of_step(&step, at_gateway)?;
+                        (subject.target, subject.name, "connections fail")
+                    } else {
+                        let target = Target::of_virtual_host(resource.name().as_str());
+                        let subject = host::subject(&target, at_gateway);
+                        (Some(target), subject, "requests get 503")
+                    };
+                    let text = format!("sends to {to}, which there is not: such {what}");
+                    let message = format!("{subject}: {text}");
+                    let change = Change::new(&step, subject, What::Route, text);
+                    let change = match &target {
+                        Some(target) => change.of_host(target),
+                        None => change,
+                    };
                     all.push(change.warning(SUBSET_LOST, message));
                 }
             }
         }
-        all
+        Ok(all)
     }
 }
 
 /// Hosts of which nothing is left.
-fn unknown(after: &Layer, steps: &[Step]) -> BTreeSet<Target> {
-    let gone = steps.iter().filter(|step| step.after.is_none());
+fn unknown(after: &Layer, steps: &[Step], at_gateway: bool) -> BTreeSet<Target> {
+    // What a gateway serves no more is told with its port.
+    let counts = |step: &&Step| {
+        let is_rest = host::rest(step.name.as_str()).is_some();
+        step.type_url != TypeUrl::VirtualHost || !(at_gateway || is_rest)
+    };
+    let gone = steps.iter().filter(|step| step.after.is_none()).filter(counts);
     let mut hosts: BTreeSet<Target> = gone
         .filter_map(|step| match step.type_url {
             TypeUrl::Cluster => Target::of_cluster(step.name.as_str()),
@@ -357,23 +379,25 @@ fn gone(target: &Target, steps: &[Step]) -> Option<Change> {
 }
 
 /// Findings that come with the change: about objects that differ, and about those that what differs is made from.
-fn found(
-    base: &State,
-    with: &State,
-    before: &Mesh,
-    engine: &Engine,
-    keys: &BTreeSet<ObjectKey>,
-) -> Vec<Warning> {
-    let memo: Memo<Mesh> = Memo::new();
+fn found(base: &State, with: &State, compared: &Compared, keys: &BTreeSet<ObjectKey>) -> Vec<Warning> {
+    let Compared { before, engine, whole: [whole, after], .. } = compared;
+    let (memo, then, now): (Memo<Mesh>, Memo<Mesh>, Memo<Mesh>) = (Memo::new(), Memo::new(), Memo::new());
     let identity = |finding: &Finding| {
         (finding.code, finding.key.clone(), finding.field.clone(), finding.message.clone())
     };
     let mut had: HashSet<_> = base.own_findings().iter().map(identity).collect();
     let mut has: Vec<Finding> = with.own_findings().to_vec();
     for key in keys {
-        let (_, findings) = memo.observe(FindingsOf(key.clone()), before);
-        had.extend(findings.iter().map(identity));
-        has.extend(engine.findings_of(key));
+        let (_, known) = memo.observe(FindingsOf(key.clone()), before);
+        let known: HashSet<_> = known.iter().map(identity).collect();
+        let found = engine.findings_of(key);
+        if found.iter().any(|finding| !known.contains(&identity(finding))) {
+            // What is meant instead may be out of the change's reach.
+            let (_, known) = then.observe(FindingsOf(key.clone()), whole);
+            let (_, found) = now.observe(FindingsOf(key.clone()), after);
+            had.extend(known.iter().map(identity));
+            has.extend(found.iter().cloned());
+        }
     }
     has.into_iter()
         .filter(|finding| finding.severity != Severity::Info && !had.contains(&identity(finding)))

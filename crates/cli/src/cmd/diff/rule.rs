@@ -39,7 +39,7 @@ pub(crate) fn all(virtual_host: &Value) -> Vec<Rule> {
 }
 
 /// A cluster with its part of the requests, in percent.
-type Part = (String, f64);
+pub(crate) type Part = (String, f64);
 
 impl Rule {
     /// Where the requests go; none where they go nowhere.
@@ -49,7 +49,11 @@ impl Rule {
 }
 
 fn shares_of(route: &Value) -> Option<Vec<Part>> {
-    let route = route.get("route")?;
+    parts(route.get("route")?)
+}
+
+/// Where a route, or a TCP proxy, sends.
+pub(crate) fn parts(route: &Value) -> Option<Vec<Part>> {
     if let Some(cluster) = route["cluster"].as_str() {
         return Some(vec![(cluster.to_owned(), 100.0)]);
     }
@@ -128,8 +132,28 @@ fn compact(value: &Value) -> String {
     all.map(|(name, value)| format!("{name} {}", text(value))).collect::<Vec<_>>().join(", ")
 }
 
+/// The cluster that takes nothing.
+pub(crate) const NOWHERE: &str = "BlackHoleCluster";
+
+/// The cluster that sends to where the client wanted to go.
+const ANYWHERE: &str = "PassthroughCluster";
+
+/// Where nothing goes any more, in words.
+pub(crate) fn lost(before: &[Part], after: &[Part]) -> Vec<String> {
+    // The same at another port is no loss.
+    let goes = |to: &str| after.iter().any(|(name, share)| *share > 0.0 && title(name) == title(to));
+    let lost = before.iter().filter(|(name, share)| *share > 0.0 && !goes(name));
+    lost.map(|(name, _)| title(name)).collect()
+}
+
 /// A cluster as people speak of it.
 pub(crate) fn title(cluster: &str) -> String {
+    match cluster {
+        NOWHERE => return "nowhere".to_owned(),
+        ANYWHERE => return "wherever they are for".to_owned(),
+        _ if cluster.starts_with("inbound|") => return "the application".to_owned(),
+        _ => {}
+    }
     Target::of_cluster(cluster).map_or_else(|| cluster.to_owned(), |target| target.title())
 }
 
@@ -165,17 +189,29 @@ pub(crate) fn moved(before: &[Part], after: &[Part], host: &str) -> String {
             names.push(name);
         }
     }
+    // Two ports of one host are told apart.
+    let called = |name: &str| {
+        let own = title_within(name, host);
+        let alike = names.iter().filter(|other| title_within(other, host) == own).count();
+        let port = Target::of_cluster(name).and_then(|target| target.port).filter(|_| alike > 1);
+        port.map_or(own.clone(), |port| format!("{own} at port {port}"))
+    };
+    if let ([(then, _)], [(now, _)]) = (before, after)
+        && then != now
+    {
+        return format!("to {} -> to {}", called(then), called(now));
+    }
     let told = names.iter().filter_map(|name| {
         let (then, now) = (share(before, name), share(after, name));
         (percent(then) != percent(now))
-            .then(|| format!("{} {} -> {}", title_within(name, host), percent(then), percent(now)))
+            .then(|| format!("{} {} -> {}", called(name), percent(then), percent(now)))
     });
     let told: Vec<String> = told.collect();
     if told.is_empty() { "the same shares, written otherwise".to_owned() } else { told.join(", ") }
 }
 
 /// `25 %`, `33.3 %`.
-fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     if (share - share.round()).abs() < 0.05 { format!("{share:.0} %") } else { format!("{share:.1} %") }
 }
 

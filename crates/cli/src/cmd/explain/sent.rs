@@ -75,7 +75,7 @@ pub(super) fn way(
         if let Some(Handling::Http(http)) = &way.handling
             && known.insert(format!("route {}", http.route_configuration))
         {
-            sent.add(glimpse.route(&http.route_configuration));
+            sent.add(glimpse.route(&http.route_configuration, Some(&request.authority)));
             is_new = true;
         }
         for name in named(&way) {

@@ -8,7 +8,7 @@ use meltemi_model::{Event, Store};
 use meltemi_names::{Kind, ObjectKey};
 use proptest::prelude::*;
 
-use super::{Batch, FileId, Merge};
+use super::{Batch, FileId, Merge, Text};
 
 fn service(name: &str, v: u32) -> String {
     format!(
@@ -25,7 +25,7 @@ fn id(path: &str) -> FileId {
 }
 
 fn put(merge: &mut Merge, path: &str, text: &str) {
-    merge.put(&id(path), path, text.as_bytes());
+    merge.put(vec![Text { id: id(path), shown: path.to_owned(), bytes: text.as_bytes().to_vec() }]);
 }
 
 fn batch(merge: &mut Merge) -> Option<Batch> {
@@ -138,7 +138,8 @@ fn what_may_be_in_a_part_that_cannot_be_read_is_kept() {
     assert_eq!(told(&repaired.events), ["a deleted"]);
     assert_eq!(repaired.findings.len(), 0);
     // No text at all.
-    merge.put(&id("f.yaml"), "f.yaml", b"a: b\n\xff");
+    let bytes = b"a: b\n\xff".to_vec();
+    merge.put(vec![Text { id: id("f.yaml"), shown: "f.yaml".to_owned(), bytes }]);
     let binary = batch(&mut merge).unwrap();
     assert_eq!(binary.status.objects, 2);
     assert!(findings(&binary)[0].starts_with("f.yaml:2:1 "), "{:?}", findings(&binary));
