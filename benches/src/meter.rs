@@ -180,6 +180,14 @@ impl Meter {
         Ok(())
     }
 
+    /// Waits until every sidecar holds all it asked for.
+    ///
+    /// # Errors
+    /// When they do not within `limit`.
+    pub async fn until_settled(&self, limit: Duration) -> Result<()> {
+        self.until_count(self.slots.len() as u64, limit).await
+    }
+
     /// Waits until sidecars have held all they asked for so often, over all and since the beginning.
     ///
     /// # Errors
@@ -187,19 +195,6 @@ impl Meter {
     pub async fn until_count(&self, count: u64, limit: Duration) -> Result<()> {
         if timeout(limit, self.until(&self.settled, &self.awaited[1], count)).await.is_err() {
             bail!("{} of {count} sidecars got all they asked for within {limit:?}", self.settled());
-        }
-        Ok(())
-    }
-
-    /// Waits until every sidecar holds all it asked for.
-    ///
-    /// # Errors
-    /// When they do not within `limit`.
-    pub async fn until_settled(&self, limit: Duration) -> Result<()> {
-        let all = self.slots.len() as u64;
-        if timeout(limit, self.until(&self.settled, &self.awaited[1], all)).await.is_err() {
-            let settled = self.settled.load(Ordering::SeqCst);
-            bail!("{settled} of {all} sidecars got all they asked for within {limit:?}");
         }
         Ok(())
     }

@@ -79,20 +79,13 @@ impl Sotw {
         self.versions[kind as usize].clone_from(&answer.version_info);
         self.held[kind as usize] = answer.resources.len();
         requests.push(self.request(kind, answer.nonce.clone()));
-        let (follows, waits) = match kind {
-            TypeUrl::Cluster => (Some(TypeUrl::Endpoint), false),
-            TypeUrl::Listener => (Some(TypeUrl::Route), false),
-            _ => (None, true),
-        };
-        if let Some(next) = follows {
-            let names = self.memory.names(kind, &answer.resources)?;
-            if self.names[next as usize] != names || !self.asked[next as usize] {
-                self.names[next as usize] = names;
-                self.ask(next, requests);
+        match kind {
+            TypeUrl::Cluster => self.follow(TypeUrl::Endpoint, kind, answer, requests)?,
+            TypeUrl::Listener => self.follow(TypeUrl::Route, kind, answer, requests)?,
+            TypeUrl::Endpoint if !self.asked[TypeUrl::Listener as usize] => {
+                self.ask(TypeUrl::Listener, requests);
             }
-        }
-        if waits && kind == TypeUrl::Endpoint && !self.asked[TypeUrl::Listener as usize] {
-            self.ask(TypeUrl::Listener, requests);
+            _ => {}
         }
         Ok(Brought { kind: kind as usize, resources: answer.resources.len(), ..Brought::default() })
     }
@@ -106,6 +99,22 @@ impl Sotw {
     /// How many resources it holds of each type.
     pub fn counts(&self) -> [usize; KINDS] {
         self.held
+    }
+
+    /// Asks for what the resources of an answer name, if those are other names than before.
+    fn follow(
+        &mut self,
+        next: TypeUrl,
+        kind: TypeUrl,
+        answer: &DiscoveryResponse,
+        requests: &mut Vec<DiscoveryRequest>,
+    ) -> Result<()> {
+        let names = self.memory.names(kind, &answer.resources)?;
+        if self.names[next as usize] != names || !self.asked[next as usize] {
+            self.names[next as usize] = names;
+            self.ask(next, requests);
+        }
+        Ok(())
     }
 
     fn ask(&mut self, kind: TypeUrl, requests: &mut Vec<DiscoveryRequest>) {

@@ -86,9 +86,7 @@ pub(crate) fn prometheus_at_hand(workspace: &Workspace) -> Option<PathBuf> {
 /// # Errors
 /// When the packages cannot be installed.
 pub(crate) fn namespaces() -> Result<()> {
-    let install = "install iproute2 and iptables with the package manager of this machine";
-    let user = process::text(Command::new("id").arg("-u"), "it is part of every Unix")?;
-    if user.trim() != "0" {
+    if !is_root()? {
         // Said here, since the output of a test that passes is not shown.
         eprintln!(
             "  not root: the tests in network namespaces do NOT RUN (live_pods says so; those of meltemi-testkit pass); run this as root to run them"
@@ -99,8 +97,7 @@ pub(crate) fn namespaces() -> Result<()> {
         return Ok(());
     }
     eprintln!("  installing iproute2 and iptables for the tests in network namespaces");
-    apt(&["update", "-q"], install)?;
-    apt(&["install", "-q", "-y", "--no-install-recommends", "iproute2", "iptables"], install)
+    install(&["iproute2", "iptables"])
 }
 
 /// Whether valgrind is there; installed when this is root on a Debian, and else said to be missing.
@@ -111,16 +108,26 @@ pub(crate) fn valgrind() -> Result<bool> {
     if process::works("valgrind", &["--version"]) {
         return Ok(true);
     }
-    let install = "install valgrind with the package manager of this machine";
-    let user = process::text(Command::new("id").arg("-u"), "it is part of every Unix")?;
-    if user.trim() != "0" {
-        eprintln!("  NOT RUN: instructions are counted by valgrind, which is not here: {install}");
+    if !is_root()? {
+        eprintln!(
+            "  NOT RUN: instructions are counted by valgrind, which is not here: install valgrind with the package manager of this machine"
+        );
         return Ok(false);
     }
     eprintln!("  installing valgrind to count instructions");
-    apt(&["update", "-q"], install)?;
-    apt(&["install", "-q", "-y", "--no-install-recommends", "valgrind"], install)?;
+    install(&["valgrind"])?;
     Ok(true)
+}
+
+fn is_root() -> Result<bool> {
+    Ok(process::text(Command::new("id").arg("-u"), "it is part of every Unix")?.trim() == "0")
+}
+
+/// Installs Debian's packages of these names.
+fn install(packages: &[&str]) -> Result<()> {
+    let missing = format!("install {} with the package manager of this machine", packages.join(" and "));
+    apt(&["update", "-q"], &missing)?;
+    apt(&[&["install", "-q", "-y", "--no-install-recommends"], packages].concat(), &missing)
 }
 
 fn apt(arguments: &[&str], missing: &str) -> Result<()> {
