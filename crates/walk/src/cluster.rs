@@ -109,6 +109,22 @@ const RETRY_LIMIT: u32 = 3;
 const BUDGET_PERCENT: f64 = 20.0;
 const CONNECT_TIMEOUT_MS: u64 = 5000;
 
+/// The one endpoint of a cluster that has none of its own: where the connection was to go, or the name that was called leads.
+fn sole(cluster: &Cluster, address: impl FnOnce(&UpstreamSocket) -> String) -> Result<EndpointWay, Broken> {
+    let Chosen { by: socket_match, socket, proxy_protocol } = Sockets::of(cluster)?.choose(None, None);
+    Ok(EndpointWay {
+        address: address(&socket),
+        health: "healthy",
+        priority: 0,
+        locality: None,
+        weight: 1,
+        share: Some(Share::ALL),
+        socket,
+        proxy_protocol,
+        socket_match,
+    })
+}
+
 /// The cluster of that name; and why the client of a request to it gets no answer of an endpoint.
 pub(crate) fn of(sent: Sent<'_>, name: &str) -> Result<(ClusterWay, Option<Cause>), Broken> {
     let Some(cluster) = sent.configuration.cluster(name)? else {
@@ -120,42 +136,21 @@ pub(crate) fn of(sent: Sent<'_>, name: &str) -> Result<(ClusterWay, Option<Cause
         "original_dst" => {
             // Who connects to the listener's own socket wants to go nowhere else.
             let Some(destination) = sent.restored else { return Ok((way, Some(Cause::NoEndpoint))) };
-            let sockets = Sockets::of(&cluster)?;
-            let Chosen { by: socket_match, socket, proxy_protocol } = sockets.choose(None, None);
             let address = destination.address.map(|address| address.to_string());
             let port = overridden(&cluster).unwrap_or(destination.port.into());
-            way.endpoints = vec![EndpointWay {
-                address: address.map(|address| format!("{}:{port}", bracketed(&address))).unwrap_or_default(),
-                health: "healthy",
-                priority: 0,
-                locality: None,
-                weight: 1,
-                share: Some(Share::ALL),
-                socket,
-                proxy_protocol,
-                socket_match,
-            }];
+            let called = address.map(|address| format!("{}:{port}", bracketed(&address)));
+            way.endpoints = vec![sole(&cluster, |_| called.unwrap_or_default())?];
             return Ok((way, None));
         }
         "dynamic_dns" => {
             let Some(called) = sent.called else { return Ok((way, Some(Cause::NoEndpoint))) };
-            let sockets = Sockets::of(&cluster)?;
-            let Chosen { by: socket_match, socket, proxy_protocol } = sockets.choose(None, None);
-            let usual = || if socket == UpstreamSocket::Plaintext { 80 } else { 443 };
             let host = without_port(called.host);
             let written = called.host.strip_prefix(host).and_then(|rest| rest.strip_prefix(':'));
-            let port = written.and_then(|port| port.parse().ok()).or(called.port).unwrap_or_else(usual);
-            way.endpoints = vec![EndpointWay {
-                address: format!("{host}:{port}"),
-                health: "healthy",
-                priority: 0,
-                locality: None,
-                weight: 1,
-                share: Some(Share::ALL),
-                socket,
-                proxy_protocol,
-                socket_match,
-            }];
+            let port = written.and_then(|port| port.parse().ok()).or(called.port);
+            way.endpoints = vec![sole(&cluster, |socket| {
+                let usual = || if *socket == UpstreamSocket::Plaintext { 80 } else { 443 };
+                format!("{host}:{}", port.unwrap_or_else(usual))
+            })?];
             return Ok((way, None));
         }
         "eds" => {
