@@ -4,14 +4,16 @@
 //! Invariant: a number, once given, means the same name or body for ever; a body is decoded once, however many get it.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use anyhow::{Context, Result};
 use meltemi_names::TypeUrl;
-use meltemi_proto::meltemi::envelope::Resource;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use crate::answer::Entry;
 use crate::learn::learn;
+use crate::requests;
 
 /// How many types a sidecar subscribes to: clusters, endpoints, listeners, routes, virtual hosts, by [`TypeUrl`]'s order.
 pub const KINDS: usize = 5;
@@ -33,8 +35,7 @@ pub struct Numbers {
 #[derive(Debug)]
 pub struct Known {
     names: [Names; KINDS],
-    /// By hash of type, name, version and (where the server gives no version) bytes.
-    numbers: HashMap<u128, Numbers>,
+    numbers: HashMap<Hash, Numbers, BuildHasherDefault<Hashed>>,
     bodies: Vec<Body>,
 }
 
@@ -47,8 +48,8 @@ struct Names {
 /// What is known of one body.
 #[derive(Debug, Default)]
 pub struct Body {
-    /// As the server gave it, for a reconnect.
-    pub version: Box<str>,
+    /// Name and version, as a reconnect tells that they are held ([`requests::held`]).
+    pub told: Box<[u8]>,
     /// The numbers of the names that it makes a sidecar ask for: assignments of a cluster, routes of a listener.
     pub asks: Box<[u32]>,
     /// Whether it is a route configuration whose virtual hosts are resources of their own.
@@ -58,7 +59,7 @@ pub struct Body {
 impl Default for Known {
     fn default() -> Self {
         // Number 0 is nobody's.
-        Self { names: Default::default(), numbers: HashMap::new(), bodies: vec![Body::default()] }
+        Self { names: Default::default(), numbers: HashMap::default(), bodies: vec![Body::default()] }
     }
 }
 
@@ -67,8 +68,8 @@ impl Catalogue {
     ///
     /// # Errors
     /// When one is not what its type says.
-    pub fn numbers(&self, kind: TypeUrl, resources: &[Resource]) -> Result<Vec<Numbers>> {
-        let hashes: Vec<u128> = resources.iter().map(|resource| hash(kind, resource)).collect();
+    pub fn numbers(&self, kind: TypeUrl, resources: &[Entry<'_>]) -> Result<Vec<Numbers>> {
+        let hashes: Vec<Hash> = resources.iter().map(|resource| hash(kind, resource)).collect();
         {
             let known = self.known();
             let all: Option<Vec<Numbers>> =
@@ -113,12 +114,14 @@ impl Known {
             .map(|(number, _)| number)
     }
 
-    fn add(&mut self, kind: TypeUrl, resource: &Resource, hash: u128) -> Result<Numbers> {
+    fn add(&mut self, kind: TypeUrl, resource: &Entry<'_>, hash: Hash) -> Result<Numbers> {
         if let Some(numbers) = self.numbers.get(&hash) {
             return Ok(*numbers);
         }
-        let learnt =
-            learn(kind, &resource.resource).with_context(|| format!("{kind} `{}`", resource.name))?;
+        let name =
+            std::str::from_utf8(resource.name).with_context(|| format!("the name of one of the {kind}"))?;
+        let version = std::str::from_utf8(resource.version).with_context(|| format!("{kind} `{name}`"))?;
+        let learnt = learn(kind, resource.resource).with_context(|| format!("{kind} `{name}`"))?;
         let asked = match kind {
             TypeUrl::Cluster => TypeUrl::Endpoint,
             _ => TypeUrl::Route,
@@ -126,11 +129,11 @@ impl Known {
         let asks = learnt.names.iter().map(|name| self.names[asked as usize].intern(name)).collect();
         let body = u32::try_from(self.bodies.len()).context("more bodies than a number can say")?;
         self.bodies.push(Body {
-            version: resource.version.as_str().into(),
+            told: requests::held(name, version),
             asks,
             virtual_hosts: learnt.virtual_hosts,
         });
-        let numbers = Numbers { name: self.names[kind as usize].intern(&resource.name), body };
+        let numbers = Numbers { name: self.names[kind as usize].intern(name), body };
         self.numbers.insert(hash, numbers);
         Ok(numbers)
     }
@@ -149,14 +152,30 @@ impl Names {
     }
 }
 
-fn hash(kind: TypeUrl, resource: &Resource) -> u128 {
-    let mut hasher = Xxh3::with_seed(kind as u64);
-    hasher.update(resource.name.as_bytes());
-    hasher.update(&[0]);
-    hasher.update(resource.version.as_bytes());
-    if resource.version.is_empty() {
-        // Istiod gives no versions in delta; then the bytes tell bodies apart.
-        hasher.update(&resource.resource);
+/// Of type and name, and of the version or (where the server gives none) the bytes.
+type Hash = (u64, u64);
+
+fn hash(kind: TypeUrl, resource: &Entry<'_>) -> Hash {
+    let name = xxh3_64_with_seed(resource.name, kind as u64);
+    // Istiod gives no versions in delta; then the bytes tell bodies apart.
+    let body = if resource.version.is_empty() { resource.resource } else { resource.version };
+    (name, xxh3_64(body))
+}
+
+/// For a table whose keys are hashes already.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 ^= xxh3_64(bytes);
     }
-    hasher.digest128()
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = self.0.rotate_left(32) ^ value;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }

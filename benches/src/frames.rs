@@ -71,12 +71,21 @@ fn length(bytes: &[u8]) -> Result<Option<usize>> {
 
 /// Appends a message with its head.
 pub fn put(message: &impl Message, out: &mut BytesMut) {
-    let len = message.encoded_len();
-    out.reserve(HEAD + len);
-    out.put_u8(0);
+    out.reserve(HEAD + message.encoded_len());
+    framed(out, |out| {
+        // It grows as it must.
+        let _ = message.encode(out);
+    });
+}
+
+/// Appends the message that `write` appends, with its head.
+pub fn framed(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+    let start = out.len();
+    out.put_bytes(0, HEAD);
+    write(out);
     // A message of this process is far below 4 GiB.
-    out.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
-    let _ = message.encode(out);
+    let len = u32::try_from(out.len() - start - HEAD).unwrap_or(u32::MAX);
+    out[start + 1..start + HEAD].copy_from_slice(&len.to_be_bytes());
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //!
 //! Knows: clusters, listeners, route configurations. Must not know: who holds them.
 
-use bytes::Bytes;
 use meltemi_names::TypeUrl;
 use meltemi_proto::any;
 use meltemi_proto::envoy::config::cluster::v3::Cluster;
@@ -25,8 +24,8 @@ pub(crate) struct Learnt {
 }
 
 /// Reads a resource (an encoded `Any`) of that type; the types that name nothing are not decoded.
-pub(crate) fn learn(kind: TypeUrl, resource: &Bytes) -> Result<Learnt, DecodeError> {
-    let body = || Any::decode(resource.clone()).map(|any| any.value);
+pub(crate) fn learn(kind: TypeUrl, resource: &[u8]) -> Result<Learnt, DecodeError> {
+    let body = || Any::decode(resource).map(|any| any.value);
     let mut learnt = Learnt::default();
     match kind {
         TypeUrl::Cluster => learnt.names.extend(assignment(Cluster::decode(body()?)?)),

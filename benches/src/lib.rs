@@ -6,6 +6,7 @@
 //! Start at [`run::run`], which is what `cargo xtask bench` calls; [`sidecar::Sidecar`] is the simulated client.
 //! Invariant: times and costs are reported, as ratios to a floor of the same run; only counts are asserted.
 
+pub mod answer;
 pub mod args;
 pub mod catalogue;
 pub mod client;
@@ -19,6 +20,7 @@ pub mod meter;
 pub mod node;
 pub mod process;
 pub mod report;
+pub mod requests;
 pub mod run;
 pub mod scrape;
 pub mod server;

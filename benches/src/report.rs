@@ -107,6 +107,8 @@ pub struct Connect {
     pub seconds: f64,
     /// CPU of the server.
     pub server_cpu_s: Option<f64>,
+    /// CPU of the sidecars, all together: what the server cannot have at that time.
+    pub load_cpu_s: f64,
     /// Bytes of answers to each.
     pub bytes_per_client: f64,
     /// Resources to each, by type.
@@ -241,10 +243,12 @@ impl fmt::Display for Report {
         row(f, "  server CPU, µs", 0, &|run| run.unrelated.as_ref()?.server_cpu_us)?;
         row(f, "connect from nothing, s", 2, &|run| Some(run.connect.seconds))?;
         row(f, "  server CPU, s", 2, &|run| run.connect.server_cpu_s)?;
+        row(f, "  CPU of the sidecars, s", 2, &|run| Some(run.connect.load_cpu_s))?;
         row(f, "  kB per sidecar", 0, &|run| Some(run.connect.bytes_per_client / 1e3))?;
         row(f, "  resources per sidecar", 0, &|run| Some(run.connect.resources_per_client.values().sum()))?;
         row(f, "reconnect of all with versions, s", 2, &|run| Some(run.reconnect.seconds))?;
         row(f, "  server CPU, s", 2, &|run| run.reconnect.server_cpu_s)?;
+        row(f, "  CPU of the sidecars, s", 2, &|run| Some(run.reconnect.load_cpu_s))?;
         row(f, "  kB per sidecar", 1, &|run| Some(run.reconnect.bytes_per_client / 1e3))?;
         row(f, "server memory with all settled, MB", 0, &|run| run.memory_mb)?;
         row(f, "  peak until then, MB", 0, &|run| run.connect.memory_peak_mb)?;

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use meltemi_names::TypeUrl;
 use meltemi_proto::envoy::config::core::v3::Node;
-use meltemi_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
-use meltemi_proto::meltemi::envelope::DeltaDiscoveryResponse;
 
+use crate::answer::Answer;
 use crate::catalogue::{Catalogue, KINDS, Known};
+use crate::requests::Requests;
 
 /// What Envoy subscribes to, in the order in which it does.
 pub const TYPES: [TypeUrl; KINDS] =
@@ -86,37 +86,29 @@ impl Sidecar {
 
     /// The requests with which it opens a stream: the first one for all clusters, and on a reconnect those for all it
     /// was subscribed to, with the versions that it holds.
-    pub fn open(&mut self) -> Vec<DeltaDiscoveryRequest> {
+    pub fn open(&mut self) -> Requests {
         self.unacknowledged.clear();
         self.answered = [false; KINDS];
         self.subscribed[TypeUrl::Cluster as usize] = true;
         let known = self.catalogue.known();
-        let mut requests = Vec::new();
+        let mut requests = Requests::default();
         for kind in TYPES {
             if !self.subscribed[kind as usize] {
                 continue;
             }
-            let mut request = DeltaDiscoveryRequest {
-                type_url: kind.as_str().to_owned(),
-                initial_resource_versions: self
-                    .held(kind)
-                    .map(|(name, body)| {
-                        (known.name(kind, name).to_owned(), known.body(body).version.to_string())
-                    })
-                    .collect(),
-                ..Default::default()
-            };
-            if let Some(wanted) = self.wanted(kind) {
-                request.resource_names_subscribe = wanted.asked(kind, &known);
-                // Without names it would ask for all there are.
-                if request.resource_names_subscribe.is_empty() {
-                    continue;
+            let wanted = self.wanted(kind);
+            // Without names it would ask for all there are.
+            if wanted.is_some_and(|wanted| wanted.asked().next().is_none()) {
+                continue;
+            }
+            requests.add(kind, |request| {
+                if kind == TYPES[0] {
+                    request.node(&self.node);
                 }
-            }
-            if requests.is_empty() {
-                request.node = Some((*self.node).clone());
-            }
-            requests.push(request);
+                let asked = wanted.into_iter().flat_map(Wanted::asked);
+                asked.for_each(|name| request.subscribe(known.name(kind, name)));
+                request.hold(self.held(kind).map(|(_, body)| &*known.body(body).told));
+            });
         }
         requests
     }
@@ -125,12 +117,8 @@ impl Sidecar {
     ///
     /// # Errors
     /// When the server sends what nobody asked for, or what is not what its type says.
-    pub fn take(
-        &mut self,
-        answer: &DeltaDiscoveryResponse,
-        requests: &mut Vec<DeltaDiscoveryRequest>,
-    ) -> Result<Brought> {
-        let kind = TypeUrl::parse(&answer.type_url)
+    pub fn take(&mut self, answer: &Answer<'_>, requests: &mut Requests) -> Result<Brought> {
+        let kind = TypeUrl::parse(answer.type_url)
             .filter(|kind| TYPES.contains(kind))
             .with_context(|| format!("the server sent {}, which nobody asked for", answer.type_url))?;
         let numbers = self.catalogue.numbers(kind, &answer.resources)?;
@@ -141,22 +129,22 @@ impl Sidecar {
         for numbers in numbers {
             self.put(kind, numbers.name, numbers.body, &known);
         }
-        for name in &answer.removed_resources {
+        for name in &answer.removed {
             if let Some(name) = known.number(kind, name) {
                 self.put(kind, name, 0, &known);
             }
         }
         self.answered[kind as usize] = true;
         if kind == TypeUrl::Cluster {
-            self.unacknowledged.push(answer.nonce.clone());
+            self.unacknowledged.push(answer.nonce.to_owned());
         } else {
-            requests.push(acknowledgement(kind, answer.nonce.clone()));
+            acknowledge(kind, answer.nonce, requests);
         }
         self.follow(&known, requests);
         Ok(Brought {
             kind: kind as usize,
             resources: answer.resources.len(),
-            removed: answer.removed_resources.len(),
+            removed: answer.removed.len(),
             names,
         })
     }
@@ -217,7 +205,7 @@ impl Sidecar {
     }
 
     /// Asks for what is named by what is held now, and gives up what is no longer.
-    fn follow(&mut self, known: &Known, requests: &mut Vec<DeltaDiscoveryRequest>) {
+    fn follow(&mut self, known: &Known, requests: &mut Requests) {
         for given_up in self.endpoints.given_up() {
             self.warming.stop(given_up);
             *slot(&mut self.held[TypeUrl::Endpoint as usize], given_up) = 0;
@@ -225,7 +213,7 @@ impl Sidecar {
         self.subscribe(TypeUrl::Endpoint, known, requests);
         if self.warming.count == 0 {
             let nonces = self.unacknowledged.drain(..);
-            requests.extend(nonces.map(|nonce| acknowledgement(TypeUrl::Cluster, nonce)));
+            nonces.for_each(|nonce| acknowledge(TypeUrl::Cluster, &nonce, requests));
         }
         let is_warm = self.warming.count == 0 && self.answered[TypeUrl::Cluster as usize];
         if is_warm && !self.subscribed[TypeUrl::Listener as usize] {
@@ -242,26 +230,21 @@ impl Sidecar {
         }
     }
 
-    fn subscribe_to_all(&mut self, kind: TypeUrl, requests: &mut Vec<DeltaDiscoveryRequest>) {
+    fn subscribe_to_all(&mut self, kind: TypeUrl, requests: &mut Requests) {
         self.subscribed[kind as usize] = true;
-        requests.push(DeltaDiscoveryRequest { type_url: kind.as_str().to_owned(), ..Default::default() });
+        requests.add(kind, |_| {});
     }
 
-    fn subscribe(&mut self, kind: TypeUrl, known: &Known, requests: &mut Vec<DeltaDiscoveryRequest>) {
+    fn subscribe(&mut self, kind: TypeUrl, known: &Known, requests: &mut Requests) {
         let wanted = if kind == TypeUrl::Endpoint { &mut self.endpoints } else { &mut self.routes };
         let (added, removed) = wanted.changes();
         if added.is_empty() && removed.is_empty() {
             return;
         }
-        let named = |numbers: Vec<u32>| {
-            numbers.into_iter().map(|number| known.name(kind, number).to_owned()).collect::<Vec<_>>()
-        };
         self.subscribed[kind as usize] = true;
-        requests.push(DeltaDiscoveryRequest {
-            type_url: kind.as_str().to_owned(),
-            resource_names_subscribe: named(added),
-            resource_names_unsubscribe: named(removed),
-            ..Default::default()
+        requests.add(kind, |request| {
+            added.iter().for_each(|name| request.subscribe(known.name(kind, *name)));
+            removed.iter().for_each(|name| request.unsubscribe(known.name(kind, *name)));
         });
     }
 }
@@ -298,9 +281,9 @@ impl Wanted {
         (added, removed)
     }
 
-    fn asked(&self, kind: TypeUrl, known: &Known) -> Vec<String> {
-        let asked = (0..).zip(&self.asked).filter(|(_, is_asked)| **is_asked);
-        asked.map(|(name, _)| known.name(kind, name).to_owned()).collect()
+    /// The numbers of the names that are asked for.
+    fn asked(&self) -> impl Iterator<Item = u32> {
+        (0..).zip(&self.asked).filter(|(_, is_asked)| **is_asked).map(|(name, _)| name)
     }
 }
 
@@ -327,8 +310,8 @@ fn slot<T: Default + Clone>(values: &mut Vec<T>, number: u32) -> &mut T {
     &mut values[index]
 }
 
-fn acknowledgement(kind: TypeUrl, nonce: String) -> DeltaDiscoveryRequest {
-    DeltaDiscoveryRequest { type_url: kind.as_str().to_owned(), response_nonce: nonce, ..Default::default() }
+fn acknowledge(kind: TypeUrl, nonce: &str, requests: &mut Requests) {
+    requests.add(kind, |request| request.acknowledge(nonce));
 }
 
 #[cfg(test)]

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use bytes::{Bytes, BytesMut};
 use meltemi_proto::envoy::config::core::v3::Node;
-use meltemi_proto::meltemi::envelope::{DeltaDiscoveryResponse, DiscoveryResponse};
+use meltemi_proto::meltemi::envelope::DiscoveryResponse;
 use prost::Message;
 
+use crate::answer::Answer;
 use crate::catalogue::{Catalogue, KINDS};
 use crate::frames;
+use crate::requests::Requests;
 use crate::sidecar::{Brought, Sidecar};
 use crate::sotw::{Memory, Sotw};
 
@@ -68,24 +70,22 @@ impl Simulated {
     /// The requests with which it opens a stream, framed.
     pub(crate) fn open(&mut self) -> BytesMut {
         match self {
-            Self::Delta(sidecar) => framed(&sidecar.open()),
+            Self::Delta(sidecar) => sidecar.open().into_bytes(),
             Self::Sotw(sidecar) => framed(&sidecar.open()),
         }
     }
 
     /// Takes an answer; the requests that follow from it, framed, and what it brought.
     pub(crate) fn take(&mut self, message: Bytes) -> Result<(BytesMut, Brought)> {
-        const NONE: &str = "no discovery response";
         match self {
             Self::Delta(sidecar) => {
-                let mut requests = Vec::new();
-                let answer = DeltaDiscoveryResponse::decode(message).context(NONE)?;
-                let brought = sidecar.take(&answer, &mut requests)?;
-                Ok((framed(&requests), brought))
+                let mut requests = Requests::default();
+                let brought = sidecar.take(&Answer::read(&message)?, &mut requests)?;
+                Ok((requests.into_bytes(), brought))
             }
             Self::Sotw(sidecar) => {
                 let mut requests = Vec::new();
-                let answer = DiscoveryResponse::decode(message).context(NONE)?;
+                let answer = DiscoveryResponse::decode(message).context("no discovery response")?;
                 let brought = sidecar.take(&answer, &mut requests)?;
                 Ok((framed(&requests), brought))
             }

@@ -10,6 +10,7 @@ use anyhow::Result;
 use super::Limits;
 use crate::fleet::Fleet;
 use crate::meter::Counts;
+use crate::process;
 use crate::report::{Check, Connect, Step};
 use crate::server::Server;
 use crate::sidecar::TYPES;
@@ -46,8 +47,10 @@ pub(crate) async fn connect(
     cpu: Option<Duration>,
 ) -> Result<Connect> {
     let before = fleet.meter().counts();
+    let load = process::cpu(std::process::id())?;
     let start = Instant::now();
     fleet.settle(limits.quiet, limits.connect).await?;
+    let load = process::cpu(std::process::id())?.saturating_sub(load);
     let took = fleet.meter().last_after(start).last().copied().unwrap_or_default();
     let used = server.cpu()?.zip(cpu).map(|(now, before)| now.saturating_sub(before));
     let brought = sum(&since(fleet, &before));
@@ -55,6 +58,7 @@ pub(crate) async fn connect(
     Ok(Connect {
         seconds: took.as_secs_f64(),
         server_cpu_s: used.map(|used| used.as_secs_f64()),
+        load_cpu_s: load.as_secs_f64(),
         bytes_per_client: brought.bytes as f64 / clients,
         resources_per_client: TYPES
             .iter()

@@ -8,19 +8,29 @@ use meltemi_proto::envoy::config::route::v3::{RouteConfiguration, Vhds};
 use meltemi_proto::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, Rds, http_connection_manager::RouteSpecifier,
 };
+use meltemi_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use meltemi_proto::google::protobuf::Any;
-use meltemi_proto::meltemi::envelope::Resource;
+use meltemi_proto::meltemi::envelope::{DeltaDiscoveryResponse, Resource};
 use prost::{Message as _, Name};
 
 use super::*;
+use crate::frames::Frames;
 
 fn sidecar() -> Sidecar {
     let node = Node { id: "n".to_owned(), ..Node::default() };
     let mut sidecar = Sidecar::new(Arc::new(node), Catalogue::default());
-    let requests = sidecar.open();
+    let requests = read(sidecar.open());
     assert_eq!(said(&requests), ["CDS"]);
     assert_eq!(requests[0].node.as_ref().unwrap().id, "n");
     sidecar
+}
+
+/// Requests as prost reads them.
+fn read(requests: Requests) -> Vec<DeltaDiscoveryRequest> {
+    let mut frames = Frames::default();
+    frames.push(requests.into_bytes().freeze());
+    let next = || frames.message().unwrap().map(|message| DeltaDiscoveryRequest::decode(message).unwrap());
+    std::iter::from_fn(next).collect()
 }
 
 /// Requests in short: type, names asked, names given up, whether it acknowledges.
@@ -51,9 +61,15 @@ fn take(sidecar: &mut Sidecar, kind: TypeUrl, nonce: &str, resources: Vec<Resour
         resources,
         ..Default::default()
     };
-    let mut requests = Vec::new();
-    sidecar.take(&answer, &mut requests).unwrap();
-    said(&requests)
+    tell(sidecar, &answer).1
+}
+
+/// What it says to an answer that prost wrote.
+fn tell(sidecar: &mut Sidecar, answer: &DeltaDiscoveryResponse) -> (Brought, Vec<String>) {
+    let mut requests = Requests::default();
+    let bytes = answer.encode_to_vec();
+    let brought = sidecar.take(&Answer::read(&bytes).unwrap(), &mut requests).unwrap();
+    (brought, said(&read(requests)))
 }
 
 fn resource(name: &str, version: &str, message: &impl Name) -> Resource {
@@ -147,10 +163,9 @@ fn what_a_removed_cluster_named_is_given_up() {
         removed_resources: vec!["a".to_owned()],
         ..Default::default()
     };
-    let mut requests = Vec::new();
-    let brought = sidecar.take(&answer, &mut requests).unwrap();
+    let (brought, requests) = tell(&mut sidecar, &answer);
     assert_eq!(brought, Brought { kind: 0, resources: 0, removed: 1, names: Vec::new() });
-    assert_eq!(said(&requests), ["EDS -a", "CDS ack 6"]);
+    assert_eq!(requests, ["EDS -a", "CDS ack 6"]);
     assert_eq!(sidecar.counts(), [0, 0, 1, 1, 1]);
 }
 
@@ -169,7 +184,7 @@ fn a_listener_that_names_other_routes_asks_for_those_instead() {
 #[test]
 fn a_reconnect_tells_all_it_holds() {
     let mut sidecar = settled();
-    let requests = sidecar.open();
+    let requests = read(sidecar.open());
     assert_eq!(
         said(&requests),
         ["CDS a=1", "EDS +a a=1", "LDS l=1", "RDS +80 80=1", "VHDS 80/a=1"],
@@ -208,6 +223,6 @@ fn bodies_without_a_version_are_told_apart_by_their_bytes() {
 #[test]
 fn a_type_that_nobody_asked_for_is_an_error() {
     let mut sidecar = sidecar();
-    let answer = DeltaDiscoveryResponse { type_url: "x".to_owned(), ..Default::default() };
-    assert!(sidecar.take(&answer, &mut Vec::new()).is_err());
+    let answer = Answer { type_url: "x", ..Answer::default() };
+    assert!(sidecar.take(&answer, &mut Requests::default()).is_err());
 }
