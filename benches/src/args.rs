@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::goals::GoalArgs;
-use crate::mesh::{Endpoints, Shape};
+use crate::mesh::{Beside, Endpoints, Shape};
 
 /// What a change costs: a server, simulated sidecars, and the machine's floor beside it in the same run.
 #[derive(Debug, Parser)]
@@ -32,6 +32,9 @@ pub enum Command {
         /// Its size.
         #[command(flatten)]
         shape: ShapeArgs,
+        /// What stands beside the services and their routing
+        #[arg(long, value_enum, default_value_t = Beside::Nothing)]
+        beside: Beside,
     },
     /// Measure each goal that the project has set itself, beside the floor, and say which are met: a quarter of an hour
     Goals(GoalArgs),
@@ -66,7 +69,12 @@ pub struct ShapeArgs {
 impl ShapeArgs {
     /// The shape.
     pub fn shape(&self) -> Shape {
-        Shape { services: self.services, namespaces: usize::from(self.namespaces), endpoints: self.endpoints }
+        Shape {
+            services: self.services,
+            namespaces: usize::from(self.namespaces),
+            endpoints: self.endpoints,
+            ..Shape::default()
+        }
     }
 }
 

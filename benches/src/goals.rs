@@ -10,7 +10,10 @@ mod crowd;
 mod growth;
 mod many;
 mod old;
+mod policies;
+mod rollout;
 mod scene;
+mod scoped;
 mod secure;
 
 use std::fmt;
@@ -48,6 +51,21 @@ const SCENARIOS: &[Scenario] = &[
         run: |scene, outcome| Box::pin(growth::run(scene, outcome)),
     },
     Scenario {
+        name: "scoped",
+        about: "a Sidecar for each namespace",
+        run: |scene, outcome| Box::pin(scoped::run(scene, outcome)),
+    },
+    Scenario {
+        name: "policies",
+        about: "policies and EnvoyFilters everywhere, beside the plain mesh",
+        run: |scene, outcome| Box::pin(policies::run(scene, outcome)),
+    },
+    Scenario {
+        name: "rollout",
+        about: "20 services replace their pods, 40 endpoints a second",
+        run: |scene, outcome| Box::pin(rollout::run(scene, outcome)),
+    },
+    Scenario {
         name: "burst",
         about: "1,000 VirtualServices changed at once",
         run: |scene, outcome| Box::pin(burst::run(scene, outcome)),
@@ -72,7 +90,7 @@ const SCENARIOS: &[Scenario] = &[
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct GoalArgs {
-    /// Only these: crowd, secure, growth, burst, old, churn, many
+    /// Only these: crowd, secure, growth, scoped, policies, rollout, burst, old, churn, many
     #[arg(value_name = "SCENARIO")]
     pub only: Vec<String>,
     /// Divide the number of sidecars, services and seconds by this: to try the bench, not to measure
@@ -132,6 +150,11 @@ impl Outcome {
     /// A figure with its goal as a multiple of what stands beside it.
     fn times(&mut self, what: impl Into<String>, goal: f64, measured: f64, beside: f64) {
         self.push(what.into(), "x", Some(goal), measured / beside, Some(beside));
+    }
+
+    /// A figure as a multiple of what stands beside it, without a goal.
+    fn ratio(&mut self, what: impl Into<String>, measured: f64, beside: f64) {
+        self.push(what.into(), "x", None, measured / beside, Some(beside));
     }
 
     /// A figure that is only told.

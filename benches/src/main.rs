@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use meltemi_benches::args::{Arguments, Command, Output};
-use meltemi_benches::mesh::Mesh;
+use meltemi_benches::mesh::{Mesh, Shape};
 use meltemi_benches::{floor, goals, run};
 
 fn main() -> ExitCode {
@@ -23,9 +23,9 @@ fn main() -> ExitCode {
 fn start(arguments: Arguments) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match arguments.command {
-        Some(Command::Mesh { folder, shape }) => {
+        Some(Command::Mesh { folder, shape, beside }) => {
             let staging = run::staging(&folder)?;
-            Mesh::write(&folder, &staging, shape.shape())?;
+            Mesh::write(&folder, &staging, Shape { beside, ..shape.shape() })?;
             std::fs::remove_dir_all(&staging).with_context(|| format!("removing {}", staging.display()))?;
         }
         Some(Command::Floor { address, bytes }) => runtime.block_on(floor::serve(address, bytes))?,

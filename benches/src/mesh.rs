@@ -1,8 +1,9 @@
-//! A folder of YAML: N services with two pods, a DestinationRule with two subsets and a VirtualService each.
+//! A folder of YAML: N services with two pods, a DestinationRule with two subsets and a VirtualService each, and what stands beside them.
 //!
 //! Knows: Istio's and Kubernetes' YAML, as a user writes it. Must not know: what is made of it.
 //! Invariant: a change is one file replaced at once, as an editor's or a controller's atomic rename does it.
 
+mod rules;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,34 @@ pub struct Shape {
     pub namespaces: usize,
     /// How the endpoints are written.
     pub endpoints: Endpoints,
+    /// The port of every service.
+    pub port: u16,
+    /// What stands beside the services and their routing.
+    pub beside: Beside,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            services: 1000,
+            namespaces: 10,
+            endpoints: Endpoints::Slices,
+            port: 80,
+            beside: Beside::Nothing,
+        }
+    }
+}
+
+/// What stands beside the services and their routing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Beside {
+    /// Nothing.
+    Nothing,
+    /// A Sidecar for each namespace, which imports it and two services of another one.
+    Scopes,
+    /// Limits and outlier detection for each service, EnvoyFilters for each namespace and for the mesh, a Telemetry, a
+    /// PeerAuthentication.
+    Policies,
 }
 
 /// How endpoints are written.
@@ -65,6 +94,17 @@ impl Mesh {
             mesh.put(&mesh.file("services", number), &yaml::service(&mesh, number, 0))?;
             mesh.put(&mesh.file("routing", number), &yaml::virtual_service(&mesh, number, 90))?;
         }
+        let of_namespaces = (0..shape.namespaces).filter_map(|number| match shape.beside {
+            Beside::Nothing => None,
+            Beside::Scopes => Some((number, rules::scope(&mesh, number))),
+            Beside::Policies => Some((number, rules::patches(number))),
+        });
+        for (number, text) in of_namespaces {
+            mesh.put(&folder.join("routing").join(team(number)).join("namespace.yaml"), &text)?;
+        }
+        if shape.beside == Beside::Policies {
+            mesh.put(&folder.join("routing/mesh.yaml"), rules::MESH)?;
+        }
         Ok(mesh)
     }
 
@@ -77,7 +117,7 @@ impl Mesh {
         std::fs::create_dir_all(staging).with_context(|| format!("making {}", staging.display()))?;
         for number in 0..shape.namespaces {
             for part in ["services", "routing"] {
-                let folder = folder.join(part).join(format!("team-{number}"));
+                let folder = folder.join(part).join(team(number));
                 std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
             }
         }
@@ -115,6 +155,58 @@ impl Mesh {
         let text = yaml::service(self, service, 0);
         let text = if is_out { yaml::without_last_endpoint(&text) } else { text };
         self.put(&self.file("services", service), &text)
+    }
+
+    /// Replaces the pods of a service one by one, as a rollout does: each odd `turn` adds a pod, the next one takes away the pod that
+    /// it replaces. Turn 0 is the mesh as it was written.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn roll(&self, service: usize, turn: usize) -> Result<()> {
+        self.put(
+            &self.file("services", service),
+            &yaml::service_of(self, service, 0, &self.rolled(service, turn)),
+        )
+    }
+
+    /// The pods of a service after so many turns of [`Mesh::roll`].
+    fn rolled(&self, service: usize, turn: usize) -> Vec<Pod> {
+        let (done, turn) = (turn / (2 * VERSIONS.len()), turn % (2 * VERSIONS.len()));
+        let mut pods = Vec::new();
+        for version in 0..VERSIONS.len() {
+            // The new pod of this version comes in the turn before the one in which the old one goes.
+            let comes = 2 * version + 1;
+            if turn <= comes {
+                pods.push(self.pod_of(service, version, done));
+            }
+            if turn >= comes {
+                pods.push(self.pod_of(service, version, done + 1));
+            }
+        }
+        pods
+    }
+
+    /// Writes a file of the user's own beside the mesh, or writes it anew.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_file(&self, name: &str, text: &str) -> Result<()> {
+        self.put(&self.folder.join(name), text)
+    }
+
+    /// Whether the sidecar of a pod is to know of that service.
+    pub fn sees(&self, pod: &Pod, service: usize) -> bool {
+        self.shape.beside != Beside::Scopes
+            || pod.namespace == self.namespace(service)
+            || (0..self.shape.namespaces)
+                .any(|number| pod.namespace == team(number) && self.imports(number).any(|of| of == service))
+    }
+
+    /// The services of another namespace that a namespace with a Sidecar imports.
+    fn imports(&self, namespace: usize) -> impl Iterator<Item = usize> {
+        let Shape { services, namespaces, .. } = self.shape;
+        let other = (namespace + 1) % namespaces;
+        [other, other + namespaces].into_iter().filter(move |service| *service < services)
     }
 
     /// Gives the first version of every service this share, all in one file; the first time, the files of each are removed.
@@ -157,19 +249,30 @@ impl Mesh {
             (0..self.shape.services).flat_map(|service| [self.pod(service, 0), self.pod(service, 1)]);
         let others = (0..).map(|number| Pod {
             name: format!("batch-{number}"),
-            namespace: format!("team-{}", number % self.shape.namespaces),
+            namespace: team(number % self.shape.namespaces),
             ip: address(127, number),
             labels: BTreeMap::from([("app".to_owned(), "batch".to_owned())]),
         });
         of_services.chain(others)
     }
 
-    pub(crate) fn pod(&self, service: usize, version: usize) -> Pod {
+    fn pod(&self, service: usize, version: usize) -> Pod {
+        self.pod_of(service, version, 0)
+    }
+
+    /// The pod that replaces the first one after so many rollouts.
+    fn pod_of(&self, service: usize, version: usize, rollout: usize) -> Pod {
         let (app, version_name) = (name(service), VERSIONS[version]);
+        let number = service * VERSIONS.len() + version;
+        let (name, ip) = match rollout {
+            0 => (format!("{app}-{version_name}"), address(64, number)),
+            // An address may come again when its pod is long gone.
+            _ => (format!("{app}-{version_name}-{rollout}"), address(160 + rollout % 32, number)),
+        };
         Pod {
-            name: format!("{app}-{version_name}"),
+            name,
             namespace: self.namespace(service),
-            ip: address(64, service * VERSIONS.len() + version),
+            ip,
             labels: BTreeMap::from([
                 ("app".to_owned(), app),
                 ("version".to_owned(), version_name.to_owned()),
@@ -178,7 +281,7 @@ impl Mesh {
     }
 
     pub(crate) fn namespace(&self, service: usize) -> String {
-        format!("team-{}", service % self.shape.namespaces)
+        team(service % self.shape.namespaces)
     }
 
     fn file(&self, part: &str, service: usize) -> PathBuf {
@@ -195,6 +298,11 @@ impl Mesh {
 /// The name of a service.
 pub(crate) fn name(service: usize) -> String {
     format!("service-{service:05}")
+}
+
+/// The name of a namespace.
+fn team(number: usize) -> String {
+    format!("team-{number}")
 }
 
 /// The address of pod `number` of those that begin at `10.<block>`; 62,500 of them until the next block.

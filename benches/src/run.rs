@@ -198,7 +198,7 @@ impl Bench {
             change = change.or(of_change);
             runs.push(run);
         }
-        let Shape { services, namespaces, endpoints } = self.plan.shape;
+        let Shape { services, namespaces, endpoints, .. } = self.plan.shape;
         let cores = std::thread::available_parallelism()?.get();
         let release = !cfg!(debug_assertions);
         let beside = if self.is_ours || self.server.cpu()?.is_some() { "server and " } else { "" };

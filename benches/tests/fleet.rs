@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use meltemi_benches::fleet::{Fleet, Target};
 use meltemi_benches::floor::Floor;
-use meltemi_benches::mesh::{Endpoints, Mesh, Shape};
+use meltemi_benches::mesh::{Mesh, Shape};
 use meltemi_benches::meter::Counts;
 use meltemi_benches::node::node;
 use meltemi_catalog::{Body, Generation, Layer, Resource, View};
@@ -128,7 +128,7 @@ fn virtual_host(service: usize, body: &str) -> Resource {
 }
 
 fn fleet(address: SocketAddr, connections: usize) -> Fleet {
-    let mesh = Mesh::named(Shape { services: 3, namespaces: 2, endpoints: Endpoints::Slices });
+    let mesh = Mesh::named(Shape { services: 3, namespaces: 2, ..Shape::default() });
     let nodes: Vec<Node> = mesh.pods().take(SIDECARS).map(|pod| node(&pod)).collect();
     Fleet::start(Target { connections, ..Target::plain(address) }, nodes)
 }

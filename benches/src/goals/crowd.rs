@@ -29,9 +29,14 @@ pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
     let sidecars = scene.count(SIDECARS);
     let floor = scene.floor(sidecars).await?;
     let mut stage = scene.stage(scene.count(SERVICES), false).await?;
+    let empty = scene.empty().await?;
+    let (mesh, _) = stage.memory()?;
     // The mesh as each namespace sees it is made for the first of its sidecars; after that a sidecar costs what it costs itself.
     let (few, _) = stage.connect_from(sidecars, Target::plain(stage.server.address), FEW).await?;
     let (before, _) = stage.memory()?;
+    outcome.told("memory of the server: the program, with an empty folder", "MB", empty);
+    outcome.told("  with the mesh and no sidecar: the model", "MB", mesh - empty);
+    outcome.told(format!("  with {FEW} sidecars: layers and answers"), "MB", before - mesh);
     scene.say(&format!("server, {sidecars} sidecars"));
     let (fleet, connect) = stage.connect(Target::plain(stage.server.address), sidecars).await?;
     let (resting, _) = stage.memory()?;
@@ -39,7 +44,6 @@ pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
     outcome.goal("  CPU of the server", "s", 8.0, connect.server_cpu_s.unwrap_or_default());
     outcome.goal("  its memory at the highest", "MB", 400.0, connect.memory_peak_mb.unwrap_or_default());
     outcome.told("  sent to each", "kB", connect.bytes_per_client / 1e3);
-    outcome.told(format!("memory of the server with {FEW} sidecars"), "MB", before);
     outcome.told("memory of the server with all at rest", "MB", resting);
     outcome.goal("memory per resting sidecar", "kB", 80.0, (resting - before) * 1e3 / sidecars as f64);
     few.stop().await?;

@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::GoalArgs;
 use crate::fleet::{Fleet, Target};
-use crate::mesh::{Endpoints, Mesh, Shape};
+use crate::mesh::{Mesh, Shape};
 use crate::node::node;
 use crate::report::{Check, Connect, Step};
 use crate::run::measure::{self, Measured};
@@ -84,19 +84,40 @@ impl Scene {
 
     /// A mesh of so many services, and a server that is ready with it.
     pub(super) async fn stage(&self, services: usize, is_secure: bool) -> Result<Stage> {
+        self.stage_of(Shape { services, ..Shape::default() }, is_secure, &[]).await
+    }
+
+    /// A mesh of that shape with these files (name and text) beside it, and a server that is ready with all.
+    pub(super) async fn stage_of(
+        &self,
+        shape: Shape,
+        is_secure: bool,
+        files: &[(&str, &str)],
+    ) -> Result<Stage> {
         let folder = tempfile::Builder::new().tempdir_in(self.temporary.path())?;
-        let shape = Shape { services, namespaces: 10, endpoints: Endpoints::Slices };
         let mesh = Mesh::write(&folder.path().join("mesh"), &folder.path().join("staging"), shape)?;
+        for (name, text) in files {
+            mesh.write_file(name, text)?;
+        }
         let state = is_secure.then(|| folder.path().join("state"));
         let server = Server::start(&self.binary, mesh.folder(), &Options { state }).await?;
         Ok(Stage { mesh, server, folder, steps: 0, drained: BTreeSet::new() })
+    }
+
+    /// Resident memory in MB of a server of nothing.
+    pub(super) async fn empty(&self) -> Result<f64> {
+        let folder = tempfile::Builder::new().tempdir_in(self.temporary.path())?;
+        let server = Server::start(&self.binary, folder.path(), &Options::default()).await?;
+        let (now, _) = server.memory()?.context("a server of this machine")?;
+        server.stop().await?;
+        Ok(measure::mb(now))
     }
 
     /// What one change to so many sidecars costs when nothing is to be decided.
     pub(super) async fn floor(&self, sidecars: usize) -> Result<Step> {
         self.say(&format!("floor, {sidecars} sidecars"));
         let mut floor = FloorProcess::start().await?;
-        let shape = Shape { services: 1, namespaces: 1, endpoints: Endpoints::Slices };
+        let shape = Shape { services: 1, namespaces: 1, ..Shape::default() };
         let fleet = Fleet::start(Target::plain(floor.address), nodes(&Mesh::named(shape), 0, sidecars));
         fleet.settle(LIMITS.quiet, LIMITS.connect).await?;
         for _ in 0..WARM_UP {
@@ -190,30 +211,52 @@ impl Stage {
         (step * 37 % services, 10 + (step / services + step) % 79)
     }
 
-    /// Weights of an open loop: a change every so often for `time`, whether the last has arrived or not. How long each took to each
-    /// sidecar of those that read, in ascending order.
+    /// Weights of an open loop, as [`paced`] makes them.
     pub(super) async fn open_loop(&mut self, fleet: &Fleet, time: Duration) -> Result<Vec<Duration>> {
-        fleet.meter().took();
-        let mut ticks = interval(APART);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        let changes = (time.as_millis() / APART.as_millis()).max(1);
-        fleet
-            .during(async {
-                for _ in 0..changes {
-                    ticks.tick().await;
-                    let (service, percent) = self.next();
-                    let host = self.mesh.host(service);
-                    let number = fleet.number(TypeUrl::VirtualHost, |name| name.contains(&host));
-                    let number = number.with_context(|| format!("nobody holds a virtual host of {host}"))?;
-                    fleet.meter().changes(TypeUrl::VirtualHost as usize, number);
-                    self.mesh.weigh(service, percent)?;
-                }
-                fleet.meter().until_quiet(LIMITS.quiet).await;
-                Ok(())
-            })
-            .await?;
-        Ok(fleet.meter().took())
+        paced(fleet, APART, time, |_| {
+            let (service, percent) = self.next();
+            let host = self.mesh.host(service);
+            changes(fleet, TypeUrl::VirtualHost, |name| name.contains(&host))?;
+            self.mesh.weigh(service, percent)
+        })
+        .await
     }
+}
+
+/// An open loop: `change` makes another change every so often for `time`, whether the last has arrived or not. How long those that it
+/// marks took to each sidecar of those that read, in ascending order.
+pub(super) async fn paced(
+    fleet: &Fleet,
+    apart: Duration,
+    time: Duration,
+    mut change: impl FnMut(usize) -> Result<()>,
+) -> Result<Vec<Duration>> {
+    fleet.meter().took();
+    let mut ticks = interval(apart);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    fleet
+        .during(async {
+            for number in 0..count_of(apart, time) {
+                ticks.tick().await;
+                change(number)?;
+            }
+            fleet.meter().until_quiet(LIMITS.quiet).await;
+            Ok(())
+        })
+        .await?;
+    Ok(fleet.meter().took())
+}
+
+/// How many changes that are so far apart fill that time.
+pub(super) fn count_of(apart: Duration, time: Duration) -> usize {
+    usize::try_from(time.as_nanos() / apart.as_nanos().max(1)).unwrap_or(usize::MAX).max(1)
+}
+
+/// The one resource of that type whose name `is_it` knows is changed now.
+pub(super) fn changes(fleet: &Fleet, kind: TypeUrl, is_it: impl Fn(&str) -> bool) -> Result<()> {
+    let number = fleet.number(kind, is_it).with_context(|| format!("nobody holds these {kind}"))?;
+    fleet.meter().changes(kind as usize, number);
+    Ok(())
 }
 
 /// Of times in ascending order, that which so many in a hundred do not exceed, in ms; 0 of none.

@@ -4,10 +4,17 @@
 
 use std::fmt::Write;
 
-use super::{Endpoints, Mesh, VERSIONS, name};
+use super::{Beside, Endpoints, Mesh, VERSIONS, name, rules};
+use crate::node::Pod;
 
 /// Everything of one service but its routing. `revision` stands in a label that nobody reads.
 pub(super) fn service(mesh: &Mesh, service: usize, revision: usize) -> String {
+    let pods: Vec<Pod> = (0..VERSIONS.len()).map(|version| mesh.pod(service, version)).collect();
+    service_of(mesh, service, revision, &pods)
+}
+
+/// The same with these pods.
+pub(super) fn service_of(mesh: &Mesh, service: usize, revision: usize, pods: &[Pod]) -> String {
     let (app, namespace) = (name(service), mesh.namespace(service));
     let (high, low) = (service / 250, service % 250 + 1);
     let mut out = format!(
@@ -18,23 +25,25 @@ spec:
   clusterIP: 10.{block}.{third}.{low}
   selector: {{app: {app}}}
   ports:
-  - {{name: http, port: 80, targetPort: 8080, protocol: TCP}}
+  - {{name: http, port: {port}, targetPort: 8080, protocol: TCP}}
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {{name: {app}, namespace: {namespace}}}
 spec:
   host: {app}.{namespace}.svc.cluster.local
-  subsets:
+{policy}  subsets:
   - {{name: v1, labels: {{version: v1}}}}
   - {{name: v2, labels: {{version: v2}}}}
 ",
         block = 200 + high / 250,
         third = high % 250,
+        port = mesh.shape().port,
+        policy = if mesh.shape().beside == Beside::Policies { rules::TRAFFIC_POLICY } else { "" },
     );
-    let pods = [mesh.pod(service, 0), mesh.pod(service, 1)];
     let mut addresses = String::new();
-    for (pod, version) in pods.iter().zip(VERSIONS) {
+    for pod in pods {
+        let version = &pod.labels["version"];
         let labels = format!("{{app: {app}, version: {version}, build: \"{revision}\"}}");
         let (name, ip) = (&pod.name, &pod.ip);
         // Writing to a String cannot fail.

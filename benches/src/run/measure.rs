@@ -25,8 +25,18 @@ pub(crate) async fn step(
     limits: Limits,
     make: impl Future<Output = Result<()>>,
 ) -> Result<Vec<Duration>> {
+    step_to(fleet, fleet.meter().sidecars(), limits, make).await
+}
+
+/// The same where a step reaches `count` of them.
+pub(crate) async fn step_to(
+    fleet: &Fleet,
+    count: usize,
+    limits: Limits,
+    make: impl Future<Output = Result<()>>,
+) -> Result<Vec<Duration>> {
     let meter = fleet.meter();
-    let goal = meter.acknowledged() + meter.sidecars() as u64;
+    let goal = meter.acknowledged() + count as u64;
     let start = Instant::now();
     fleet
         .during(async {
@@ -34,9 +44,10 @@ pub(crate) async fn step(
             meter.until_acknowledged(goal, limits.step).await
         })
         .await?;
-    let times = meter.last_after(start);
+    let mut times = meter.last_after(start);
     meter.until_quiet(BREATH).await;
-    Ok(times)
+    // Those whom it does not reach acknowledged something before it, if anything.
+    Ok(times.split_off(times.len().saturating_sub(count)))
 }
 
 /// Waits until all sidecars, which have been told to connect just now, are settled.
@@ -128,11 +139,12 @@ pub(crate) fn answers_since(fleet: &Fleet, before: &[Counts]) -> u64 {
     sum(&since(fleet, before)).answers
 }
 
-fn since(fleet: &Fleet, before: &[Counts]) -> Vec<Counts> {
+/// What each sidecar got since then.
+pub(crate) fn since(fleet: &Fleet, before: &[Counts]) -> Vec<Counts> {
     fleet.meter().counts().iter().zip(before).map(|(now, before)| now.since(before)).collect()
 }
 
-fn sum(counts: &[Counts]) -> Counts {
+pub(crate) fn sum(counts: &[Counts]) -> Counts {
     counts.iter().fold(Counts::default(), |sum, counts| Counts {
         answers: sum.answers + counts.answers,
         bytes: sum.bytes + counts.bytes,
