@@ -15,6 +15,7 @@ mod rollout;
 mod scene;
 mod scoped;
 mod secure;
+mod traffic;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use anyhow::{Result, bail};
 use futures::future::BoxFuture;
 use serde::Serialize;
 
+use crate::envoy;
 use crate::process;
 use crate::report::Check;
 use scene::Scene;
@@ -66,6 +68,11 @@ const SCENARIOS: &[Scenario] = &[
         run: |scene, outcome| Box::pin(rollout::run(scene, outcome)),
     },
     Scenario {
+        name: "traffic",
+        about: "requests through two real Envoys beside 1,000 sidecars",
+        run: |scene, outcome| Box::pin(traffic::run(scene, outcome)),
+    },
+    Scenario {
         name: "burst",
         about: "1,000 VirtualServices changed at once",
         run: |scene, outcome| Box::pin(burst::run(scene, outcome)),
@@ -90,7 +97,7 @@ const SCENARIOS: &[Scenario] = &[
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct GoalArgs {
-    /// Only these: crowd, secure, growth, scoped, policies, rollout, burst, old, churn, many
+    /// Only these: crowd, secure, growth, scoped, policies, rollout, traffic, burst, old, churn, many
     #[arg(value_name = "SCENARIO")]
     pub only: Vec<String>,
     /// Divide the number of sidecars, services and seconds by this: to try the bench, not to measure
@@ -224,6 +231,11 @@ pub async fn run(arguments: &GoalArgs, say: fn(&str)) -> Result<Outcome> {
         let names: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
         bail!("no scenario is called `{name}`; there are {}", names.join(", "));
     }
+    let is_asked = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
+    if is_asked("traffic") {
+        // Before the quarter of an hour, not after it.
+        envoy::binary()?;
+    }
     let scene = Scene::new(arguments, say)?;
     process::allow_connections(scene.count(many::SIDECARS))?;
     let cores = std::thread::available_parallelism()?.get();
@@ -237,7 +249,7 @@ pub async fn run(arguments: &GoalArgs, say: fn(&str)) -> Result<Outcome> {
         ..Outcome::default()
     };
     for scenario in SCENARIOS {
-        if arguments.only.is_empty() || arguments.only.iter().any(|name| name == scenario.name) {
+        if is_asked(scenario.name) {
             say(&format!("== {}: {}", scenario.name, scenario.about));
             outcome.scenario = scenario.name;
             (scenario.run)(&scene, &mut outcome).await?;
