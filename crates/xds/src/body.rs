@@ -308,11 +308,11 @@ impl Live {
             }
             match next.map_err(closed)? {
                 Next::Send(response) => return Poll::Ready(Ok(response)),
-                Next::Admit { bytes } => {
+                Next::Admit { bytes, has_begun } => {
                     if self.turn.is_some() {
                         return self.pause(cx, taken);
                     }
-                    self.turn = Some(shared.admission.acquire(bytes));
+                    self.turn = Some(shared.admission.acquire(bytes, has_begun));
                 }
                 Next::Idle { until } => {
                     if !self.wait_over(cx, until) {

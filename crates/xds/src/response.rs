@@ -6,12 +6,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use meltemi_catalog::{Resource, ResourceName};
+use meltemi_catalog::{Form, Resource, ResourceName, Run};
 use meltemi_names::TypeUrl;
 use meltemi_proto::google::protobuf::Any;
 use prost::Message;
 
-use crate::form::Form;
 use crate::missing::{bytes_field, text_field};
 
 /// One response, encoded.
@@ -73,14 +72,18 @@ impl Assembly {
 
     /// Appends a resource by pointer.
     pub(crate) fn put(&mut self, resource: &Arc<Resource>) {
-        let head = match self.form {
-            Form::Delta => resource.delta_head(),
-            Form::Sotw => resource.sotw_head(),
-        };
+        let head = resource.head(self.form);
         self.len += head.len() + resource.body().len();
         self.resources += 1;
         self.segments.push(head.clone());
         self.segments.extend(resource.body().segments().iter().cloned());
+    }
+
+    /// Appends so many resources in a row by pointer.
+    pub(crate) fn put_run(&mut self, run: &Run, resources: usize) {
+        self.len += run.len();
+        self.resources += resources;
+        self.segments.extend(run.chunks().iter().cloned());
     }
 
     /// Appends what is no resource of a view.

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use futures::StreamExt;
 use futures::future::{Ready, ready};
 use http::header::CONTENT_TYPE;
+use meltemi_catalog::Form;
 use meltemi_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use tokio::sync::watch;
 use tonic::server::NamedService;
@@ -17,7 +18,6 @@ use tonic::{Status, body::Body};
 
 use crate::admission::Admission;
 use crate::body::{Requests, Shared, StreamBody};
-use crate::form::Form;
 use crate::incoming::Incoming;
 use crate::limits::Limits;
 use crate::machine::{Close, CloseCode, Machine};

@@ -108,6 +108,11 @@ impl Subscription {
         self.all
     }
 
+    /// Whether every name of the view was asked for, and no other.
+    pub(crate) fn has_all(&self) -> bool {
+        self.all && self.except.is_empty() && self.names.is_empty()
+    }
+
     /// The names kept one by one: all that were asked for, or with [`Subscription::is_all`] those that the view lacks.
     pub(crate) fn names(&self) -> impl Iterator<Item = &ResourceName> {
         self.names.iter()

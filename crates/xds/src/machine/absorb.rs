@@ -4,11 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use meltemi_catalog::{Change, Generation, Position, ResourceName, View};
+use meltemi_catalog::{Change, Form, Generation, Position, ResourceName, View};
 use meltemi_names::{TypeUrl, Version};
 
 use super::{Close, CloseCode, Machine, compose};
-use crate::form::Form;
 use crate::watch::Due;
 
 impl Machine {

@@ -66,13 +66,14 @@ impl Machine {
         // Envoy was cut between CDS and EDS if it asks for EDS first: its clusters warm until each assignment is sent
         // again, even an equal one. And those that this stream's CDS sent anew warm as well.
         let trusted = type_url != TypeUrl::Endpoint || self.watch(TypeUrl::Cluster).is_some();
-        let touched = if type_url == TypeUrl::Endpoint {
-            std::mem::take(&mut self.touched)
+        let (touched, all_touched) = if type_url == TypeUrl::Endpoint {
+            (std::mem::take(&mut self.touched), std::mem::take(&mut self.all_touched))
         } else {
             Default::default()
         };
         let holds = |name: &ResourceName, version: Version| {
             trusted
+                && !all_touched
                 && !touched.contains(name)
                 && versions.get(name.as_str()).and_then(|text| Version::parse(text)) == Some(version)
         };
@@ -90,7 +91,7 @@ impl Machine {
                     Some(version) if holds(&name, version) => {}
                     _ => {
                         // What it holds and the view has no more is told only if something still needs it.
-                        let lost = held && trusted && !touched.contains(&name);
+                        let lost = held && trusted && !all_touched && !touched.contains(&name);
                         let due = if lost
                             && view.find(type_url, name.as_str()).is_none()
                             && missing(type_url, &name).is_some()

@@ -54,6 +54,7 @@ impl Machine {
         let mut watch = Box::new(Watch::new(type_url, complete(type_url)));
         if type_url == TypeUrl::Endpoint {
             self.touched.clear();
+            self.all_touched = false;
         }
         let since = Generation(1).min(self.since());
         watch.subscription.wildcard = names.is_empty() || names.iter().any(|name| name == "*");

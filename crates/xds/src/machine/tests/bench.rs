@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use meltemi_catalog::{Body, Generation, Layer, Need, Resource, View};
+use meltemi_catalog::{Body, Form, Generation, Layer, Need, Resource, View};
 use meltemi_names::{TypeUrl, Version};
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_proto::envoy::service::discovery::v3::{
@@ -12,7 +12,6 @@ use meltemi_proto::envoy::service::discovery::v3::{
 use meltemi_proto::google::rpc;
 use prost::Message;
 
-use crate::form::Form;
 use crate::limits::Limits;
 use crate::machine::{Close, Machine, Next};
 use crate::request::Request;

@@ -1,12 +1,12 @@
 //! Bounds on what a stranger may do, at the bound.
 
+use meltemi_catalog::Form;
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use meltemi_proto::google::rpc;
 
 use super::bench::*;
 use crate::Limits;
-use crate::form::Form;
 use crate::machine::{Close, CloseCode, Next};
 use crate::request::{HEALTH_TYPE, Request};
 
@@ -181,7 +181,7 @@ fn large_first_answers_wait_for_a_permit_and_later_ones_do_not() {
     let mut b = Bench::limited(Form::Delta, Limits { admit_bytes: 1_000, ..Limits::default() });
     b.put(&[(CDS, "a", &"x".repeat(2_000))]);
     b.subscribe(CDS, &[]);
-    let Next::Admit { bytes } = b.next().expect("open") else { panic!("large") };
+    let Next::Admit { bytes, .. } = b.next().expect("open") else { panic!("large") };
     assert!((2_000..2_400).contains(&bytes), "{bytes}");
     let Next::Admit { .. } = b.next().expect("open") else { panic!("still not admitted") };
     b.machine.admit();

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use meltemi_catalog::{Generation, Layer, View};
+use meltemi_catalog::{Form, Generation, Layer, View};
 use meltemi_names::TypeUrl;
 use meltemi_proto::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
 use proptest::prelude::*;
@@ -13,7 +13,6 @@ use prost::Message;
 
 use super::envoy::{self, Envoy, Out};
 use super::mesh::{Edit, HOSTS, Host, Mesh, ROUTES, SERVICES, Service, Spelling, expected, successor};
-use crate::form::Form;
 use crate::limits::Limits;
 use crate::machine::{Close, CloseCode, Machine, Next};
 use crate::request::Request;
