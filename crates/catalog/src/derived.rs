@@ -94,8 +94,13 @@ impl Parts {
     }
 }
 
+impl Default for Summary {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
 fn part(mark: u64) -> usize {
-    // The high bits: the low ones choose nothing else here, but a mark's sum is told by all of them.
     (mark >> 58) as usize
 }
 

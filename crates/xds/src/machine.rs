@@ -184,9 +184,9 @@ impl Machine {
         }
         match names {
             Names::Delta { subscribe, unsubscribe, versions } => {
-                self.delta(type_url, &nonce, error, subscribe, unsubscribe, &versions, view, now);
+                self.delta(type_url, &nonce, error, &subscribe, &unsubscribe, &versions, view, now);
             }
-            Names::Sotw(names) => self.sotw(type_url, &nonce, error, names, view, now),
+            Names::Sotw(names) => self.sotw(type_url, &nonce, error, &names, view, now),
         }
         self.bound(type_url)
     }

@@ -21,7 +21,7 @@ impl Machine {
         }
         let mut assembly = Assembly::new(self.form, 0);
         for layer in view.layers() {
-            assembly.put_run(&layer.run(type_url, self.form), layer.count(type_url));
+            assembly.put_run(layer.run(type_url, self.form), layer.count(type_url));
         }
         let since = (view.count(type_url) > 0).then_some(Generation(0));
         let carried = Sent::Whole(type_url, View::new(view.layers().iter().cloned()));

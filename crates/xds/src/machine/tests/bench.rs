@@ -140,13 +140,13 @@ impl Bench {
 
     pub(super) fn receive_delta(&mut self, message: DeltaDiscoveryRequest) -> Result<(), Close> {
         let message = DeltaDiscoveryRequest { node: message.node.or_else(|| self.node()), ..message };
-        let request = Request::delta(message, &self.machine.limits)?;
+        let request = Request::read(Form::Delta, &message.encode_to_vec(), &self.machine.limits)?;
         self.machine.receive(request, &self.view(), self.now)
     }
 
     pub(super) fn receive_sotw(&mut self, message: DiscoveryRequest) -> Result<(), Close> {
         let message = DiscoveryRequest { node: message.node.or_else(|| self.node()), ..message };
-        let request = Request::sotw(message, &self.machine.limits)?;
+        let request = Request::read(Form::Sotw, &message.encode_to_vec(), &self.machine.limits)?;
         self.machine.receive(request, &self.view(), self.now)
     }
 

@@ -4,6 +4,7 @@ use meltemi_catalog::Form;
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use meltemi_proto::google::rpc;
+use prost::Message;
 
 use super::bench::*;
 use crate::Limits;
@@ -224,4 +225,30 @@ fn a_settled_stream_of_a_large_mesh_is_some_kilobytes() {
     }
     let bytes = size_of::<crate::Machine>() + watches.len() * size_of::<crate::watch::Watch>();
     assert!(bytes < 4_000, "{bytes}");
+}
+
+#[test]
+fn what_is_no_request_ends_the_stream() {
+    for form in [Form::Delta, Form::Sotw] {
+        let close = Request::read(form, &[0xff, 0xff], &small()).expect_err("no Protobuf");
+        assert_eq!(close.code, CloseCode::InvalidArgument);
+    }
+}
+
+#[test]
+fn lists_off_the_wire_are_bounded() {
+    let with = |names: usize, held: usize| DeltaDiscoveryRequest {
+        type_url: "type".into(),
+        resource_names_subscribe: (0..names).map(|name| name.to_string()).collect(),
+        initial_resource_versions: (0..held).map(|name| (name.to_string(), "v".to_owned())).collect(),
+        ..Default::default()
+    };
+    let read = |message: DeltaDiscoveryRequest| {
+        Request::read(Form::Delta, &message.encode_to_vec(), &small()).map_err(|close| close.code)
+    };
+    assert!(read(with(3, 3)).is_ok());
+    assert_eq!(read(with(4, 0)), Err(CloseCode::ResourceExhausted));
+    assert_eq!(read(with(0, 4)), Err(CloseCode::ResourceExhausted));
+    let long = DeltaDiscoveryRequest { resource_names_subscribe: vec!["n".repeat(71)], ..with(0, 0) };
+    assert_eq!(read(long), Err(CloseCode::ResourceExhausted));
 }

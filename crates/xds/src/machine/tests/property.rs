@@ -136,8 +136,8 @@ impl Rig {
         let limits = Limits::default();
         let request = match self.client.outbox.pop_front() {
             None => return false,
-            Some(Out::Delta(message)) => Request::delta(message, &limits),
-            Some(Out::Sotw(message)) => Request::sotw(message, &limits),
+            Some(Out::Delta(message)) => Request::read(Form::Delta, &message.encode_to_vec(), &limits),
+            Some(Out::Sotw(message)) => Request::read(Form::Sotw, &message.encode_to_vec(), &limits),
         };
         let request = request.expect("in bounds");
         if let Err(close) = self.machine.receive(request, &self.view(), self.now) {
