@@ -24,12 +24,12 @@ pub(super) fn take_lists(message: &[u8], has_versions: bool) -> Lists {
     let mut lists = Lists::default();
     let mut left = message;
     while !left.is_empty() {
-        let Some((key, content, after)) = field(left) else {
+        let Some(Field { tag, content, after }) = field(left) else {
             // A group, or no Protobuf at all.
             lists.rest.extend_from_slice(left);
             break;
         };
-        let is_taken = match (key >> 3, content) {
+        let is_taken = match (tag >> 3, content) {
             (NAMES, Some(name)) => take_name(name, &mut lists.names),
             (VERSIONS, Some(entry)) if has_versions => take_entry(entry, &mut lists.held),
             _ => false,
@@ -48,8 +48,8 @@ fn take_name(name: &[u8], names: &mut NameList) -> bool {
 
 /// An entry of a map is a message of a key and a value, here both of text.
 fn take_entry(entry: &[u8], held: &mut Held) -> bool {
-    let Some((KEY, Some(name), after)) = field(entry) else { return false };
-    let Some((VALUE, Some(version), [])) = field(after) else { return false };
+    let Some(Field { tag: KEY, content: Some(name), after }) = field(entry) else { return false };
+    let Some(Field { tag: VALUE, content: Some(version), after: [] }) = field(after) else { return false };
     match (std::str::from_utf8(name), std::str::from_utf8(version)) {
         (Ok(name), Ok(version)) => {
             held.push(name, version);
@@ -63,20 +63,29 @@ fn take_entry(entry: &[u8], held: &mut Held) -> bool {
 const KEY: u64 = 1 << 3 | 2;
 const VALUE: u64 = 2 << 3 | 2;
 
-/// The first field: its tag, what it holds if that is of a length, and what comes after it.
-fn field(bytes: &[u8]) -> Option<(u64, Option<&[u8]>, &[u8])> {
+/// A field, and what comes after it.
+struct Field<'a> {
+    tag: u64,
+    /// If it is of a length.
+    content: Option<&'a [u8]>,
+    after: &'a [u8],
+}
+
+/// The first field; none if it is none that this file knows to step over.
+fn field(bytes: &[u8]) -> Option<Field<'_>> {
     let (tag, bytes) = varint(bytes)?;
-    match tag & 7 {
-        0 => Some((tag, None, varint(bytes)?.1)),
-        1 => Some((tag, None, bytes.get(8..)?)),
+    let (content, after) = match tag & 7 {
+        0 => (None, varint(bytes)?.1),
+        1 => (None, bytes.get(8..)?),
         2 => {
             let (len, bytes) = varint(bytes)?;
             let (content, after) = bytes.split_at_checked(usize::try_from(len).ok()?)?;
-            Some((tag, Some(content), after))
+            (Some(content), after)
         }
-        5 => Some((tag, None, bytes.get(4..)?)),
-        _ => None,
-    }
+        5 => (None, bytes.get(4..)?),
+        _ => return None,
+    };
+    Some(Field { tag, content, after })
 }
 
 fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
