@@ -161,7 +161,7 @@ impl Stream {
         for _ in 0..MESSAGES {
             match self.machine.next(&view, self.now)? {
                 Next::Send(response) => self.last = Some(self.decoded(&response)),
-                Next::Admit { bytes } => {
+                Next::Admit { bytes, .. } => {
                     assert!(bytes > 0);
                     self.machine.admit();
                 }

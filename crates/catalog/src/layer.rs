@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use imbl::OrdMap;
 use meltemi_names::TypeUrl;
 
+use crate::derived::{Derived, Run, Summary};
+use crate::form::Form;
 use crate::resource::{Resource, ResourceName};
 
 /// Counts the batches of changes that were published; the same number means the same batch in every layer. 0 is before
@@ -65,6 +67,13 @@ struct Collection {
     changes: OrdMap<(Generation, ResourceName), Change>,
     tombstones: OrdMap<ResourceName, Generation>,
     changed: Generation,
+    derived: Derived,
+}
+
+impl Collection {
+    fn resources(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.live.values().map(|live| &live.resource)
+    }
 }
 
 /// An immutable set of resources shared by many clients. Its successor is made by [`Layer::edit`] and shares all that did
@@ -139,6 +148,19 @@ impl Layer {
         self.collection(type_url).live.len()
     }
 
+    /// The sums of all resources of a type.
+    pub fn summary(&self, type_url: TypeUrl) -> &Summary {
+        const EMPTY: &Summary = &Summary::EMPTY;
+        let collection = self.collection(type_url);
+        if collection.live.is_empty() { EMPTY } else { collection.derived.summary(collection.resources()) }
+    }
+
+    /// All resources of a type as they follow each other in a response.
+    pub fn run(&self, type_url: TypeUrl, form: Form) -> Arc<Run> {
+        let collection = self.collection(type_url);
+        collection.derived.run(form, collection.resources())
+    }
+
     /// What changed after `since`, each name once with its last change, oldest first. Complete only if `since` is not
     /// before [`Layer::horizon`].
     pub fn changes_since(
@@ -185,6 +207,7 @@ impl LayerBuilder {
         collection.changes.insert((generation, name.clone()), Change::Put(Arc::clone(&resource)));
         collection.live.insert(name, Live { generation, resource });
         collection.changed = generation;
+        collection.derived = Derived::default();
         self.changed = true;
         true
     }
@@ -198,6 +221,7 @@ impl LayerBuilder {
         collection.changes.insert((generation, name.clone()), Change::Removed(live.resource));
         collection.tombstones.insert(name, generation);
         collection.changed = generation;
+        collection.derived = Derived::default();
         self.changed = true;
         true
     }

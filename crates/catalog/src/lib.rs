@@ -5,11 +5,15 @@
 //! Invariant: everything here is immutable once published; the next state shares all that did not change.
 
 mod body;
+mod derived;
+mod form;
 mod layer;
 mod resource;
 mod view;
 
 pub use body::{Body, varint};
+pub use derived::{Parts, Run, Summary};
+pub use form::Form;
 pub use layer::{Change, Generation, Layer, LayerBuilder, LayerId, Live};
 pub use resource::{Need, Resource, ResourceName};
 pub use view::{Position, View};

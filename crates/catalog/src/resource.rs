@@ -7,6 +7,7 @@ use bytes::Bytes;
 use meltemi_names::{ObjectKey, TypeUrl, Version};
 
 use crate::body::{Body, varint};
+use crate::form::Form;
 
 /// The name of a resource on the wire. Clones by pointer.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +65,7 @@ pub struct Resource {
     type_url: TypeUrl,
     name: ResourceName,
     version: Version,
+    mark: u64,
     body: Body,
     needs: Box<[Need]>,
     parent: Option<ResourceName>,
@@ -77,10 +79,12 @@ impl Resource {
     /// A resource of these bytes. `version` must be made from the bytes alone ([`Version::of`] or, for assembled ones,
     /// [`Version::of_parts`]).
     pub fn new(type_url: TypeUrl, name: ResourceName, version: Version, body: Body) -> Self {
+        let mark = version.mark(name.as_str());
         Self {
             type_url,
             name,
             version,
+            mark,
             body,
             needs: Box::default(),
             parent: None,
@@ -139,6 +143,16 @@ impl Resource {
         self.version
     }
 
+    /// One number for name and version ([`Version::mark`]).
+    pub fn mark(&self) -> u64 {
+        self.mark
+    }
+
+    /// About how many bytes it has in a response: a version and tags come with each body.
+    pub fn wire_len(&self) -> usize {
+        self.name.as_str().len() + 160 + self.body.len()
+    }
+
     /// The encoded message.
     pub fn body(&self) -> &Body {
         &self.body
@@ -170,9 +184,17 @@ impl Resource {
         self.origin.iter().filter(move |object| !innocent.contains(object))
     }
 
+    /// The bytes before [`Resource::body`] in a response.
+    pub fn head(&self, form: Form) -> &Bytes {
+        match form {
+            Form::Delta => self.delta_head(),
+            Form::Sotw => self.sotw_head(),
+        }
+    }
+
     /// The bytes before [`Resource::body`] in a `DeltaDiscoveryResponse`: the tag and length of field `resources`, and in
     /// the `Resource` message its name, version and the head of the `Any`.
-    pub fn delta_head(&self) -> &Bytes {
+    fn delta_head(&self) -> &Bytes {
         self.delta_head.get_or_init(|| {
             let any = any_head(self.type_url, self.body.len());
             let mut inner = Vec::with_capacity(64 + any.len());
@@ -189,7 +211,7 @@ impl Resource {
 
     /// The bytes before [`Resource::body`] in a `DiscoveryResponse`: the tag and length of field `resources`, and the head
     /// of the `Any`.
-    pub fn sotw_head(&self) -> &Bytes {
+    fn sotw_head(&self) -> &Bytes {
         self.sotw_head.get_or_init(|| {
             let any = any_head(self.type_url, self.body.len());
             let mut out = Vec::with_capacity(any.len() + 8);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use meltemi_names::TypeUrl;
 use smallvec::SmallVec;
 
+use crate::derived::Summary;
 use crate::layer::{Change, Generation, Layer, LayerId, Live};
 
 /// The layers that one client is served from: what it shares with its namespace, what it shares with its workload. Layers
@@ -63,6 +64,13 @@ impl View {
     /// How many resources of a type.
     pub fn count(&self, type_url: TypeUrl) -> usize {
         self.layers.iter().map(|layer| layer.count(type_url)).sum()
+    }
+
+    /// The sums of all resources of a type.
+    pub fn summary(&self, type_url: TypeUrl) -> Summary {
+        let mut summary = Summary::EMPTY;
+        self.layers.iter().for_each(|layer| summary.join(layer.summary(type_url)));
+        summary
     }
 
     /// Where each layer's history stands.

@@ -1,5 +1,8 @@
 //! First answers wait their turn, counted in bytes in flight: thousands of proxies that come at once get theirs one after
 //! another, oldest first, while changes to settled streams pass by.
+//!
+//! A stream has several first answers, one for each type. Who has had one goes before who has had none: else all would get their
+//! clusters before the first has its endpoints, and each would hold what it was sent until then.
 
 use std::sync::Arc;
 
@@ -11,7 +14,9 @@ use crate::metrics::Metrics;
 /// The room for first answers, shared by all streams of a server.
 #[derive(Clone, Debug)]
 pub struct Admission {
-    semaphore: Arc<Semaphore>,
+    room: Arc<Semaphore>,
+    /// One of those that have had nothing stands in line for the room at a time; the others wait here.
+    door: Arc<Semaphore>,
     /// In units.
     total: u32,
     metrics: Metrics,
@@ -25,23 +30,26 @@ impl Admission {
     pub(crate) fn new(bytes: usize, metrics: Metrics) -> Self {
         let total = bytes.div_ceil(UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize >> 1));
         Self {
-            semaphore: Arc::new(Semaphore::new(total)),
+            room: Arc::new(Semaphore::new(total)),
+            door: Arc::new(Semaphore::new(1)),
             #[allow(clippy::cast_possible_truncation, reason = "clamped below u32::MAX")]
             total: total as u32,
             metrics,
         }
     }
 
-    /// Waits for room; the semaphore is fair, so who came first goes first.
-    pub(crate) fn acquire(&self, bytes: usize) -> BoxFuture<'static, Option<Permit>> {
+    /// Waits for room; the semaphores are fair, so of two that have had a first answer, or of two that have not, who came first goes
+    /// first.
+    pub(crate) fn acquire(&self, bytes: usize, has_begun: bool) -> BoxFuture<'static, Option<Permit>> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.total);
-        let semaphore = Arc::clone(&self.semaphore);
+        let (room, door) = (Arc::clone(&self.room), Arc::clone(&self.door));
         let waiting = Waiting::new(self.metrics.clone());
         let metrics = self.metrics.clone();
         Box::pin(async move {
-            // Never closed; if it were, waiting for room that is not counted any more would be wrong.
-            let permit = semaphore.acquire_many_owned(units).await.ok();
-            drop(waiting);
+            // Never closed; if they were, waiting for room that is not counted any more would be wrong.
+            let at_door = if has_begun { None } else { door.acquire().await.ok() };
+            let permit = room.acquire_many_owned(units).await.ok();
+            drop((at_door, waiting));
             permit.map(|permit| Permit::new(permit, metrics))
         })
     }
@@ -99,10 +107,10 @@ mod tests {
     fn who_came_first_goes_first_and_room_is_given_back() {
         let metrics = Metrics::default();
         let admission = Admission::new(10 << 10, metrics.clone());
-        let first = admission.acquire(8 << 10).now_or_never().flatten().expect("room");
-        let mut large = admission.acquire(6 << 10);
+        let first = admission.acquire(8 << 10, false).now_or_never().flatten().expect("room");
+        let mut large = admission.acquire(6 << 10, false);
         assert!((&mut large).now_or_never().is_none(), "not beside the first");
-        let mut small = admission.acquire(1 << 10);
+        let mut small = admission.acquire(1 << 10, false);
         assert!((&mut small).now_or_never().is_none(), "there is room, but it is not its turn");
         assert_eq!((metrics.waiting_answers.get(), metrics.admitted_bytes.get()), (2, 8 << 10));
         drop(first);
@@ -114,21 +122,40 @@ mod tests {
     }
 
     #[test]
+    fn who_has_begun_goes_before_who_has_not() {
+        let admission = Admission::new(4 << 10, Metrics::default());
+        let held = admission.acquire(4 << 10, false).now_or_never().flatten().expect("room");
+        let mut new: Vec<_> = (0..3).map(|_| admission.acquire(4 << 10, false)).collect();
+        assert!(new.iter_mut().all(|new| new.now_or_never().is_none()));
+        let mut begun = admission.acquire(4 << 10, true);
+        assert!((&mut begun).now_or_never().is_none());
+        drop(held);
+        // The first of the new ones stood in line already; the others come after who has begun.
+        let first = (&mut new[0]).now_or_never().flatten().expect("its turn");
+        assert!((&mut new[1]).now_or_never().is_none() && (&mut begun).now_or_never().is_none());
+        drop(first);
+        assert!((&mut new[1]).now_or_never().is_none());
+        let begun = begun.now_or_never().flatten().expect("before the others");
+        drop(begun);
+        assert!((&mut new[1]).now_or_never().flatten().is_some());
+    }
+
+    #[test]
     fn an_answer_larger_than_all_room_goes_alone() {
         let admission = Admission::new(1 << 10, Metrics::default());
-        let permit = admission.acquire(usize::MAX).now_or_never().flatten().expect("all of it");
-        assert!(admission.acquire(1).now_or_never().is_none());
+        let permit = admission.acquire(usize::MAX, false).now_or_never().flatten().expect("all of it");
+        assert!(admission.acquire(1, false).now_or_never().is_none());
         drop(permit);
-        assert!(admission.acquire(1).now_or_never().is_some());
+        assert!(admission.acquire(1, false).now_or_never().is_some());
     }
 
     #[test]
     fn who_goes_away_while_waiting_leaves_the_line() {
         let metrics = Metrics::default();
         let admission = Admission::new(1 << 10, metrics.clone());
-        let held = admission.acquire(1).now_or_never().flatten().expect("room");
-        let mut gone = admission.acquire(1);
-        let mut next = admission.acquire(1);
+        let held = admission.acquire(1, false).now_or_never().flatten().expect("room");
+        let mut gone = admission.acquire(1, false);
+        let mut next = admission.acquire(1, false);
         assert!((&mut gone).now_or_never().is_none() && (&mut next).now_or_never().is_none());
         drop(gone);
         drop(held);

@@ -88,7 +88,9 @@ struct Live {
 /// A response on its way out.
 struct Outgoing {
     prefix: Option<[u8; 5]>,
-    segments: std::vec::IntoIter<Bytes>,
+    /// Whole until the end, since streams of the same layers share what it keeps alive.
+    response: Response,
+    next: usize,
     /// Given back when the last byte was taken.
     _permit: Option<Permit>,
 }
@@ -98,7 +100,7 @@ impl Outgoing {
         // Not compressed (0), then the length; a response is bounded far below 4 GiB.
         let len = u32::try_from(response.len()).unwrap_or(u32::MAX).to_be_bytes();
         let prefix = Some([0, len[0], len[1], len[2], len[3]]);
-        Self { prefix, segments: response.into_segments().into_iter(), _permit: permit }
+        Self { prefix, response, next: 0, _permit: permit }
     }
 
     fn chunk(&mut self) -> Option<Bytes> {
@@ -106,10 +108,11 @@ impl Outgoing {
         if let Some(prefix) = self.prefix.take() {
             copied.put_slice(&prefix);
         }
-        while let Some(next) = self.segments.as_slice().first() {
+        while let Some(next) = self.response.segments().get(self.next) {
             if next.len() >= COPIED {
                 if copied.is_empty() {
-                    return self.segments.next();
+                    self.next += 1;
+                    return Some(next.clone());
                 }
                 break;
             }
@@ -117,7 +120,7 @@ impl Outgoing {
                 break;
             }
             copied.extend_from_slice(next);
-            self.segments.next();
+            self.next += 1;
         }
         (!copied.is_empty()).then(|| copied.freeze())
     }
@@ -226,11 +229,9 @@ impl Live {
             (Subject::Unknown(type_url), names)
                 if handle.with(|machine| machine.answers_anew(type_url, &request.nonce)) =>
             {
-                let names = match names {
-                    Names::Sotw(names) => names,
-                    Names::Delta { subscribe, .. } => subscribe,
-                };
-                let page = self.watcher.page(type_url, names).transpose();
+                let (Names::Sotw(names) | Names::Delta { subscribe: names, .. }) = names;
+                let names: Vec<String> = names.iter().map(str::to_owned).collect();
+                let page = self.watcher.page(type_url, &names).transpose();
                 let page = page.map_err(|status| (Ended::Refused, status))?;
                 page.map(|page| (type_url.clone(), page))
             }
@@ -308,11 +309,11 @@ impl Live {
             }
             match next.map_err(closed)? {
                 Next::Send(response) => return Poll::Ready(Ok(response)),
-                Next::Admit { bytes } => {
+                Next::Admit { bytes, has_begun } => {
                     if self.turn.is_some() {
                         return self.pause(cx, taken);
                     }
-                    self.turn = Some(shared.admission.acquire(bytes));
+                    self.turn = Some(shared.admission.acquire(bytes, has_begun));
                 }
                 Next::Idle { until } => {
                     if !self.wait_over(cx, until) {

@@ -1,17 +1,15 @@
-//! The requests of one stream: gRPC's frames out of a request body, decoded where they lie.
+//! The requests of one stream: gRPC's frames out of a request body.
 //!
 //! Knows: gRPC's framing. Must not know: what a request means.
 //! tonic's own reader keeps, for as long as the stream lives, a buffer of the longest message that ever came: an Envoy's first request
 //! for the endpoints of 1,000 services is 300 kB, its acknowledgements are 100 bytes, and 10,000 Envoys stay for days.
 //! Invariant: between messages nothing is kept; memory grows with what has come, not with what was announced.
 
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use futures::Stream;
-use prost::Message;
 use tonic::Status;
 use tonic::codegen::StdError;
 
@@ -80,33 +78,29 @@ impl Frames {
 }
 
 /// The messages of a request body; it ends with the body, or after the first error.
-pub(crate) struct Incoming<B, M> {
+pub(crate) struct Incoming<B> {
     /// None once it has ended.
     body: Option<Pin<Box<B>>>,
     frames: Frames,
-    message: PhantomData<fn() -> M>,
 }
 
-impl<B, M> Incoming<B, M> {
+impl<B> Incoming<B> {
     /// The messages of `body`, each of at most `limit` bytes.
     pub(crate) fn new(body: B, limit: usize) -> Self {
         let frames = Frames { limit, rest: Bytes::new(), partial: Vec::new() };
-        Self { body: Some(Box::pin(body)), frames, message: PhantomData }
+        Self { body: Some(Box::pin(body)), frames }
     }
 }
 
-impl<B, M> Incoming<B, M>
+impl<B> Incoming<B>
 where
     B: http_body::Body,
     B::Error: Into<StdError>,
-    M: Message + Default,
 {
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<M, Status>>> {
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
         loop {
             if let Some(message) = self.frames.message()? {
-                return Poll::Ready(Some(M::decode(message).map_err(|error| {
-                    Status::invalid_argument(format!("not a discovery request: {error}"))
-                })));
+                return Poll::Ready(Some(Ok(message)));
             }
             let Some(body) = &mut self.body else { return Poll::Ready(None) };
             match ready!(body.as_mut().poll_frame(cx)) {
@@ -126,13 +120,12 @@ where
     }
 }
 
-impl<B, M> Stream for Incoming<B, M>
+impl<B> Stream for Incoming<B>
 where
     B: http_body::Body,
     B::Error: Into<StdError>,
-    M: Message + Default,
 {
-    type Item = Result<M, Status>;
+    type Item = Result<Bytes, Status>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();

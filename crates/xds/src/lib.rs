@@ -8,7 +8,7 @@
 
 mod admission;
 mod body;
-mod form;
+mod flight;
 mod incoming;
 pub mod limits;
 pub mod machine;
@@ -25,10 +25,10 @@ mod subscription;
 mod watch;
 
 pub use admission::Admission;
-pub use form::Form;
 pub use limits::Limits;
 pub use machine::standing::{Lack, Lacking};
 pub use machine::{Close, CloseCode, Machine, Next};
+pub use meltemi_catalog::Form;
 pub use metrics::{Ended, Metrics};
 pub use peer::{Connection, Directory, Page, Peer, StreamHandle, Watcher};
 pub use request::Request;

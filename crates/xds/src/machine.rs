@@ -14,17 +14,17 @@ mod progress;
 mod sotw;
 pub(crate) mod standing;
 mod unknown;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use meltemi_catalog::{Generation, Position, ResourceName, View};
+use meltemi_catalog::{Form, Generation, Position, ResourceName, View};
 use meltemi_names::TypeUrl;
 
 use self::answer::present_version;
 use self::progress::Expected;
 use self::unknown::Unknown;
-use crate::form::Form;
 use crate::limits::Limits;
 use crate::metrics::Tally;
 use crate::request::{Names, Request, Subject};
@@ -68,6 +68,8 @@ pub enum Next {
     Admit {
         /// Bytes that the answer will have, about.
         bytes: usize,
+        /// The client has had a first answer of another type.
+        has_begun: bool,
     },
     /// Nothing, until a request, a newer view, or that time.
     Idle {
@@ -96,6 +98,8 @@ pub struct Machine {
     new_parents: BTreeSet<ResourceName>,
     /// Assignments of clusters that were sent before EDS was asked for: their clusters warm on them.
     touched: BTreeSet<ResourceName>,
+    /// All clusters were sent before EDS was asked for.
+    all_touched: bool,
     /// EDS was asked for and CDS was not: Envoy was cut while a cluster warmed, and will ask for CDS when it is warm.
     pub(crate) clusters_expected: bool,
     /// The client holds something from another stream.
@@ -129,6 +133,7 @@ impl Machine {
             unknown: BTreeMap::new(),
             new_parents: BTreeSet::new(),
             touched: BTreeSet::new(),
+            all_touched: false,
             clusters_expected: false,
             returning: false,
             begun: false,
@@ -179,9 +184,9 @@ impl Machine {
         }
         match names {
             Names::Delta { subscribe, unsubscribe, versions } => {
-                self.delta(type_url, &nonce, error, subscribe, unsubscribe, &versions, view, now);
+                self.delta(type_url, &nonce, error, &subscribe, &unsubscribe, &versions, view, now);
             }
-            Names::Sotw(names) => self.sotw(type_url, &nonce, error, names, view, now),
+            Names::Sotw(names) => self.sotw(type_url, &nonce, error, &names, view, now),
         }
         self.bound(type_url)
     }
@@ -210,6 +215,12 @@ impl Machine {
     /// The permit that [`Next::Admit`] asked for was given.
     pub fn admit(&mut self) {
         self.admitted = true;
+    }
+
+    /// Asks for a permit.
+    fn ask(&self, bytes: usize) -> Next {
+        let has_begun = self.watches.iter().flatten().any(|watch| watch.answered);
+        Next::Admit { bytes, has_begun }
     }
 
     /// The ID of the client's node, once known.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: label values come from enums, never from a client.
 
+use meltemi_catalog::Form;
 use meltemi_names::TypeUrl;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -9,7 +10,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::form::Form;
 use crate::machine::CloseCode;
 
 /// What one stream counted since it was last asked.

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use meltemi_catalog::{Generation, ResourceName};
 use meltemi_names::Version;
 
-use crate::watch::{Due, Entry, Watch};
+use crate::flight::Entry;
+use crate::watch::{Due, Watch};
 
 /// A resource that the client refused alone.
 #[derive(Clone, Debug)]

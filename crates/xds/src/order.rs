@@ -34,7 +34,7 @@ const USERS: [TypeUrl; 3] = [TypeUrl::Listener, TypeUrl::Route, TypeUrl::Virtual
 #[derive(Debug)]
 pub(crate) struct Standing {
     /// Clusters may be waited for.
-    clusters_quiet: bool,
+    pub(crate) clusters_quiet: bool,
     /// The first generation that listeners, routes and virtual hosts have not acknowledged.
     users_since: Option<Generation>,
     /// Those three have not all been asked for, early in the stream's life.

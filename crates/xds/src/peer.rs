@@ -8,13 +8,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use meltemi_catalog::{Generation, ResourceName, View};
+use meltemi_catalog::{Form, Generation, ResourceName, View};
 use meltemi_names::{TypeUrl, Version};
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_proto::google::protobuf::Any;
 use tokio::sync::watch;
 
-use crate::form::Form;
 use crate::machine::Machine;
 use crate::machine::standing::Lacking;
 use crate::metrics::Ended;

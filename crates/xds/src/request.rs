@@ -3,14 +3,18 @@
 //! Knows: `DiscoveryRequest` and `DeltaDiscoveryRequest`. Must not know: what a stream holds.
 //! Invariant: a [`Request`] is within the [`Limits`].
 
-use std::collections::BTreeMap;
+mod names;
+mod wire;
 
+use meltemi_catalog::Form;
 use meltemi_names::TypeUrl;
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use meltemi_proto::google::rpc;
 use prost::Message;
 
+pub use self::names::{Held, NameList};
+use self::wire::{Lists, take_lists};
 use crate::limits::Limits;
 use crate::machine::{Close, CloseCode};
 
@@ -46,14 +50,14 @@ pub enum Names {
     /// Changes of the subscription.
     Delta {
         /// Wanted from now on (again).
-        subscribe: Vec<String>,
+        subscribe: NameList,
         /// Not wanted any more.
-        unsubscribe: Vec<String>,
+        unsubscribe: NameList,
         /// What the client still holds from another stream; only in the first request of a type.
-        versions: BTreeMap<String, String>,
+        versions: Held,
     },
     /// The whole subscription.
-    Sotw(Vec<String>),
+    Sotw(NameList),
 }
 
 /// Why a client refused a response.
@@ -81,39 +85,74 @@ pub struct Request {
 }
 
 impl Request {
-    /// Takes a delta request.
+    /// Takes a request off the wire.
     ///
     /// # Errors
-    /// When a bound is exceeded: the stream must be closed, since a cut subscription would be a wrong one.
+    /// When it is no request, or a bound is exceeded: the stream must be closed, since a cut subscription would be a wrong one.
+    pub fn read(form: Form, message: &[u8], limits: &Limits) -> Result<Self, Close> {
+        let Lists { names, held, rest } = take_lists(message, form == Form::Delta);
+        let unread =
+            |error| Close::new(CloseCode::InvalidArgument, format!("not a discovery request: {error}"));
+        match form {
+            Form::Delta => {
+                let rest = DeltaDiscoveryRequest::decode(&*rest).map_err(unread)?;
+                Self::of_delta(rest, names, held, limits)
+            }
+            Form::Sotw => {
+                let rest = DiscoveryRequest::decode(&*rest).map_err(unread)?;
+                Self::of_sotw(rest, names, limits)
+            }
+        }
+    }
+
+    /// Takes a delta request that was decoded already.
+    ///
+    /// # Errors
+    /// As [`Request::read`].
     pub fn delta(message: DeltaDiscoveryRequest, limits: &Limits) -> Result<Self, Close> {
-        check_names(&message.resource_names_subscribe, limits)?;
-        check_names(&message.resource_names_unsubscribe, limits)?;
-        check_names(message.initial_resource_versions.keys(), limits)?;
+        Self::of_delta(message, NameList::default(), Held::default(), limits)
+    }
+
+    /// Takes a state-of-the-world request that was decoded already.
+    ///
+    /// # Errors
+    /// As [`Request::read`].
+    pub fn sotw(message: DiscoveryRequest, limits: &Limits) -> Result<Self, Close> {
+        Self::of_sotw(message, NameList::default(), limits)
+    }
+
+    /// `subscribe` and `versions` are what was taken off the wire before the message was decoded.
+    fn of_delta(
+        message: DeltaDiscoveryRequest,
+        mut subscribe: NameList,
+        mut versions: Held,
+        limits: &Limits,
+    ) -> Result<Self, Close> {
+        message.resource_names_subscribe.iter().for_each(|name| subscribe.push(name));
+        let rest = &message.initial_resource_versions;
+        rest.iter().for_each(|(name, version)| versions.push(name, version));
+        let unsubscribe: NameList = message.resource_names_unsubscribe.iter().collect();
+        for list in [&subscribe, &unsubscribe, versions.names()] {
+            check_names(list, limits)?;
+        }
         Ok(Self {
             node: node(message.node, limits)?,
             subject: subject(message.type_url, limits)?,
             nonce: nonce(message.response_nonce)?,
             error: message.error_detail.map(|status| error(status, limits)),
-            names: Names::Delta {
-                subscribe: message.resource_names_subscribe,
-                unsubscribe: message.resource_names_unsubscribe,
-                versions: message.initial_resource_versions,
-            },
+            names: Names::Delta { subscribe, unsubscribe, versions },
         })
     }
 
-    /// Takes a state-of-the-world request.
-    ///
-    /// # Errors
-    /// As [`Request::delta`].
-    pub fn sotw(message: DiscoveryRequest, limits: &Limits) -> Result<Self, Close> {
-        check_names(&message.resource_names, limits)?;
+    fn of_sotw(message: DiscoveryRequest, mut names: NameList, limits: &Limits) -> Result<Self, Close> {
+        message.resource_names.iter().for_each(|name| names.push(name));
+        check_names(&names, limits)?;
         Ok(Self {
             node: node(message.node, limits)?,
             subject: subject(message.type_url, limits)?,
             nonce: nonce(message.response_nonce)?,
             error: message.error_detail.map(|status| error(status, limits)),
-            names: Names::Sotw(message.resource_names),
+            names: Names::Sotw(names),
         })
     }
 }
@@ -171,24 +210,18 @@ fn error(status: rpc::Status, limits: &Limits) -> ErrorDetail {
     ErrorDetail { code: status.code, message }
 }
 
-fn check_names<'a>(
-    names: impl IntoIterator<Item = &'a String, IntoIter: ExactSizeIterator>,
-    limits: &Limits,
-) -> Result<(), Close> {
-    let names = names.into_iter();
+fn check_names(names: &NameList, limits: &Limits) -> Result<(), Close> {
     if names.len() > limits.names {
         return Err(Close::new(
             CloseCode::ResourceExhausted,
             format!("{} resource names in one request; the bound is {}", names.len(), limits.names),
         ));
     }
-    for name in names {
-        if name.len() > limits.name_bytes {
-            return Err(Close::new(
-                CloseCode::ResourceExhausted,
-                format!("a resource name of {} bytes; the bound is {}", name.len(), limits.name_bytes),
-            ));
-        }
+    match names.iter().find(|name| name.len() > limits.name_bytes) {
+        None => Ok(()),
+        Some(name) => Err(Close::new(
+            CloseCode::ResourceExhausted,
+            format!("a resource name of {} bytes; the bound is {}", name.len(), limits.name_bytes),
+        )),
     }
-    Ok(())
 }

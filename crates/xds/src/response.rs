@@ -6,12 +6,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use meltemi_catalog::{Resource, ResourceName};
+use meltemi_catalog::{Form, Resource, ResourceName, Run};
 use meltemi_names::TypeUrl;
 use meltemi_proto::google::protobuf::Any;
 use prost::Message;
 
-use crate::form::Form;
 use crate::missing::{bytes_field, text_field};
 
 /// One response, encoded.
@@ -28,6 +27,8 @@ pub struct Response {
     /// Whether it is the first answer for its type on this stream, which is large and waits for a permit.
     pub first: bool,
     segments: Vec<Bytes>,
+    /// What of the segments is shared, kept for the next stream that sends the same.
+    _runs: Vec<Arc<Run>>,
     len: usize,
 }
 
@@ -35,11 +36,6 @@ impl Response {
     /// The encoded message, in order.
     pub fn segments(&self) -> &[Bytes] {
         &self.segments
-    }
-
-    /// The encoded message, in order, for sending.
-    pub fn into_segments(self) -> Vec<Bytes> {
-        self.segments
     }
 
     /// Bytes of the encoded message.
@@ -58,6 +54,7 @@ impl Response {
 pub(crate) struct Assembly {
     form: Form,
     segments: Vec<Bytes>,
+    runs: Vec<Arc<Run>>,
     len: usize,
     resources: usize,
     removed: Vec<ResourceName>,
@@ -68,19 +65,24 @@ impl Assembly {
         let mut segments = Vec::with_capacity(1 + 2 * capacity);
         // Its own head, known only at the end.
         segments.push(Bytes::new());
-        Self { form, segments, len: 0, resources: 0, removed: Vec::new() }
+        Self { form, segments, runs: Vec::new(), len: 0, resources: 0, removed: Vec::new() }
     }
 
     /// Appends a resource by pointer.
     pub(crate) fn put(&mut self, resource: &Arc<Resource>) {
-        let head = match self.form {
-            Form::Delta => resource.delta_head(),
-            Form::Sotw => resource.sotw_head(),
-        };
+        let head = resource.head(self.form);
         self.len += head.len() + resource.body().len();
         self.resources += 1;
         self.segments.push(head.clone());
         self.segments.extend(resource.body().segments().iter().cloned());
+    }
+
+    /// Appends so many resources in a row by pointer.
+    pub(crate) fn put_run(&mut self, run: Arc<Run>, resources: usize) {
+        self.len += run.len();
+        self.resources += resources;
+        self.segments.extend(run.chunks().iter().cloned());
+        self.runs.push(run);
     }
 
     /// Appends what is no resource of a view.
@@ -150,6 +152,7 @@ impl Assembly {
             removed: self.removed.len(),
             first,
             segments: self.segments,
+            _runs: self.runs,
             len,
         }
     }

@@ -10,14 +10,13 @@ use std::task::{Context, Poll};
 use futures::StreamExt;
 use futures::future::{Ready, ready};
 use http::header::CONTENT_TYPE;
-use meltemi_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use meltemi_catalog::Form;
 use tokio::sync::watch;
 use tonic::server::NamedService;
 use tonic::{Status, body::Body};
 
 use crate::admission::Admission;
 use crate::body::{Requests, Shared, StreamBody};
-use crate::form::Form;
 use crate::incoming::Incoming;
 use crate::limits::Limits;
 use crate::machine::{Close, CloseCode, Machine};
@@ -82,18 +81,11 @@ impl DiscoveryServer {
         let (parts, body) = request.into_parts();
         let limit = self.shared.limits.request_bytes;
         let limits = Arc::clone(&self.shared.limits);
-        let requests: Requests = match form {
-            Form::Delta => Incoming::<_, DeltaDiscoveryRequest>::new(body, limit)
-                .map(move |message| {
-                    message.and_then(|message| Request::delta(message, &limits).map_err(refuse))
-                })
-                .boxed(),
-            Form::Sotw => Incoming::<_, DiscoveryRequest>::new(body, limit)
-                .map(move |message| {
-                    message.and_then(|message| Request::sotw(message, &limits).map_err(refuse))
-                })
-                .boxed(),
-        };
+        let requests: Requests = Incoming::new(body, limit)
+            .map(move |message| {
+                message.and_then(|message| Request::read(form, &message, &limits).map_err(refuse))
+            })
+            .boxed();
         let id = self.streams.fetch_add(1, Ordering::Relaxed) + 1;
         let machine = Machine::new(form, (*self.shared.limits).clone(), self.salt.wrapping_add(id));
         let handle = Arc::new(StreamHandle::new(id, machine));

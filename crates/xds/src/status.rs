@@ -4,10 +4,8 @@
 
 use std::time::Instant;
 
-use meltemi_catalog::{Generation, ResourceName};
+use meltemi_catalog::{Form, Generation, ResourceName};
 use meltemi_names::{ObjectKey, TypeUrl, Version};
-
-use crate::form::Form;
 
 /// One stream, at one time.
 #[derive(Clone, Debug)]

@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use meltemi_catalog::{ResourceName, View};
 use meltemi_names::TypeUrl;
 
+use crate::request::NameList;
+
 /// The subscription of one type.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Subscription {
@@ -22,8 +24,8 @@ pub(crate) struct Subscription {
     names: BTreeSet<ResourceName>,
 }
 
-/// Below this many names a plain set is small enough.
-const COMPACT_FROM: usize = 32;
+/// Below this many names a plain set is small enough. Tests with few names are to meet both ways.
+const COMPACT_FROM: usize = if cfg!(test) { 4 } else { 32 };
 
 impl Subscription {
     /// Whether a resource of that name is wanted.
@@ -52,6 +54,16 @@ impl Subscription {
         let name = ResourceName::from(name);
         self.names.insert(name.clone());
         name
+    }
+
+    /// Takes a first list if that is all names of the view: nothing is then kept one by one.
+    pub(crate) fn add_all(&mut self, type_url: TypeUrl, names: &NameList, view: &View) -> bool {
+        let are_all = type_url == TypeUrl::Endpoint
+            && names.len() >= COMPACT_FROM
+            && self.is_empty()
+            && names.are_all_of(&view.summary(type_url));
+        self.all |= are_all;
+        are_all
     }
 
     /// Drops a name; true if it was there.
@@ -106,6 +118,11 @@ impl Subscription {
     /// Whether "all of the view" is meant by the names.
     pub(crate) fn is_all(&self) -> bool {
         self.all
+    }
+
+    /// Whether every name of the view was asked for, and no other.
+    pub(crate) fn has_all(&self) -> bool {
+        self.all && self.except.is_empty() && self.names.is_empty()
     }
 
     /// The names kept one by one: all that were asked for, or with [`Subscription::is_all`] those that the view lacks.

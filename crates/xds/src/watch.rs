@@ -10,6 +10,7 @@ use std::time::Instant;
 use meltemi_catalog::{Generation, Resource, ResourceName};
 use meltemi_names::{TypeUrl, Version};
 
+use crate::flight::{Entry, Flight};
 use crate::nack::{Aside, Batches};
 use crate::subscription::Subscription;
 
@@ -62,37 +63,6 @@ impl Due {
             drains: false,
             parent: None,
         }
-    }
-}
-
-/// One name in a response.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) name: ResourceName,
-    /// What was sent; none for a removal.
-    pub(crate) version: Option<Version>,
-    pub(crate) due: Due,
-    /// State of the world, complete types: what was put into the list; none for a removal.
-    pub(crate) listed: Option<Arc<Resource>>,
-}
-
-/// A response that the client has not answered.
-#[derive(Debug)]
-pub(crate) struct Flight {
-    pub(crate) nonce: u64,
-    pub(crate) sent: Instant,
-    /// The wait for it has ended; the answer may still come.
-    pub(crate) overdue: bool,
-    /// Sorted by name.
-    pub(crate) entries: Vec<Entry>,
-    /// The first generation whose effects it brings.
-    pub(crate) since: Option<Generation>,
-    pub(crate) generation: Generation,
-}
-
-impl Flight {
-    pub(crate) fn contains(&self, name: &str) -> bool {
-        self.entries.binary_search_by(|entry| entry.name.as_str().cmp(name)).is_ok()
     }
 }
 
@@ -245,7 +215,7 @@ impl Watch {
     /// State of the world, complete types: the client's list is now the one of that flight.
     pub(crate) fn apply(&mut self, flight: &Flight) {
         if self.complete {
-            list_changes(&mut self.have, &flight.entries);
+            list_changes(&mut self.have, flight.carried.listed());
         }
     }
 
@@ -253,7 +223,7 @@ impl Watch {
     pub(crate) fn listing(&self, entries: &[Entry]) -> BTreeMap<ResourceName, Arc<Resource>> {
         let mut list = self.have.clone();
         for flight in &self.flights {
-            list_changes(&mut list, &flight.entries);
+            list_changes(&mut list, flight.carried.listed());
         }
         list_changes(&mut list, entries);
         list

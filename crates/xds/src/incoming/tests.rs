@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use futures::StreamExt;
 use http_body::Frame;
 use meltemi_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+use prost::Message;
 use tonic::Code;
 
 use super::*;
@@ -28,11 +29,11 @@ impl http_body::Body for Pieces {
 /// What becomes of a body in these pieces: the nonces read, and the code of the error that ended it.
 async fn read(pieces: &[&[u8]], limit: usize) -> (Vec<String>, Option<Code>) {
     let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece)).collect();
-    let mut incoming = Incoming::<_, DeltaDiscoveryRequest>::new(Pieces(pieces), limit);
+    let mut incoming = Incoming::new(Pieces(pieces), limit);
     let mut nonces = Vec::new();
     while let Some(next) = incoming.next().await {
         match next {
-            Ok(request) => nonces.push(request.response_nonce),
+            Ok(request) => nonces.push(DeltaDiscoveryRequest::decode(request).expect("whole").response_nonce),
             Err(status) => {
                 assert!(incoming.next().await.is_none(), "nothing comes after an error");
                 return (nonces, Some(status.code()));
@@ -76,7 +77,7 @@ async fn nothing_is_kept_between_requests() {
     let body = framed(&["a long one, in two pieces", "short"]);
     let (front, back) = body.split_at(10);
     let pieces = [front, back].map(Bytes::copy_from_slice).into();
-    let mut incoming = Incoming::<_, DeltaDiscoveryRequest>::new(Pieces(pieces), 1 << 20);
+    let mut incoming = Incoming::new(Pieces(pieces), 1 << 20);
     for _ in 0..2 {
         incoming.next().await.unwrap().unwrap();
         assert_eq!(incoming.frames.partial.capacity(), 0);
@@ -91,12 +92,10 @@ async fn what_is_no_request_ends_the_stream_and_says_why() {
     let long = framed(&["longer than the bound"]);
     let compressed = [&[1][..], &good[1..]].concat();
     let flagged = [&[7][..], &good[1..]].concat();
-    let garbled = [0, 0, 0, 0, 2, 0xff, 0xff];
     let ok = vec!["ok".to_owned()];
     assert_eq!(read(&[&good, &long], 10).await, (ok.clone(), Some(Code::OutOfRange)));
     assert_eq!(read(&[&good, &compressed], 99).await, (ok.clone(), Some(Code::Unimplemented)));
     assert_eq!(read(&[&flagged], 99).await, (vec![], Some(Code::Internal)));
-    assert_eq!(read(&[&garbled], 99).await, (vec![], Some(Code::InvalidArgument)));
     assert_eq!(read(&[&good, &good[..3]], 99).await, (ok, Some(Code::Internal)));
     // Announced and never sent: nothing was set aside for it.
     assert_eq!(read(&[&[0, 0, 0xff, 0xff, 0xff, 1]], 1 << 30).await, (vec![], Some(Code::Internal)));

@@ -4,12 +4,11 @@
 
 use std::collections::BTreeSet;
 
-use meltemi_catalog::{Change, Generation, Position, ResourceName, View};
+use meltemi_catalog::{Change, Form, Generation, Position, ResourceName, View};
 use meltemi_names::{TypeUrl, Version};
 
 use super::{Close, CloseCode, Machine, compose};
-use crate::form::Form;
-use crate::watch::Due;
+use crate::watch::{Due, Watch};
 
 impl Machine {
     /// Notes what changed between where the stream stands and `view`.
@@ -28,11 +27,14 @@ impl Machine {
         let since = self.since();
         let mut orphans = BTreeSet::new();
         for type_url in TypeUrl::ALL {
-            if self.watch(type_url).is_none_or(|watch| watch.start) {
-                continue;
-            }
+            let Some(watch) = self.watch_mut(type_url) else { continue };
+            let has_started = !watch.start;
             for (_, change) in view.changes_since(type_url, &covered) {
-                self.note(type_url, change, since, view, &mut orphans);
+                if has_started {
+                    self.note(type_url, change, since, view, &mut orphans);
+                } else if let Some(watch) = self.watch_mut(type_url) {
+                    note_early(watch, change, since);
+                }
             }
         }
         self.covered_generation = self.covered_generation.max(view.generation());
@@ -195,5 +197,20 @@ impl Machine {
         }
         // What a returning client said counts for the routes that it asks for at once; later it may have dropped them.
         watch.known.clear();
+    }
+}
+
+/// A change before the first answer, which will list all there is then. What was asked for by its name is answered, also if it is
+/// gone by then: a cluster would warm for it.
+fn note_early(watch: &mut Watch, change: &Change, since: Generation) {
+    let name = change.resource().name();
+    match change {
+        Change::Put(_) => watch.subscription.appeared(name.as_str()),
+        Change::Removed(_) => {
+            watch.subscription.vanished(name);
+            if watch.subscription.is_all() && watch.subscription.named(name.as_str()) {
+                watch.mark(name.clone(), Due::asked(since));
+            }
+        }
     }
 }

@@ -7,11 +7,12 @@ use meltemi_catalog::{ResourceName, View};
 use meltemi_names::{TypeUrl, Version};
 
 use super::Machine;
+use crate::flight::Entry;
 use crate::missing::missing;
 use crate::nack::Outcome;
 use crate::request::ErrorDetail;
 use crate::status::Refusal;
-use crate::watch::{Answered, Entry};
+use crate::watch::Answered;
 
 impl Machine {
     /// Takes the answer to an earlier response; false if the nonce is none of this stream's last.
@@ -38,7 +39,7 @@ impl Machine {
                         watch.acked = Some(flight.generation);
                         watch.acked_nonce = flight.nonce;
                         watch.acked_at = Some(now);
-                        if flight.entries.iter().any(|entry| entry.version.is_some()) {
+                        if flight.carried.has_resources() {
                             watch.accepted();
                         }
                         watch.try_again();
@@ -47,7 +48,7 @@ impl Machine {
                         }
                         self.expect_requests(type_url, &flight, view, now);
                     }
-                    Some(error) => self.refused(type_url, flight.entries, error, view, now),
+                    Some(error) => self.refused(type_url, flight.carried.into_entries(), error, view, now),
                 }
             }
         }

@@ -11,10 +11,11 @@ use meltemi_catalog::{Generation, Need, Resource, ResourceName, View};
 use meltemi_names::TypeUrl;
 
 use super::{Machine, Next};
+use crate::flight::{Entry, Flight, Sent};
 use crate::missing::missing;
 use crate::order::Hold;
 use crate::response::Assembly;
-use crate::watch::{Due, Entry, Flight, Watch};
+use crate::watch::{Due, Watch};
 
 /// What is to be told about one name.
 struct Item {
@@ -26,8 +27,7 @@ struct Item {
 
 impl Item {
     fn bytes(&self) -> usize {
-        // A name, a version and tags come with each body.
-        self.name.as_str().len() + 160 + self.resource.as_ref().map_or(0, |resource| resource.body().len())
+        self.resource.as_ref().map_or_else(|| self.name.as_str().len(), |resource| resource.wire_len())
     }
 
     /// What must not be split: the virtual hosts of one route configuration.
@@ -50,7 +50,10 @@ impl Machine {
             return None;
         }
         if let Some(bytes) = self.admission(type_url, view) {
-            return Some(Next::Admit { bytes });
+            return Some(self.ask(bytes));
+        }
+        if let Some(next) = self.whole(type_url, view, now) {
+            return Some(next);
         }
         self.list(type_url, view);
         loop {
@@ -76,10 +79,10 @@ impl Machine {
             let first = !watch.answered;
             let bytes: usize = sorted.ready.iter().map(Item::bytes).sum();
             if first && !admitted && bytes > needs_permit {
-                return Some(Next::Admit { bytes });
+                return Some(self.ask(bytes));
             }
             let items = if watch.complete { sorted.ready } else { within(sorted.ready, bound) };
-            return Some(self.depart(type_url, items, first, view, now));
+            return Some(self.depart(type_url, items, view, now));
         }
     }
 
@@ -106,10 +109,7 @@ impl Machine {
         if self.admitted || !watch.start || watch.answered || waits {
             return None;
         }
-        let bytes = view
-            .all(type_url)
-            .map(|live| live.resource.body().len() + live.resource.name().as_str().len() + 160)
-            .sum();
+        let bytes = view.summary(type_url).bytes();
         (bytes > self.limits.admit_bytes).then_some(bytes)
     }
 
@@ -184,21 +184,11 @@ impl Machine {
     }
 
     /// Makes the response, and notes what it changes.
-    fn depart(
-        &mut self,
-        type_url: TypeUrl,
-        items: Vec<Item>,
-        first: bool,
-        view: &View,
-        now: Instant,
-    ) -> Next {
-        self.nonce += 1;
-        let nonce = self.nonce;
+    fn depart(&mut self, type_url: TypeUrl, items: Vec<Item>, view: &View, now: Instant) -> Next {
         let mut assembly = Assembly::new(self.form, items.len());
         let mut entries = Vec::with_capacity(items.len());
         let mut since: Option<Generation> = None;
         let mut assignments: Vec<ResourceName> = Vec::new();
-        let generation = self.covered_generation;
         if let Some(watch) = self.watch_mut(type_url) {
             for Item { name, due, resource } in items {
                 watch.due.remove(&name);
@@ -220,7 +210,7 @@ impl Machine {
             }
             if watch.complete {
                 // The list also says again what is on its way unanswered; refused, it may be refused for that.
-                for entry in watch.flights.iter().rev().flat_map(|flight| &flight.entries) {
+                for entry in watch.flights.iter().rev().flat_map(|flight| flight.carried.listed()) {
                     if !entries.iter().any(|newer| newer.name == entry.name) {
                         since = Some(since.map_or(entry.due.since, |since| since.min(entry.due.since)));
                         entries.push(entry.clone());
@@ -231,10 +221,29 @@ impl Machine {
                 }
             }
             entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-            watch.answered = true;
-            watch.depart(Flight { nonce, sent: now, overdue: false, entries, since, generation });
         }
         self.assignments_follow(assignments, view);
+        self.send(type_url, assembly, Sent::Listed(entries), since, view, now)
+    }
+
+    /// Sends what was assembled.
+    pub(super) fn send(
+        &mut self,
+        type_url: TypeUrl,
+        assembly: Assembly,
+        carried: Sent,
+        since: Option<Generation>,
+        view: &View,
+        now: Instant,
+    ) -> Next {
+        self.nonce += 1;
+        let nonce = self.nonce;
+        let generation = self.covered_generation;
+        let mut first = false;
+        if let Some(watch) = self.watch_mut(type_url) {
+            first = !std::mem::replace(&mut watch.answered, true);
+            watch.depart(Flight { nonce, sent: now, overdue: false, carried, since, generation });
+        }
         if first {
             self.admitted = false;
         }
@@ -250,7 +259,7 @@ impl Machine {
     }
 
     /// A cluster that is new or changed warms at the client until its assignment is sent again, even an equal one.
-    fn assignments_follow(&mut self, assignments: Vec<ResourceName>, view: &View) {
+    pub(super) fn assignments_follow(&mut self, assignments: Vec<ResourceName>, view: &View) {
         let since = self.since();
         let Some(watch) = self.watch_mut(TypeUrl::Endpoint) else {
             self.touched.extend(assignments);

@@ -2,15 +2,15 @@
 //!
 //! Rules: the xDS protocol ("Incremental xDS"), and Istio's `pilot/pkg/xds/delta.go` where that leaves a choice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
-use meltemi_catalog::{Generation, ResourceName, View};
+use meltemi_catalog::{Generation, Live, Parts, ResourceName, View};
 use meltemi_names::{TypeUrl, Version};
 
 use super::{Machine, legacy_wildcard, present_version};
 use crate::missing::missing;
-use crate::request::ErrorDetail;
+use crate::request::{ErrorDetail, Held, NameList};
 use crate::watch::{Due, Watch};
 
 impl Machine {
@@ -21,83 +21,94 @@ impl Machine {
         type_url: TypeUrl,
         nonce: &str,
         error: Option<ErrorDetail>,
-        subscribe: Vec<String>,
-        unsubscribe: Vec<String>,
-        versions: &BTreeMap<String, String>,
+        subscribe: &NameList,
+        unsubscribe: &NameList,
+        versions: &Held,
         view: &View,
         now: Instant,
     ) {
         if self.watch(type_url).is_none() {
-            self.delta_first(type_url, subscribe, &unsubscribe, versions, view);
+            self.delta_first(type_url, subscribe, unsubscribe, versions, view);
             return;
         }
         if !nonce.is_empty() {
             self.answered(type_url, nonce, error, view, now);
         }
         // Whatever response it answers, a change of the subscription stands: the client says it once.
-        self.unsubscribe(type_url, &unsubscribe, view);
+        self.unsubscribe(type_url, unsubscribe, view);
         self.subscribe(type_url, subscribe, view);
     }
 
     fn delta_first(
         &mut self,
         type_url: TypeUrl,
-        subscribe: Vec<String>,
-        unsubscribe: &[String],
-        versions: &BTreeMap<String, String>,
+        subscribe: &NameList,
+        unsubscribe: &NameList,
+        versions: &Held,
         view: &View,
     ) {
         self.returning |= !versions.is_empty();
         let mut watch = Box::new(Watch::new(type_url, false));
-        let starred = subscribe.iter().any(|name| name == "*");
-        watch.subscription.wildcard = starred || (subscribe.is_empty() && legacy_wildcard(type_url));
+        let taken_back: HashSet<&str> = unsubscribe.iter().collect();
         let mut named: Vec<ResourceName> = Vec::new();
-        for name in subscribe.iter().filter(|name| *name != "*" && !unsubscribe.contains(name)) {
-            named.push(watch.subscription.add(type_url, name, view));
-        }
-        if !watch.subscription.wildcard {
-            for name in versions.keys().filter(|name| !unsubscribe.contains(name)) {
+        // A sidecar asks for the assignments of all clusters: for all there are, by name.
+        let has_all = taken_back.is_empty() && watch.subscription.add_all(type_url, subscribe, view);
+        if !has_all {
+            let starred = subscribe.iter().any(|name| name == "*");
+            watch.subscription.wildcard = starred || (subscribe.is_empty() && legacy_wildcard(type_url));
+            let held: &[&NameList] = if watch.subscription.wildcard { &[] } else { &[versions.names()] };
+            let lists = [subscribe].into_iter().chain(held.iter().copied());
+            for name in
+                lists.flat_map(NameList::iter).filter(|name| *name != "*" && !taken_back.contains(name))
+            {
                 named.push(watch.subscription.add(type_url, name, view));
             }
-        }
-        if type_url == TypeUrl::Endpoint {
-            watch.subscription.compact(type_url, view);
+            if type_url == TypeUrl::Endpoint {
+                watch.subscription.compact(type_url, view);
+            }
         }
         // Envoy was cut between CDS and EDS if it asks for EDS first: its clusters warm until each assignment is sent
         // again, even an equal one. And those that this stream's CDS sent anew warm as well.
-        let trusted = type_url != TypeUrl::Endpoint || self.watch(TypeUrl::Cluster).is_some();
-        let touched = if type_url == TypeUrl::Endpoint {
-            std::mem::take(&mut self.touched)
-        } else {
-            Default::default()
-        };
-        let holds = |name: &ResourceName, version: Version| {
-            trusted
-                && !touched.contains(name)
-                && versions.get(name.as_str()).and_then(|text| Version::parse(text)) == Some(version)
-        };
+        let is_endpoint = type_url == TypeUrl::Endpoint;
+        let touched = if is_endpoint { std::mem::take(&mut self.touched) } else { BTreeSet::new() };
+        let all_touched = is_endpoint && std::mem::take(&mut self.all_touched);
+        let trusted = !all_touched && (!is_endpoint || self.watch(TypeUrl::Cluster).is_some());
         // All is due from the first generation on: before the first answer nothing of it is in force.
         let since = Generation(1).min(self.since());
+        // What is not looked at is held as the view has it.
+        let routes_come = type_url == TypeUrl::VirtualHost && self.watch(TypeUrl::Route).is_none();
+        let parts = if trusted && touched.is_empty() && !routes_come && named.is_empty() {
+            versions.differing(&view.summary(type_url))
+        } else {
+            Parts::ALL
+        };
+        let held = versions.within(parts);
         if (watch.subscription.wildcard || watch.subscription.is_all()) && versions.is_empty() {
             watch.start = true;
         } else if watch.subscription.wildcard {
-            self.compare(&mut watch, versions, since, view);
+            self.compare(&mut watch, parts, &held, since, view);
+        } else if has_all {
+            named.extend(differing(type_url, parts, view).map(|live| live.resource.name().clone()));
+            for name in gone(type_url, &held, view) {
+                named.push(watch.subscription.add(type_url, name, view));
+            }
         }
         if !watch.start || watch.subscription.wildcard {
             for name in named {
-                let held = versions.contains_key(name.as_str());
+                let version = held.get(name.as_str());
+                let trusted = trusted && !touched.contains(&name);
                 match present_version(type_url, &name, view) {
-                    Some(version) if holds(&name, version) => {}
+                    Some(present) if trusted && version == Some(&Some(present)) => {}
                     _ => {
                         // What it holds and the view has no more is told only if something still needs it.
-                        let lost = held && trusted && !touched.contains(&name);
+                        let lost = version.is_some() && trusted;
                         let due = if lost
                             && view.find(type_url, name.as_str()).is_none()
                             && missing(type_url, &name).is_some()
                         {
                             Due::changed(since)
                         } else {
-                            Due { fresh: !held, ..Due::asked(since) }
+                            Due { fresh: version.is_none(), ..Due::asked(since) }
                         };
                         watch.mark(name, due);
                     }
@@ -123,20 +134,20 @@ impl Machine {
         self.watches[type_url as usize] = Some(watch);
     }
 
-    /// What differs between the view and what a returning wildcard client holds.
+    /// What differs between the view and what a returning wildcard client holds; outside of these parts nothing does.
     fn compare(
         &self,
         watch: &mut Watch,
-        versions: &BTreeMap<String, String>,
+        parts: Parts,
+        held: &HashMap<&str, Option<Version>>,
         since: Generation,
         view: &View,
     ) {
         let type_url = watch.type_url;
-        for live in view.all(type_url) {
+        for live in differing(type_url, parts, view) {
             let resource = &live.resource;
             let name = resource.name();
-            let held = versions.get(name.as_str());
-            let version = held.and_then(|text| Version::parse(text));
+            let version = held.get(name.as_str());
             let asked_parent = type_url != TypeUrl::VirtualHost
                 || resource.parent().is_none_or(|parent| {
                     self.watch(TypeUrl::Route)
@@ -144,27 +155,27 @@ impl Machine {
                 });
             if !asked_parent {
                 // Its route configuration may be asked for after this, and then it need not be sent again.
+                let version = version.copied().flatten();
                 if let Some(version) = version.filter(|_| self.watch(TypeUrl::Route).is_none()) {
                     watch.known.insert(name.clone(), version);
                 }
-            } else if version != Some(resource.version()) {
-                watch.mark(name.clone(), Due { fresh: held.is_none(), ..Due::changed(since) });
+            } else if version != Some(&Some(resource.version())) {
+                watch.mark(name.clone(), Due { fresh: version.is_none(), ..Due::changed(since) });
             }
         }
-        for name in versions.keys().filter(|name| view.find(type_url, name).is_none()) {
-            let name = ResourceName::from(name.as_str());
-            watch.mark(name, Due::changed(since));
+        for name in gone(type_url, held, view) {
+            watch.mark(ResourceName::from(name), Due::changed(since));
         }
     }
 
-    fn subscribe(&mut self, type_url: TypeUrl, names: Vec<String>, view: &View) {
+    fn subscribe(&mut self, type_url: TypeUrl, names: &NameList, view: &View) {
         if names.is_empty() {
             return;
         }
         let since = self.since();
         let mut parents = Vec::new();
         let Some(watch) = self.watch_mut(type_url) else { return };
-        for name in names {
+        for name in names.iter() {
             if name == "*" {
                 if !watch.subscription.wildcard {
                     watch.subscription.wildcard = true;
@@ -176,7 +187,7 @@ impl Machine {
                 continue;
             }
             // Asked for again means that the client may have dropped it: it is sent again, whatever it was sent before.
-            let name = watch.subscription.add(type_url, &name, view);
+            let name = watch.subscription.add(type_url, name, view);
             watch.aside.remove(&name);
             // It lacks what made the resource as it is, whenever that was.
             let made = view.find(type_url, name.as_str()).map_or(since, |live| live.generation.min(since));
@@ -191,11 +202,11 @@ impl Machine {
         self.new_parents.extend(parents);
     }
 
-    fn unsubscribe(&mut self, type_url: TypeUrl, names: &[String], view: &View) {
+    fn unsubscribe(&mut self, type_url: TypeUrl, names: &NameList, view: &View) {
         let since = self.since();
         let mut dropped = Vec::new();
         let Some(watch) = self.watch_mut(type_url) else { return };
-        for name in names {
+        for name in names.iter() {
             if name == "*" {
                 watch.subscription.wildcard = false;
                 let subscription = &watch.subscription;
@@ -217,12 +228,12 @@ impl Machine {
             if watch.subscription.wildcard {
                 // Still covered by the wildcard: the protocol wants an answer that says so (xDS protocol, "unsubscribing
                 // from resources").
-                watch.mark(ResourceName::from(name.as_str()), Due::changed(since));
+                watch.mark(ResourceName::from(name), Due::changed(since));
             } else {
-                watch.due.remove(name.as_str());
-                watch.aside.remove(name.as_str());
+                watch.due.remove(name);
+                watch.aside.remove(name);
             }
-            dropped.push(ResourceName::from(name.as_str()));
+            dropped.push(ResourceName::from(name));
         }
         if type_url == TypeUrl::Route && !dropped.is_empty() {
             self.drop_virtual_hosts(&dropped, view);
@@ -254,4 +265,18 @@ impl Machine {
             }
         }
     }
+}
+
+/// What a client holds and the view has no more, by name.
+fn gone<'a>(type_url: TypeUrl, held: &HashMap<&'a str, Option<Version>>, view: &View) -> Vec<&'a str> {
+    let mut gone: Vec<&str> =
+        held.keys().copied().filter(|name| view.find(type_url, name).is_none()).collect();
+    gone.sort_unstable();
+    gone
+}
+
+/// The resources that are in one of these parts.
+fn differing(type_url: TypeUrl, parts: Parts, view: &View) -> impl Iterator<Item = &Live> {
+    let all = if parts.is_empty() { None } else { Some(view.all(type_url)) };
+    all.into_iter().flatten().filter(move |live| parts.contain(live.resource.mark()))
 }

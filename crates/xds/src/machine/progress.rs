@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use meltemi_catalog::{Generation, ResourceName, View};
+use meltemi_catalog::{Form, Generation, ResourceName, View};
 use meltemi_names::TypeUrl;
 
 use super::Machine;
-use crate::form::Form;
-use crate::watch::Flight;
+use crate::flight::Flight;
 
 /// What a client will ask for next, having accepted what names it. Until it has, that is not in force, though nothing is due:
 /// a new listener takes no requests before its routes are there.
@@ -31,11 +30,14 @@ impl Machine {
     /// Notes what the client will ask for, now that it has accepted `flight`.
     pub(super) fn expect_requests(&mut self, type_url: TypeUrl, flight: &Flight, view: &View, now: Instant) {
         let until = now + self.limits.ack_wait;
-        for entry in flight.entries.iter().filter(|entry| entry.version.is_some()) {
-            let expectation = Expectation { since: entry.due.since, until };
+        if !matches!(type_url, TypeUrl::Listener | TypeUrl::Route) {
+            return;
+        }
+        for (name, since) in flight.carried.resources() {
+            let expectation = Expectation { since, until };
             match type_url {
                 TypeUrl::Listener => {
-                    let Some(live) = view.find(type_url, entry.name.as_str()) else { continue };
+                    let Some(live) = view.find(type_url, name.as_str()) else { continue };
                     let routes = live.resource.needs().iter().filter(|need| need.type_url == TypeUrl::Route);
                     for need in routes {
                         self.expected.routes.insert(need.name.clone(), expectation);
@@ -71,13 +73,13 @@ impl Machine {
         for watch in self.watches.iter_mut().flatten() {
             for flight in watch.flights.iter_mut().filter(|flight| !flight.overdue) {
                 if now >= flight.sent + limit {
-                    flight.overdue = true;
+                    flight.give_up();
                     watch.stuck = true;
                     self.tally.of(watch.type_url).waits_ended += 1;
                 } else if watch.type_url == TypeUrl::Cluster && watch.stuck && endpoints_settled {
                     // Envoy acknowledges no CDS while any cluster warms. This client is known to wait for a stuck one; it
                     // has the assignments of the new ones, and must not pay the whole wait again at each step.
-                    flight.overdue = true;
+                    flight.give_up();
                 }
             }
         }

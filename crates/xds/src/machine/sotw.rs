@@ -9,7 +9,7 @@ use meltemi_catalog::{Generation, ResourceName, View};
 use meltemi_names::TypeUrl;
 
 use super::{Machine, legacy_wildcard};
-use crate::request::ErrorDetail;
+use crate::request::{ErrorDetail, NameList};
 use crate::watch::{Answered, Due, Watch};
 
 /// Types whose response lists everything: what is left out is removed. The others may be answered in part.
@@ -24,7 +24,7 @@ impl Machine {
         type_url: TypeUrl,
         nonce: &str,
         error: Option<ErrorDetail>,
-        names: Vec<String>,
+        names: &NameList,
         view: &View,
         now: Instant,
     ) {
@@ -46,7 +46,7 @@ impl Machine {
         }
     }
 
-    fn sotw_first(&mut self, type_url: TypeUrl, names: Vec<String>, view: &View) {
+    fn sotw_first(&mut self, type_url: TypeUrl, names: &NameList, view: &View) {
         if names.is_empty() && !legacy_wildcard(type_url) {
             self.watches[type_url as usize] = None;
             return;
@@ -54,14 +54,17 @@ impl Machine {
         let mut watch = Box::new(Watch::new(type_url, complete(type_url)));
         if type_url == TypeUrl::Endpoint {
             self.touched.clear();
+            self.all_touched = false;
         }
         let since = Generation(1).min(self.since());
         watch.subscription.wildcard = names.is_empty() || names.iter().any(|name| name == "*");
-        for name in names.iter().filter(|name| *name != "*") {
-            watch.subscription.add(type_url, name, view);
-        }
-        if type_url == TypeUrl::Endpoint {
-            watch.subscription.compact(type_url, view);
+        if !watch.subscription.add_all(type_url, names, view) {
+            for name in names.iter().filter(|name| *name != "*") {
+                watch.subscription.add(type_url, name, view);
+            }
+            if type_url == TypeUrl::Endpoint {
+                watch.subscription.compact(type_url, view);
+            }
         }
         watch.start = watch.subscription.wildcard || watch.subscription.is_all();
         let named: Vec<ResourceName> = watch.subscription.names().cloned().collect();
@@ -72,9 +75,13 @@ impl Machine {
     }
 
     /// The subscription as the client says it is now.
-    fn sotw_names(&mut self, type_url: TypeUrl, names: Vec<String>, view: &View) {
+    fn sotw_names(&mut self, type_url: TypeUrl, names: &NameList, view: &View) {
         let since = self.since();
         let Some(watch) = self.watch_mut(type_url) else { return };
+        if watch.subscription.has_all() && names.are_all_of(&view.summary(type_url)) {
+            // Each acknowledgement says 3,000 names again.
+            return;
+        }
         if names.is_empty() {
             // Never named anything: still the old spelling of the wildcard. Else the last name was dropped.
             let named = !watch.subscription.wildcard;
@@ -88,7 +95,7 @@ impl Machine {
             watch.start = true;
         }
         watch.subscription.wildcard = wildcard;
-        let wanted: BTreeSet<&str> = names.iter().map(String::as_str).filter(|name| *name != "*").collect();
+        let wanted: BTreeSet<&str> = names.iter().filter(|name| *name != "*").collect();
         for name in &wanted {
             if !watch.subscription.named(name)
                 || (watch.subscription.is_all()

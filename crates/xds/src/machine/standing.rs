@@ -109,7 +109,7 @@ impl Machine {
         }
         let owed = self.watches.iter().flatten().find_map(|watch| {
             let due = watch.due.iter().filter(|(_, due)| !due.drains).map(|(name, _)| name);
-            let sent = watch.flights.iter().flat_map(|flight| &flight.entries).map(|entry| &entry.name);
+            let sent = watch.flights.iter().filter_map(|flight| flight.carried.any());
             let name = watch.aside.keys().chain(due).chain(sent).next()?;
             Some((watch.type_url, name.clone()))
         });
@@ -128,10 +128,7 @@ impl Machine {
             return Some(self.lacking(aside.since, type_url, name, lack));
         }
         let due = watch.due.get(name).filter(|due| !due.drains).map(|due| due.since);
-        let sent = watch.flights.iter().flat_map(|flight| {
-            let entry = flight.entries.binary_search_by(|entry| entry.name.cmp(name));
-            entry.ok().map(|position| flight.entries[position].due.since)
-        });
+        let sent = watch.flights.iter().filter_map(|flight| flight.carried.since(name.as_str()));
         let unseen = self.covered.as_ref().is_none_or(|covered| {
             watch.subscription.covers(name.as_str()) && view.touched_since(covered, type_url, name.as_str())
         });

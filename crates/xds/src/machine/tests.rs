@@ -16,3 +16,4 @@ mod sotw;
 mod standing;
 mod status;
 mod virtual_hosts;
+mod whole;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use meltemi_catalog::{Body, Generation, Layer, Need, Resource, View};
+use meltemi_catalog::{Body, Form, Generation, Layer, Need, Resource, View};
 use meltemi_names::{TypeUrl, Version};
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_proto::envoy::service::discovery::v3::{
@@ -12,7 +12,6 @@ use meltemi_proto::envoy::service::discovery::v3::{
 use meltemi_proto::google::rpc;
 use prost::Message;
 
-use crate::form::Form;
 use crate::limits::Limits;
 use crate::machine::{Close, Machine, Next};
 use crate::request::Request;
@@ -141,13 +140,13 @@ impl Bench {
 
     pub(super) fn receive_delta(&mut self, message: DeltaDiscoveryRequest) -> Result<(), Close> {
         let message = DeltaDiscoveryRequest { node: message.node.or_else(|| self.node()), ..message };
-        let request = Request::delta(message, &self.machine.limits)?;
+        let request = Request::read(Form::Delta, &message.encode_to_vec(), &self.machine.limits)?;
         self.machine.receive(request, &self.view(), self.now)
     }
 
     pub(super) fn receive_sotw(&mut self, message: DiscoveryRequest) -> Result<(), Close> {
         let message = DiscoveryRequest { node: message.node.or_else(|| self.node()), ..message };
-        let request = Request::sotw(message, &self.machine.limits)?;
+        let request = Request::read(Form::Sotw, &message.encode_to_vec(), &self.machine.limits)?;
         self.machine.receive(request, &self.view(), self.now)
     }
 

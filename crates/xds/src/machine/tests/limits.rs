@@ -1,12 +1,13 @@
 //! Bounds on what a stranger may do, at the bound.
 
+use meltemi_catalog::Form;
 use meltemi_proto::envoy::config::core::v3::Node;
 use meltemi_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use meltemi_proto::google::rpc;
+use prost::Message;
 
 use super::bench::*;
 use crate::Limits;
-use crate::form::Form;
 use crate::machine::{Close, CloseCode, Next};
 use crate::request::{HEALTH_TYPE, Request};
 
@@ -181,7 +182,7 @@ fn large_first_answers_wait_for_a_permit_and_later_ones_do_not() {
     let mut b = Bench::limited(Form::Delta, Limits { admit_bytes: 1_000, ..Limits::default() });
     b.put(&[(CDS, "a", &"x".repeat(2_000))]);
     b.subscribe(CDS, &[]);
-    let Next::Admit { bytes } = b.next().expect("open") else { panic!("large") };
+    let Next::Admit { bytes, .. } = b.next().expect("open") else { panic!("large") };
     assert!((2_000..2_400).contains(&bytes), "{bytes}");
     let Next::Admit { .. } = b.next().expect("open") else { panic!("still not admitted") };
     b.machine.admit();
@@ -224,4 +225,30 @@ fn a_settled_stream_of_a_large_mesh_is_some_kilobytes() {
     }
     let bytes = size_of::<crate::Machine>() + watches.len() * size_of::<crate::watch::Watch>();
     assert!(bytes < 4_000, "{bytes}");
+}
+
+#[test]
+fn what_is_no_request_ends_the_stream() {
+    for form in [Form::Delta, Form::Sotw] {
+        let close = Request::read(form, &[0xff, 0xff], &small()).expect_err("no Protobuf");
+        assert_eq!(close.code, CloseCode::InvalidArgument);
+    }
+}
+
+#[test]
+fn lists_off_the_wire_are_bounded() {
+    let with = |names: usize, held: usize| DeltaDiscoveryRequest {
+        type_url: "type".into(),
+        resource_names_subscribe: (0..names).map(|name| name.to_string()).collect(),
+        initial_resource_versions: (0..held).map(|name| (name.to_string(), "v".to_owned())).collect(),
+        ..Default::default()
+    };
+    let read = |message: DeltaDiscoveryRequest| {
+        Request::read(Form::Delta, &message.encode_to_vec(), &small()).map_err(|close| close.code)
+    };
+    assert!(read(with(3, 3)).is_ok());
+    assert_eq!(read(with(4, 0)), Err(CloseCode::ResourceExhausted));
+    assert_eq!(read(with(0, 4)), Err(CloseCode::ResourceExhausted));
+    let long = DeltaDiscoveryRequest { resource_names_subscribe: vec!["n".repeat(71)], ..with(0, 0) };
+    assert_eq!(read(long), Err(CloseCode::ResourceExhausted));
 }

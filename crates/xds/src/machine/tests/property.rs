@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use meltemi_catalog::{Generation, Layer, View};
+use meltemi_catalog::{Form, Generation, Layer, View};
 use meltemi_names::TypeUrl;
 use meltemi_proto::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
 use proptest::prelude::*;
@@ -13,7 +13,6 @@ use prost::Message;
 
 use super::envoy::{self, Envoy, Out};
 use super::mesh::{Edit, HOSTS, Host, Mesh, ROUTES, SERVICES, Service, Spelling, expected, successor};
-use crate::form::Form;
 use crate::limits::Limits;
 use crate::machine::{Close, CloseCode, Machine, Next};
 use crate::request::Request;
@@ -137,8 +136,8 @@ impl Rig {
         let limits = Limits::default();
         let request = match self.client.outbox.pop_front() {
             None => return false,
-            Some(Out::Delta(message)) => Request::delta(message, &limits),
-            Some(Out::Sotw(message)) => Request::sotw(message, &limits),
+            Some(Out::Delta(message)) => Request::read(Form::Delta, &message.encode_to_vec(), &limits),
+            Some(Out::Sotw(message)) => Request::read(Form::Sotw, &message.encode_to_vec(), &limits),
         };
         let request = request.expect("in bounds");
         if let Err(close) = self.machine.receive(request, &self.view(), self.now) {

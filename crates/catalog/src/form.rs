@@ -10,6 +10,9 @@ pub enum Form {
 }
 
 impl Form {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Delta, Self::Sotw];
+
     /// The word for it in status output and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
