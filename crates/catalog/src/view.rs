@@ -97,6 +97,8 @@ impl View {
         self.layers
             .iter()
             .zip(&position.0)
+            // Of eight types one has changed, and beginning to look costs more than not to.
+            .filter(move |(layer, (_, generation))| layer.changed(type_url) > *generation)
             .flat_map(move |(layer, &(_, generation))| layer.changes_since(type_url, generation))
     }
 

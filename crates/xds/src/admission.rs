@@ -189,7 +189,10 @@ mod tests {
         assert_eq!(before.elapsed(), super::PATIENCE);
         assert_eq!((metrics.slow_answers.get(), metrics.admitted_bytes.get()), (1, 4 << 10));
         drop(stalled);
-        assert!(admission.acquire(1, false).now_or_never().is_none(), "what was given up is not given back again");
+        assert!(
+            admission.acquire(1, false).now_or_never().is_none(),
+            "what was given up is not given back again"
+        );
         drop(next);
         assert_eq!((metrics.slow_answers.get(), metrics.admitted_bytes.get()), (1, 0));
     }

@@ -39,7 +39,6 @@ const COPIED: usize = 4 << 10;
 const CHUNK: usize = 16 << 10;
 
 /// What the server shares with each of its streams.
-#[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) limits: Arc<Limits>,
@@ -50,7 +49,7 @@ pub(crate) struct Shared {
 
 /// One stream.
 pub(crate) struct StreamBody {
-    shared: Shared,
+    shared: Arc<Shared>,
     requests: Requests,
     handle: Arc<StreamHandle>,
     drain: WatchStream<bool>,
@@ -127,7 +126,12 @@ impl Outgoing {
 }
 
 impl StreamBody {
-    pub(crate) fn new(shared: Shared, requests: Requests, handle: Arc<StreamHandle>, peer: Peer) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        requests: Requests,
+        handle: Arc<StreamHandle>,
+        peer: Peer,
+    ) -> Self {
         shared.metrics.opened(handle.form());
         let drain = WatchStream::new(shared.drain.clone());
         Self {

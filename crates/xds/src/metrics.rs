@@ -69,6 +69,27 @@ impl EncodeLabelValue for TypeValue {
     }
 }
 
+/// A counter for each type, found without asking the family: a step is counted for each stream.
+#[derive(Clone, Debug)]
+struct ByType {
+    family: Family<TypeLabel, Counter>,
+    counters: [Counter; TypeUrl::ALL.len()],
+}
+
+impl Default for ByType {
+    fn default() -> Self {
+        let family = Family::<TypeLabel, Counter>::default();
+        let counter = |type_url| family.get_or_create(&TypeLabel { r#type: TypeValue(type_url) }).clone();
+        Self { counters: TypeUrl::ALL.map(counter), family }
+    }
+}
+
+impl ByType {
+    fn of(&self, type_url: TypeUrl) -> &Counter {
+        &self.counters[type_url as usize]
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FormLabel {
     form: FormValue,
@@ -122,16 +143,16 @@ struct EndedLabel {
 pub struct Metrics {
     streams: Family<FormLabel, Gauge>,
     ended: Family<EndedLabel, Counter>,
-    requests: Family<TypeLabel, Counter>,
+    requests: ByType,
     unknown_requests: Counter,
-    responses: Family<TypeLabel, Counter>,
-    resources: Family<TypeLabel, Counter>,
-    removed: Family<TypeLabel, Counter>,
-    bytes: Family<TypeLabel, Counter>,
-    acks: Family<TypeLabel, Counter>,
-    nacks: Family<TypeLabel, Counter>,
-    stale: Family<TypeLabel, Counter>,
-    waits_ended: Family<TypeLabel, Counter>,
+    responses: ByType,
+    resources: ByType,
+    removed: ByType,
+    bytes: ByType,
+    acks: ByType,
+    nacks: ByType,
+    stale: ByType,
+    waits_ended: ByType,
     pub(crate) waiting_answers: Gauge,
     pub(crate) admitted_bytes: Gauge,
     pub(crate) slow_answers: Counter,
@@ -143,27 +164,39 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("meltemi_xds");
         registry.register("streams", "Live streams (unstable)", self.streams.clone());
         registry.register("streams_ended", "Streams that ended, by reason (unstable)", self.ended.clone());
-        registry.register("requests", "Requests, answers among them (unstable)", self.requests.clone());
+        registry.register(
+            "requests",
+            "Requests, answers among them (unstable)",
+            self.requests.family.clone(),
+        );
         registry.register(
             "unknown_requests",
             "Requests for types that are not served (unstable)",
             self.unknown_requests.clone(),
         );
-        registry.register("responses", "Responses sent (unstable)", self.responses.clone());
-        registry.register("resources_sent", "Resources in responses (unstable)", self.resources.clone());
-        registry.register("resources_removed", "Names told as removed (unstable)", self.removed.clone());
-        registry.register("sent_bytes", "Bytes of responses (unstable)", self.bytes.clone());
-        registry.register("acks", "Responses accepted (unstable)", self.acks.clone());
-        registry.register("nacks", "Responses refused (unstable)", self.nacks.clone());
+        registry.register("responses", "Responses sent (unstable)", self.responses.family.clone());
+        registry.register(
+            "resources_sent",
+            "Resources in responses (unstable)",
+            self.resources.family.clone(),
+        );
+        registry.register(
+            "resources_removed",
+            "Names told as removed (unstable)",
+            self.removed.family.clone(),
+        );
+        registry.register("sent_bytes", "Bytes of responses (unstable)", self.bytes.family.clone());
+        registry.register("acks", "Responses accepted (unstable)", self.acks.family.clone());
+        registry.register("nacks", "Responses refused (unstable)", self.nacks.family.clone());
         registry.register(
             "stale_nonces",
             "Answers to superseded or foreign responses, ignored (unstable)",
-            self.stale.clone(),
+            self.stale.family.clone(),
         );
         registry.register(
             "waits_ended",
             "Waits for an answer that ended by their limit (unstable)",
-            self.waits_ended.clone(),
+            self.waits_ended.family.clone(),
         );
         registry.register(
             "first_answers_waiting",
@@ -191,17 +224,17 @@ impl Metrics {
 
     /// How many responses of a type were sent.
     pub fn responses(&self, type_url: TypeUrl) -> u64 {
-        of_type(&self.responses, type_url)
+        self.responses.of(type_url).get()
     }
 
     /// How many of them were refused.
     pub fn nacks(&self, type_url: TypeUrl) -> u64 {
-        of_type(&self.nacks, type_url)
+        self.nacks.of(type_url).get()
     }
 
     /// How many answers were to responses of another time.
     pub fn stale(&self, type_url: TypeUrl) -> u64 {
-        of_type(&self.stale, type_url)
+        self.stale.of(type_url).get()
     }
 
     pub(crate) fn opened(&self, form: Form) {
@@ -218,6 +251,9 @@ impl Metrics {
         self.unknown_requests.inc_by(tally.unknown_requests);
         for type_url in TypeUrl::ALL {
             let counts = tally.get(type_url);
+            if counts == TypeTally::default() {
+                continue;
+            }
             let pairs = [
                 (&self.requests, counts.requests),
                 (&self.responses, counts.responses),
@@ -229,15 +265,11 @@ impl Metrics {
                 (&self.stale, counts.stale),
                 (&self.waits_ended, counts.waits_ended),
             ];
-            for (family, count) in pairs {
+            for (counters, count) in pairs {
                 if count > 0 {
-                    family.get_or_create(&TypeLabel { r#type: TypeValue(type_url) }).inc_by(count);
+                    counters.of(type_url).inc_by(count);
                 }
             }
         }
     }
-}
-
-fn of_type(family: &Family<TypeLabel, Counter>, type_url: TypeUrl) -> u64 {
-    family.get(&TypeLabel { r#type: TypeValue(type_url) }).map_or(0, |counter| counter.get())
 }

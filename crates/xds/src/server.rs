@@ -46,7 +46,7 @@ impl Default for Settings {
 /// The service. Clones share everything; mount one in each listener.
 #[derive(Clone)]
 pub struct DiscoveryServer {
-    shared: Shared,
+    shared: Arc<Shared>,
     streams: Arc<AtomicU64>,
     salt: u64,
 }
@@ -70,7 +70,7 @@ impl DiscoveryServer {
     ) -> Self {
         let admission = Admission::new(settings.first_answer_bytes, metrics.clone());
         let shared = Shared { directory, limits: Arc::new(settings.limits), admission, metrics, drain };
-        Self { shared, streams: Arc::new(AtomicU64::new(0)), salt }
+        Self { shared: Arc::new(shared), streams: Arc::new(AtomicU64::new(0)), salt }
     }
 
     fn open<B>(&self, form: Form, request: http::Request<B>) -> Body
@@ -90,7 +90,7 @@ impl DiscoveryServer {
         let machine = Machine::new(form, (*self.shared.limits).clone(), self.salt.wrapping_add(id));
         let handle = Arc::new(StreamHandle::new(id, machine));
         let peer = Peer { form, headers: parts.headers, extensions: parts.extensions };
-        Body::new(StreamBody::new(self.shared.clone(), requests, handle, peer))
+        Body::new(StreamBody::new(Arc::clone(&self.shared), requests, handle, peer))
     }
 }
 
