@@ -3,7 +3,7 @@
 //! Knows: threads that live as long as the call. Must not know: what is done.
 //! Invariant: what comes out is what one thread would have made, in the same order.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 /// What is worth a thread, in bytes of text: some milliseconds of reading.
 pub const BLOCK: usize = 64 << 10;
@@ -14,8 +14,9 @@ pub fn map<T: Send, R: Send>(
     size: impl Fn(&T) -> usize,
     made: impl Fn(T) -> R + Sync,
 ) -> Vec<R> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
-    if cores < 2 || items.iter().map(size).sum::<usize>() < BLOCK {
+    let is_small = items.len() < 2 || items.iter().map(size).sum::<usize>() < BLOCK;
+    let cores = if is_small { 1 } else { cores().min(items.len()) };
+    if cores < 2 {
         return items.into_iter().map(made).collect();
     }
     let waiting = Mutex::new(items.into_iter().enumerate());
@@ -40,6 +41,12 @@ pub fn map<T: Send, R: Send>(
     });
     all.sort_unstable_by_key(|(place, _)| *place);
     all.into_iter().map(|(_, made)| made).collect()
+}
+
+/// Asked once: the answer is read from files of the kernel, which takes longer than reading a small document.
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Without a further notice for so long, what was heard is acted on. Long beside the gaps within one `git checkout` or one editor's
-/// save (microseconds), short beside a person's patience.
-pub(super) const QUIET: Duration = Duration::from_millis(10);
+/// save (microseconds), short beside what a step takes to reach a thousand sidecars (20 ms).
+pub(super) const QUIET: Duration = Duration::from_millis(5);
 
 /// Whatever follows, it is acted on after so long: a folder that is written to without end is read all the same.
 pub(super) const LIMIT: Duration = Duration::from_millis(500);

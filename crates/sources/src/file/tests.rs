@@ -527,10 +527,8 @@ async fn whatever_happens_to_a_folder_the_end_is_what_a_load_finds() {
 
 #[tokio::test]
 async fn whoever_drops_the_source_ends_it() {
-    let mesh = Mesh::of(&[("a.yaml", service("a", 1))]).await;
-    let task = mesh.source.task_for_test();
+    let mut mesh = Mesh::of(&[("a.yaml", service("a", 1))]).await;
+    let thread = mesh.source.thread_for_test();
     drop(mesh);
-    while !task.is_finished() {
-        tokio::task::yield_now().await;
-    }
+    tokio::task::spawn_blocking(move || thread.join()).await.unwrap().expect("it ends by itself");
 }

@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Instant;
 
 use meltemi_api::{Finding, Place};
 use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::runtime::Handle as Runtime;
+use tokio::sync::{mpsc, oneshot};
 
 use super::disk::HostDisk;
 use super::folder::{Folder, GRACE, Look};
@@ -23,17 +24,22 @@ use super::{Error, first_look, named, now};
 use crate::batch::Batch;
 
 /// Folders that are followed, until this is dropped.
+///
+/// By a thread of its own, which hears, reads and hands on: a change that nobody reads wakes no task of the server, and a file server
+/// that hangs holds nothing up.
 #[derive(Debug)]
 pub struct FolderSource {
     batches: mpsc::Receiver<Batch>,
-    task: JoinHandle<()>,
+    _stop: Stop,
+    #[cfg(test)]
+    thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl FolderSource {
     /// Reads the folders (or files), in the given order, and begins to follow them. Objects without a namespace are of `namespace`;
     /// `mesh_config` is the file of the mesh's settings. The batch is complete: everything that can be read is in it.
     ///
-    /// Must be called within a Tokio runtime that has its timers.
+    /// Must be called within a Tokio runtime.
     ///
     /// # Errors
     /// When a root is not there or files cannot be watched. Everything else is a finding.
@@ -43,21 +49,39 @@ impl FolderSource {
         mesh_config: Option<&Path>,
     ) -> Result<(Batch, Self), Error> {
         let folder = Folder::new(HostDisk, named(roots, mesh_config)?, namespace);
-        let (notices, heard) = mpsc::channel(NOTICES);
+        let (notices, heard) = std::sync::mpsc::sync_channel(NOTICES);
         let lost = Arc::new(AtomicBool::new(false));
-        let watcher = watcher(notices, Arc::clone(&lost)).map_err(Error::Watch)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let watcher = watcher(notices.clone(), Arc::clone(&lost)).map_err(Error::Watch)?;
         let follower = Follower {
             folder,
             gather: Gather::default(),
             ears: Ears { watcher, watched: BTreeSet::new(), deaf: Vec::new() },
         };
-        let started = tokio::task::spawn_blocking(move || follower.first()).await;
-        let (batch, follower) =
-            started.map_err(|error| Error::Watch(notify::Error::generic(&error.to_string())))??;
+        let (started, first) = oneshot::channel();
         // One: the receiver works on a batch while the next one waits; more would be stale.
         let (sender, batches) = mpsc::channel(1);
-        let task = tokio::spawn(follow(follower, heard, lost, sender));
-        Ok((batch, Self { batches, task }))
+        let follow = Follow { heard, lost, stop: Arc::clone(&stop), sender, runtime: Runtime::current() };
+        let thread = std::thread::Builder::new().name("folders".to_owned()).spawn(move || {
+            let _last_words = LastWords;
+            let (first, follower) = follower.first();
+            // Who is not waited for any more has nothing to follow.
+            if started.send(first).is_ok()
+                && let Some(follower) = follower
+            {
+                follow.run(follower);
+            }
+        });
+        let failed = |reason: String| Error::Watch(notify::Error::generic(&reason));
+        let _thread = thread.map_err(|error| failed(error.to_string()))?;
+        let first = first.await.map_err(|_| failed("the folders could not be read".to_owned()))??;
+        let source = Self {
+            batches,
+            _stop: Stop { flag: stop, notices },
+            #[cfg(test)]
+            thread: Some(_thread),
+        };
+        Ok((first, source))
     }
 
     /// The next change. None when the folders can be followed no longer.
@@ -70,67 +94,81 @@ impl FolderSource {
 
 #[cfg(test)]
 impl FolderSource {
-    pub(super) fn task_for_test(&self) -> tokio::task::AbortHandle {
-        self.task.abort_handle()
+    /// What ends when this is dropped.
+    pub(super) fn thread_for_test(&mut self) -> std::thread::JoinHandle<()> {
+        self.thread.take().expect("asked for once")
     }
 }
 
-impl Drop for FolderSource {
+/// Ends the thread when it is dropped.
+#[derive(Debug)]
+struct Stop {
+    flag: Arc<AtomicBool>,
+    notices: SyncSender<Notice>,
+}
+
+impl Drop for Stop {
     fn drop(&mut self) {
-        self.task.abort();
+        self.flag.store(true, Ordering::Release);
+        // Where there is no room it has enough to hear.
+        let _ = self.notices.try_send(Notice::Lost);
     }
 }
 
-async fn follow(
-    mut follower: Follower,
-    mut heard: mpsc::Receiver<Notice>,
+/// Says so when the thread ends by a fault of ours.
+struct LastWords;
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("folders are followed no longer; what was read stays in force; start again");
+        }
+    }
+}
+
+/// What the thread hears, and to whom it tells.
+struct Follow {
+    heard: Receiver<Notice>,
     lost: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     sender: mpsc::Sender<Batch>,
-) {
-    loop {
-        tokio::select! {
-            notice = heard.recv() => match notice {
-                Some(notice) => follower.on(notice),
-                None => return,
+    runtime: Runtime,
+}
+
+impl Follow {
+    fn run(self, mut follower: Follower) {
+        while let Some(notice) = self.listen(&follower.gather) {
+            if let Some(notice) = notice {
+                follower.on(notice);
+            }
+            follower.drain(&self.heard, &self.lost);
+            if follower.gather.deadline().is_none_or(|deadline| deadline > now().0) {
+                continue;
+            }
+            let Ok(room) = self.runtime.block_on(self.sender.reserve()) else { return };
+            // Of a file that was opened meanwhile it must be known before it is read.
+            follower.drain(&self.heard, &self.lost);
+            if let Some(batch) = follower.act() {
+                room.send(batch);
+            }
+        }
+    }
+
+    /// The next notice, or none when it is time to act; none at all when it is to end.
+    fn listen(&self, gather: &Gather) -> Option<Option<Notice>> {
+        let notice = match gather.deadline() {
+            None => Some(self.heard.recv().ok()?),
+            Some(deadline) => match self.heard.recv_timeout(deadline.saturating_duration_since(now().0)) {
+                Ok(notice) => Some(notice),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return None,
             },
-            () = at(follower.gather.deadline()) => {}
-            () = sender.closed() => return,
-        }
-        follower.drain(&mut heard, &lost);
-        if follower.gather.deadline().is_none_or(|deadline| deadline > now().0) {
-            continue;
-        }
-        let Ok(room) = sender.reserve().await else { return };
-        // Of a file that was opened meanwhile it must be known before it is read.
-        follower.drain(&mut heard, &lost);
-        let looked = tokio::task::spawn_blocking(move || {
-            let batch = follower.act();
-            (follower, batch)
-        });
-        let batch = match looked.await {
-            Ok((returned, batch)) => {
-                follower = returned;
-                batch
-            }
-            Err(error) => {
-                tracing::error!(%error, "folders are followed no longer; what was read stays in force; start again");
-                return;
-            }
         };
-        if let Some(batch) = batch {
-            room.send(batch);
-        }
+        (!self.stop.load(Ordering::Acquire)).then_some(notice)
     }
 }
 
-async fn at(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// What the task carries from one look to the next.
+/// What the thread carries from one look to the next.
 #[derive(Debug)]
 struct Follower {
     folder: Folder<HostDisk>,
@@ -139,13 +177,18 @@ struct Follower {
 }
 
 impl Follower {
-    fn first(mut self) -> Result<(Batch, Self), Error> {
-        let (torn, entered) = first_look(&mut self.folder, &mut |folder| self.ears.listen(folder))?;
+    /// All there is; with what is to be followed, if there is something.
+    fn first(mut self) -> (Result<Batch, Error>, Option<Self>) {
+        let looked = first_look(&mut self.folder, &mut |folder| self.ears.listen(folder));
+        let (torn, entered) = match looked {
+            Ok(looked) => looked,
+            Err(error) => return (Err(error), None),
+        };
         self.ears.only(entered);
         let (now, wall) = now();
         self.again(torn, now);
         let batch = self.folder.complete(self.deaf(), wall);
-        Ok((batch, self))
+        (Ok(batch), Some(self))
     }
 
     fn on(&mut self, notice: Notice) {
@@ -153,7 +196,7 @@ impl Follower {
     }
 
     /// Takes what is there, but no longer than until it is to be acted on.
-    fn drain(&mut self, heard: &mut mpsc::Receiver<Notice>, lost: &AtomicBool) {
+    fn drain(&mut self, heard: &Receiver<Notice>, lost: &AtomicBool) {
         for _ in 0..NOTICES {
             match heard.try_recv() {
                 Ok(notice) => self.on(notice),
@@ -242,7 +285,7 @@ impl Ears {
     }
 }
 
-fn watcher(notices: mpsc::Sender<Notice>, lost: Arc<AtomicBool>) -> notify::Result<RecommendedWatcher> {
+fn watcher(notices: SyncSender<Notice>, lost: Arc<AtomicBool>) -> notify::Result<RecommendedWatcher> {
     notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let notice = match event {
             Ok(event) => notice(event),

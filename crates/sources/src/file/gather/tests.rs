@@ -67,11 +67,11 @@ fn what_is_heard_together_is_acted_on_together_after_a_quiet() {
     let mut clock = Clock::new();
     assert_eq!(clock.deadline(), None);
     clock.on(Notice::Closed(path("a.yaml")));
-    clock.pass(9);
+    clock.pass(4);
     assert_eq!(clock.take(), None);
     clock.on(Notice::Arrived(path("b.yaml")));
-    assert_eq!(clock.deadline(), Some(9 + QUIET.as_millis()));
-    clock.pass(10);
+    assert_eq!(clock.deadline(), Some(4 + QUIET.as_millis()));
+    clock.pass(5);
     let work = clock.take().unwrap();
     assert_eq!(files(&work), [path("a.yaml"), path("b.yaml")]);
     assert!(!work.is_due && work.tree.is_none());
