@@ -1,8 +1,10 @@
-//! Binding addresses, and saying what to do when one is taken.
+//! Binding addresses, and saying what to do when one is taken; taking connections, and what holds for each that speaks gRPC.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tonic::transport::Server;
 
 use crate::ports::Listener;
 use crate::wire::Failure;
@@ -29,4 +31,42 @@ fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// How many requests one connection may have open: a proxy has two, an agent that carries others' some more.
+const REQUESTS: u32 = 100;
+
+/// The most that the headers of a request may be; a Kubernetes token has 1.5 kB.
+const HEADER_BYTES: u32 = 32 << 10;
+
+/// A connection whose other side is gone is found out: it is asked after so long without a word, and then waited for so long.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+
+/// A gRPC server that holds each connection to these bounds.
+pub(crate) fn grpc() -> Server {
+    Server::builder()
+        .max_concurrent_streams(REQUESTS)
+        .http2_max_header_list_size(HEADER_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE.0))
+        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+}
+
+/// How long a process without free files is given to free some.
+const NO_FILES: Duration = Duration::from_millis(100);
+
+/// The next connection, whose small writes do not wait for each other. Cancel safe.
+pub(crate) async fn accept(socket: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match socket.accept().await {
+            Ok((stream, address)) => {
+                let _ = stream.set_nodelay(true);
+                return (stream, address);
+            }
+            Err(error) => {
+                // Of one connection (it is gone already), or of the process (no files left): the latter wants time.
+                tracing::warn!(%error, "a connection cannot be taken");
+                tokio::time::sleep(NO_FILES).await;
+            }
+        }
+    }
 }

@@ -288,8 +288,11 @@ pub async fn start(config: Config) -> Result<Running, Failure> {
     }
     let stop = stopped(&drained);
     tasks.spawn(async move {
-        let incoming = tokio_stream::wrappers::TcpListenerStream::new(xds_socket);
-        tonic::transport::Server::builder()
+        let incoming = futures::stream::unfold(xds_socket, |socket| async {
+            let (stream, _) = listen::accept(&socket).await;
+            Some((Ok::<_, std::io::Error>(stream), socket))
+        });
+        listen::grpc()
             .add_service(discovery)
             .serve_with_incoming_shutdown(incoming, stop)
             .await

@@ -3,11 +3,15 @@
 //!
 //! A stream has several first answers, one for each type. Who has had one goes before who has had none: else all would get their
 //! clusters before the first has its endpoints, and each would hold what it was sent until then.
+//! Who does not take what he was admitted for gives up his place after [`PATIENCE`]: a few dozen stalled clients must not keep a mesh
+//! waiting. What they hold up then is their socket, and bytes that others share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 
 use crate::metrics::Metrics;
 
@@ -21,6 +25,9 @@ pub struct Admission {
     total: u32,
     metrics: Metrics,
 }
+
+/// How long one first answer may keep others waiting: what a client of 10 Mbit/s takes for one of 5 MB.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes in one permit: fine enough for the smallest answer that waits, coarse enough that 4 GiB fit the counter.
 const UNIT: usize = 1024;
@@ -72,21 +79,53 @@ impl Drop for Waiting {
     }
 }
 
-/// Room for one first answer, given back when dropped.
+/// Room for one first answer, given back when dropped, or when its time is up.
 #[derive(Debug)]
 pub(crate) struct Permit {
+    place: Arc<Mutex<Option<Place>>>,
+    timer: AbortHandle,
+}
+
+impl Permit {
+    fn new(permit: OwnedSemaphorePermit, metrics: Metrics) -> Self {
+        let place = Arc::new(Mutex::new(Some(Place::new(permit, metrics))));
+        let late = Arc::clone(&place);
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep(PATIENCE).await;
+            if let Some(place) = take(&late) {
+                place.metrics.slow_answers.inc();
+            }
+        });
+        Self { place, timer: timer.abort_handle() }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.timer.abort();
+        take(&self.place);
+    }
+}
+
+fn take(place: &Mutex<Option<Place>>) -> Option<Place> {
+    place.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// The room itself.
+#[derive(Debug)]
+struct Place {
     permit: OwnedSemaphorePermit,
     metrics: Metrics,
 }
 
-impl Permit {
+impl Place {
     fn new(permit: OwnedSemaphorePermit, metrics: Metrics) -> Self {
         metrics.admitted_bytes.inc_by(bytes_of(&permit));
         Self { permit, metrics }
     }
 }
 
-impl Drop for Permit {
+impl Drop for Place {
     fn drop(&mut self) {
         self.metrics.admitted_bytes.dec_by(bytes_of(&self.permit));
     }
@@ -103,8 +142,8 @@ mod tests {
     use super::Admission;
     use crate::metrics::Metrics;
 
-    #[test]
-    fn who_came_first_goes_first_and_room_is_given_back() {
+    #[tokio::test(start_paused = true)]
+    async fn who_came_first_goes_first_and_room_is_given_back() {
         let metrics = Metrics::default();
         let admission = Admission::new(10 << 10, metrics.clone());
         let first = admission.acquire(8 << 10, false).now_or_never().flatten().expect("room");
@@ -121,8 +160,8 @@ mod tests {
         assert_eq!(metrics.admitted_bytes.get(), 0);
     }
 
-    #[test]
-    fn who_has_begun_goes_before_who_has_not() {
+    #[tokio::test(start_paused = true)]
+    async fn who_has_begun_goes_before_who_has_not() {
         let admission = Admission::new(4 << 10, Metrics::default());
         let held = admission.acquire(4 << 10, false).now_or_never().flatten().expect("room");
         let mut new: Vec<_> = (0..3).map(|_| admission.acquire(4 << 10, false)).collect();
@@ -140,8 +179,23 @@ mod tests {
         assert!((&mut new[1]).now_or_never().flatten().is_some());
     }
 
-    #[test]
-    fn an_answer_larger_than_all_room_goes_alone() {
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_take_his_answer_gives_up_his_place() {
+        let metrics = Metrics::default();
+        let admission = Admission::new(4 << 10, metrics.clone());
+        let stalled = admission.acquire(4 << 10, false).await.expect("room");
+        let before = tokio::time::Instant::now();
+        let next = admission.acquire(4 << 10, false).await.expect("its turn");
+        assert_eq!(before.elapsed(), super::PATIENCE);
+        assert_eq!((metrics.slow_answers.get(), metrics.admitted_bytes.get()), (1, 4 << 10));
+        drop(stalled);
+        assert!(admission.acquire(1, false).now_or_never().is_none(), "what was given up is not given back again");
+        drop(next);
+        assert_eq!((metrics.slow_answers.get(), metrics.admitted_bytes.get()), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_larger_than_all_room_goes_alone() {
         let admission = Admission::new(1 << 10, Metrics::default());
         let permit = admission.acquire(usize::MAX, false).now_or_never().flatten().expect("all of it");
         assert!(admission.acquire(1, false).now_or_never().is_none());
@@ -149,8 +203,8 @@ mod tests {
         assert!(admission.acquire(1, false).now_or_never().is_some());
     }
 
-    #[test]
-    fn who_goes_away_while_waiting_leaves_the_line() {
+    #[tokio::test(start_paused = true)]
+    async fn who_goes_away_while_waiting_leaves_the_line() {
         let metrics = Metrics::default();
         let admission = Admission::new(1 << 10, metrics.clone());
         let held = admission.acquire(1, false).now_or_never().flatten().expect("room");

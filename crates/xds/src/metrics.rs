@@ -134,6 +134,7 @@ pub struct Metrics {
     waits_ended: Family<TypeLabel, Counter>,
     pub(crate) waiting_answers: Gauge,
     pub(crate) admitted_bytes: Gauge,
+    pub(crate) slow_answers: Counter,
 }
 
 impl Metrics {
@@ -173,6 +174,11 @@ impl Metrics {
             "first_answers_bytes",
             "Bytes of first answers in flight (unstable)",
             self.admitted_bytes.clone(),
+        );
+        registry.register(
+            "first_answers_slow",
+            "First answers that a client did not take in time, whose room went to others (unstable)",
+            self.slow_answers.clone(),
         );
     }
 

@@ -23,6 +23,7 @@ use super::Identity;
 use super::connection::{Accepted, Secured};
 use super::metrics::{HandshakeRefused, IdentityMetrics};
 use super::verifier::{NoName, certified};
+use crate::listen::{accept, grpc};
 use crate::ports::Listener;
 use crate::wire::Failure;
 
@@ -31,15 +32,6 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// How many handshakes may be under way: enough for a mesh that comes back at once, and 10 MB at the most.
 const HANDSHAKES: usize = 256;
-
-/// How many requests one connection may have open: a proxy has two, an agent that carries others' some more.
-const REQUESTS: u32 = 100;
-
-/// The most that the headers of a request may be; a Kubernetes token has 1.5 kB.
-const HEADER_BYTES: u32 = 32 << 10;
-
-/// A connection whose other side is gone is found out: it is asked after so long without a word, and then waited for so long.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
 /// Serves both services until `stop` is done, then lets what is under way end.
 pub(crate) async fn serve(
@@ -52,11 +44,7 @@ pub(crate) async fn serve(
     let (accepted, connections) = mpsc::channel(1);
     let door = Door { tls, domains, metrics, accepted };
     let taking = tokio::spawn(door.take(socket, drained.clone()));
-    let served = tonic::transport::Server::builder()
-        .max_concurrent_streams(REQUESTS)
-        .http2_max_header_list_size(HEADER_BYTES)
-        .http2_keepalive_interval(Some(KEEPALIVE.0))
-        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+    let served = grpc()
         .add_service(discovery)
         .add_service(certificates)
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), async move {
@@ -90,31 +78,20 @@ impl Door {
             let Ok(place) = place else { return };
             let taken = tokio::select! {
                 _ = &mut stop => return,
-                taken = socket.accept() => taken,
+                taken = accept(&socket) => taken,
                 // So that what has ended is not kept.
                 Some(_) = handshakes.join_next() => continue,
             };
-            match taken {
-                Ok((stream, address)) => {
-                    let door = self.clone();
-                    handshakes.spawn(async move {
-                        // Held by the handshake alone, not by the connection that comes of it.
-                        let shaken = door.shake(stream, address).await;
-                        drop(place);
-                        if let Some(accepted) = shaken {
-                            let _ = door.accepted.send(Ok(accepted)).await;
-                        }
-                    });
+            let (stream, address) = taken;
+            let door = self.clone();
+            handshakes.spawn(async move {
+                // Held by the handshake alone, not by the connection that comes of it.
+                let shaken = door.shake(stream, address).await;
+                drop(place);
+                if let Some(accepted) = shaken {
+                    let _ = door.accepted.send(Ok(accepted)).await;
                 }
-                Err(error) => {
-                    // Of one connection (it is gone already), or of the process (no files left): the latter wants time.
-                    tracing::warn!(target: "ca", %error, "a connection cannot be taken");
-                    tokio::select! {
-                        _ = &mut stop => return,
-                        () = tokio::time::sleep(Duration::from_millis(100)) => {}
-                    }
-                }
-            }
+            });
         }
     }
 
@@ -137,7 +114,6 @@ impl Door {
                 Err(_) => None,
             };
             let Some(config) = config else { return Err(None) };
-            let _ = stream.set_nodelay(true);
             TlsAcceptor::from(config).accept(stream).await.map_err(Some)
         };
         let stream = match tokio::time::timeout(HANDSHAKE, handshake).await {
