@@ -65,8 +65,8 @@ pub struct Brought {
     pub names: Vec<u32>,
 }
 
-/// An answer of more resources is a first one.
-const CHANGE: usize = 16;
+/// An answer of more resources is a first one; one of fewer may be all that has changed while a sidecar was slow.
+const CHANGE: usize = 100;
 
 impl Sidecar {
     /// A sidecar that holds nothing.

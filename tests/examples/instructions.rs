@@ -1,4 +1,4 @@
-//! What the hot paths cost, in instructions: each runs alone under callgrind, which counts what [`counted`] and its like do.
+//! What the hot paths cost, in instructions and allocations: each runs alone under callgrind, which counts what [`counted`] and its like do.
 //!
 //! Knows: the engine and a stream's machine as `serve` uses them. Must not know: how they work.
 //! Run by `cargo xtask instructions`, which compares with benches/instructions.json; an argument names the path.

@@ -9,6 +9,7 @@ use anyhow::Result;
 use super::Outcome;
 use super::scene::{Scene, nodes, percentile};
 use crate::fleet::{Fleet, Life, Target};
+use crate::process;
 
 /// Who stay.
 const SIDECARS: usize = 5000;
@@ -37,9 +38,10 @@ pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
     // Once round, so that each comes back with what it holds, as after a restart of its connection.
     churn.during(async { churn.meter().until_count(slots as u64, Duration::from_secs(300)).await }).await?;
     let settled = churn.meter().settled();
-    let cpu = stage.server.cpu()?;
+    let (cpu, load) = (stage.server.cpu()?, process::cpu(std::process::id())?);
     let busy = churn.during(async { stage.open_loop(&fleet, time).await }).await?;
     let used = stage.server.cpu()?.zip(cpu).map(|(now, before)| now.saturating_sub(before));
+    let load = process::cpu(std::process::id())?.saturating_sub(load);
     let came = churn.meter().settled() - settled;
     let (after, _) = stage.memory()?;
     let rate = came as f64 / time.as_secs_f64();
@@ -47,6 +49,7 @@ pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
     outcome.times("p99 while others come and go", 3.0, percentile(&busy, 99), quiet);
     outcome.told("  sidecars a second that came and got all", "1/s", rate);
     outcome.told("  CPU per second", "s", used.unwrap_or_default().as_secs_f64() / time.as_secs_f64());
+    outcome.told("  CPU per second, the sidecars", "s", load.as_secs_f64() / time.as_secs_f64());
     outcome.told("  memory grown", "MB", after - before);
     let missing = 100.0 * (1.0 - rate / a_second as f64);
     outcome.goal(format!("  missing of {a_second} a second"), "%", 10.0, missing.max(0.0));

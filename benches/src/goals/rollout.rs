@@ -46,6 +46,8 @@ pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
     outcome.told("  p99", "ms", percentile(&took, 99));
     outcome.told("  the last of all", "ms", percentile(&took, 100));
     outcome.told("  answers for each change and sidecar", "", brought.answers as f64 / each);
+    let overtaken = 1.0 - took.len() as f64 / each;
+    outcome.told("  changes that came with the next of their service", "%", 100.0 * overtaken.max(0.0));
     outcome.goal("  CPU for each change and sidecar", "µs", 50.0, measure::micros(used) / each);
     outcome.goal("  bytes for each change and sidecar", "B", 1000.0, brought.bytes as f64 / each);
     outcome.told("  CPU per second", "s", used.as_secs_f64() / time.as_secs_f64());
