@@ -7,6 +7,7 @@
 mod burst;
 mod churn;
 mod crowd;
+mod fair;
 mod growth;
 mod many;
 mod old;
@@ -88,6 +89,11 @@ const SCENARIOS: &[Scenario] = &[
         run: |scene, outcome| Box::pin(churn::run(scene, outcome)),
     },
     Scenario {
+        name: "fair",
+        about: "small changes to 300 settled sidecars while 2,000 connect from nothing",
+        run: |scene, outcome| Box::pin(fair::run(scene, outcome)),
+    },
+    Scenario {
         name: "many",
         about: "10,000 sidecars",
         run: |scene, outcome| Box::pin(many::run(scene, outcome)),
@@ -97,7 +103,7 @@ const SCENARIOS: &[Scenario] = &[
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct GoalArgs {
-    /// Only these: crowd, secure, growth, scoped, policies, rollout, traffic, burst, old, churn, many
+    /// Only these: crowd, secure, growth, scoped, policies, rollout, traffic, burst, old, churn, fair, many
     #[arg(value_name = "SCENARIO")]
     pub only: Vec<String>,
     /// Divide the number of sidecars, services and seconds by this: to try the bench, not to measure
