@@ -62,6 +62,8 @@ pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
         outcome.goal("  bytes per sidecar", "B", 1000.0, step.bytes_per_client);
         check.into_iter().for_each(|check| outcome.check(check));
     }
+    // The allocator gives back what the first answers needed when it is used again.
+    outcome.told("memory of the server after these changes", "MB", stage.memory()?.0);
     scene.say("what nobody reads");
     let before = fleet.meter().counts();
     let cpu = stage.server.cpu()?;

@@ -20,7 +20,13 @@ pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
     let mut stage = scene.stage(scene.count(SERVICES), false).await?;
     scene.say(&format!("{settled} sidecars connect"));
     let target = Target::plain(stage.server.address);
-    let (fleet, _) = stage.connect(target.clone(), settled).await?;
+    // On threads of their own: they are not to wait for the crowd's sidecars in this process, but for the server.
+    let apart = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let fleet = {
+        let _inside = apart.enter();
+        Fleet::start(target.clone(), nodes(&stage.mesh, 0, settled))
+    };
+    fleet.settle(LIMITS.quiet, LIMITS.connect).await?;
     let time = scene.seconds(8);
     let quiet = stage.open_loop(&fleet, time).await?;
     scene.say(&format!("{crowd} more connect from nothing"));
@@ -35,5 +41,6 @@ pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
     outcome.told(format!("  of {crowd} that connect, settled by then"), "", late as f64);
     newcomers.stop().await?;
     fleet.stop().await?;
+    apart.shutdown_background();
     stage.server.stop().await
 }
