@@ -34,8 +34,10 @@ fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("a weight") => apply(&route(17, 20), &route(17, 50)),
         Some("an endpoint") => apply(&without_an_endpoint(17), &service(17)),
+        Some("a change that nobody reads") => apply(&with_a_label(17, "1"), &with_a_label(17, "2")),
         Some("a step to a stream") => step(),
         Some("a first answer") => first(),
+        Some("a first answer in a crowd") => crowd(),
         Some("a reconnect") => reconnect(),
         Some("reading a VirtualService") => reading(),
         other => panic!("no path is called {other:?}"),
@@ -56,6 +58,12 @@ fn counted_apply(engine: &mut Engine, change: Vec<Event>) {
 
 fn without_an_endpoint(index: usize) -> String {
     service(index).replace(&format!("labels: {{app: s{index}, version: v2}}"), "labels: {app: other}")
+}
+
+/// A label of a pod that no rule reads.
+fn with_a_label(index: usize, value: &str) -> String {
+    let label = format!("labels: {{app: s{index}, version: v2}}");
+    service(index).replace(&label, &format!("labels: {{app: s{index}, version: v2, build: b{value}}}"))
 }
 
 /// One weight to many settled streams: composing the answer, and taking its acknowledgement.
@@ -105,11 +113,21 @@ fn counted_first(view: &View) {
     black_box(settled(1, view));
 }
 
-/// A stream of a client that holds everything already.
+/// The same while another stream of the same layers sends what it got: the bytes exist.
+fn crowd() {
+    let (engine, proxy) = mesh();
+    let view = engine.view(proxy);
+    let layers = view.layers().iter();
+    let _sent: Vec<_> =
+        layers.flat_map(|layer| TypeUrl::ALL.map(|kind| layer.run(kind, Form::Delta))).collect();
+    counted_first(&view);
+}
+
+/// A stream of a client that holds everything already, its requests read off the wire.
 fn reconnect() {
     let (engine, proxy) = mesh();
     let view = engine.view(proxy);
-    let requests: Vec<Request> =
+    let requests: Vec<Vec<u8>> =
         [TypeUrl::Cluster, TypeUrl::Endpoint, TypeUrl::Listener, TypeUrl::Route, TypeUrl::VirtualHost]
             .into_iter()
             .map(|kind| {
@@ -131,17 +149,18 @@ fn reconnect() {
                     initial_resource_versions: held.into_iter().collect(),
                     ..DeltaDiscoveryRequest::default()
                 };
-                Request::delta(message, &Limits::default()).unwrap()
+                message.encode_to_vec()
             })
             .collect();
     counted_reconnect(requests, &view);
 }
 
 #[inline(never)]
-fn counted_reconnect(requests: Vec<Request>, view: &View) {
+fn counted_reconnect(requests: Vec<Vec<u8>>, view: &View) {
     let now = Instant::now();
     let mut machine = Machine::new(Form::Delta, Limits::default(), 1);
     for request in requests {
+        let request = Request::read(Form::Delta, &request, &Limits::default()).unwrap();
         machine.receive(request, view, now).unwrap();
     }
     let mut sent = 0;

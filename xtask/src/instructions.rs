@@ -19,8 +19,10 @@ use crate::workspace::Workspace;
 const PATHS: &[&str] = &[
     "a weight",
     "an endpoint",
+    "a change that nobody reads",
     "a step to a stream",
     "a first answer",
+    "a first answer in a crowd",
     "a reconnect",
     "reading a VirtualService",
 ];
