@@ -42,10 +42,16 @@ const HEADER_BYTES: u32 = 32 << 10;
 /// A connection whose other side is gone is found out: it is asked after so long without a word, and then waited for so long.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
+/// What a client may send on a connection before it is read: HTTP/2's own default. More would only be kept: ten thousand proxies that come
+/// back at once have some 600 kB each to say.
+const WINDOW: u32 = 65_535;
+
 /// A gRPC server that holds each connection to these bounds.
 pub(crate) fn grpc() -> Server {
     Server::builder()
         .max_concurrent_streams(REQUESTS)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .http2_max_header_list_size(HEADER_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))

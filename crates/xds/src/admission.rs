@@ -13,9 +13,9 @@ use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
-use crate::metrics::Metrics;
+use crate::metrics::Room;
 
-/// The room for first answers, shared by all streams of a server.
+/// The room for first answers, or for clients that introduce themselves, shared by all streams of a server.
 #[derive(Clone, Debug)]
 pub struct Admission {
     room: Arc<Semaphore>,
@@ -23,18 +23,18 @@ pub struct Admission {
     door: Arc<Semaphore>,
     /// In units.
     total: u32,
-    metrics: Metrics,
+    metrics: Room,
 }
 
 /// How long one first answer may keep others waiting: what a client of 10 Mbit/s takes for one of 5 MB.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes in one permit: fine enough for the smallest answer that waits, coarse enough that 4 GiB fit the counter.
-const UNIT: usize = 1024;
+pub(crate) const UNIT: usize = 1024;
 
 impl Admission {
     /// Room for `bytes` of first answers in flight. One larger than that waits until it is alone.
-    pub(crate) fn new(bytes: usize, metrics: Metrics) -> Self {
+    pub(crate) fn new(bytes: usize, metrics: Room) -> Self {
         let total = bytes.div_ceil(UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize >> 1));
         Self {
             room: Arc::new(Semaphore::new(total)),
@@ -64,18 +64,18 @@ impl Admission {
 
 /// Counted while it waits, also if it is dropped.
 #[derive(Debug)]
-struct Waiting(Metrics);
+struct Waiting(Room);
 
 impl Waiting {
-    fn new(metrics: Metrics) -> Self {
-        metrics.waiting_answers.inc();
+    fn new(metrics: Room) -> Self {
+        metrics.waiting.inc();
         Self(metrics)
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.waiting_answers.dec();
+        self.0.waiting.dec();
     }
 }
 
@@ -87,13 +87,13 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    fn new(permit: OwnedSemaphorePermit, metrics: Metrics) -> Self {
+    fn new(permit: OwnedSemaphorePermit, metrics: Room) -> Self {
         let place = Arc::new(Mutex::new(Some(Place::new(permit, metrics))));
         let late = Arc::clone(&place);
         let timer = tokio::spawn(async move {
             tokio::time::sleep(PATIENCE).await;
             if let Some(place) = take(&late) {
-                place.metrics.slow_answers.inc();
+                place.metrics.slow.inc();
             }
         });
         Self { place, timer: timer.abort_handle() }
@@ -115,19 +115,19 @@ fn take(place: &Mutex<Option<Place>>) -> Option<Place> {
 #[derive(Debug)]
 struct Place {
     permit: OwnedSemaphorePermit,
-    metrics: Metrics,
+    metrics: Room,
 }
 
 impl Place {
-    fn new(permit: OwnedSemaphorePermit, metrics: Metrics) -> Self {
-        metrics.admitted_bytes.inc_by(bytes_of(&permit));
+    fn new(permit: OwnedSemaphorePermit, metrics: Room) -> Self {
+        metrics.taken.inc_by(bytes_of(&permit));
         Self { permit, metrics }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.metrics.admitted_bytes.dec_by(bytes_of(&self.permit));
+        self.metrics.taken.dec_by(bytes_of(&self.permit));
     }
 }
 
@@ -140,29 +140,29 @@ mod tests {
     use futures::FutureExt;
 
     use super::Admission;
-    use crate::metrics::Metrics;
+    use crate::metrics::Room;
 
     #[tokio::test(start_paused = true)]
     async fn who_came_first_goes_first_and_room_is_given_back() {
-        let metrics = Metrics::default();
+        let metrics = Room::default();
         let admission = Admission::new(10 << 10, metrics.clone());
         let first = admission.acquire(8 << 10, false).now_or_never().flatten().expect("room");
         let mut large = admission.acquire(6 << 10, false);
         assert!((&mut large).now_or_never().is_none(), "not beside the first");
         let mut small = admission.acquire(1 << 10, false);
         assert!((&mut small).now_or_never().is_none(), "there is room, but it is not its turn");
-        assert_eq!((metrics.waiting_answers.get(), metrics.admitted_bytes.get()), (2, 8 << 10));
+        assert_eq!((metrics.waiting.get(), metrics.taken.get()), (2, 8 << 10));
         drop(first);
         let large = large.now_or_never().flatten().expect("its turn");
         let small = small.now_or_never().flatten().expect("fits beside it");
-        assert_eq!((metrics.waiting_answers.get(), metrics.admitted_bytes.get()), (0, 7 << 10));
+        assert_eq!((metrics.waiting.get(), metrics.taken.get()), (0, 7 << 10));
         drop((large, small));
-        assert_eq!(metrics.admitted_bytes.get(), 0);
+        assert_eq!(metrics.taken.get(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_has_begun_goes_before_who_has_not() {
-        let admission = Admission::new(4 << 10, Metrics::default());
+        let admission = Admission::new(4 << 10, Room::default());
         let held = admission.acquire(4 << 10, false).now_or_never().flatten().expect("room");
         let mut new: Vec<_> = (0..3).map(|_| admission.acquire(4 << 10, false)).collect();
         assert!(new.iter_mut().all(|new| new.now_or_never().is_none()));
@@ -181,25 +181,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_does_not_take_his_answer_gives_up_his_place() {
-        let metrics = Metrics::default();
+        let metrics = Room::default();
         let admission = Admission::new(4 << 10, metrics.clone());
         let stalled = admission.acquire(4 << 10, false).await.expect("room");
         let before = tokio::time::Instant::now();
         let next = admission.acquire(4 << 10, false).await.expect("its turn");
         assert_eq!(before.elapsed(), super::PATIENCE);
-        assert_eq!((metrics.slow_answers.get(), metrics.admitted_bytes.get()), (1, 4 << 10));
+        assert_eq!((metrics.slow.get(), metrics.taken.get()), (1, 4 << 10));
         drop(stalled);
         assert!(
             admission.acquire(1, false).now_or_never().is_none(),
             "what was given up is not given back again"
         );
         drop(next);
-        assert_eq!((metrics.slow_answers.get(), metrics.admitted_bytes.get()), (1, 0));
+        assert_eq!((metrics.slow.get(), metrics.taken.get()), (1, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_larger_than_all_room_goes_alone() {
-        let admission = Admission::new(1 << 10, Metrics::default());
+        let admission = Admission::new(1 << 10, Room::default());
         let permit = admission.acquire(usize::MAX, false).now_or_never().flatten().expect("all of it");
         assert!(admission.acquire(1, false).now_or_never().is_none());
         drop(permit);
@@ -208,7 +208,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_goes_away_while_waiting_leaves_the_line() {
-        let metrics = Metrics::default();
+        let metrics = Room::default();
         let admission = Admission::new(1 << 10, metrics.clone());
         let held = admission.acquire(1, false).now_or_never().flatten().expect("room");
         let mut gone = admission.acquire(1, false);
@@ -217,6 +217,6 @@ mod tests {
         drop(gone);
         drop(held);
         assert!(next.now_or_never().is_some());
-        assert_eq!(metrics.waiting_answers.get(), 0);
+        assert_eq!(metrics.waiting.get(), 0);
     }
 }

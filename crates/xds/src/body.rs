@@ -43,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) admission: Admission,
+    pub(crate) introductions: Admission,
     pub(crate) metrics: Metrics,
     pub(crate) drain: watch::Receiver<bool>,
 }

@@ -3,15 +3,19 @@
 //! Knows: gRPC's framing. Must not know: what a request means.
 //! tonic's own reader keeps, for as long as the stream lives, a buffer of the longest message that ever came: an Envoy's first request
 //! for the endpoints of 1,000 services is 300 kB, its acknowledgements are 100 bytes, and 10,000 Envoys stay for days.
-//! Invariant: between messages nothing is kept; memory grows with what has come, not with what was announced.
+//! Invariant: between messages nothing is kept; memory grows with what has come, not with what was announced. Of a new stream no more
+//! is taken than its first piece before it has room: what else it says stays with the client, by HTTP/2's window.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use futures::Stream;
+use futures::future::BoxFuture;
 use tonic::Status;
 use tonic::codegen::StdError;
+
+use crate::admission::{Admission, Permit, UNIT};
 
 /// Bytes before each message: whether it is compressed, and its length.
 const HEAD: usize = 5;
@@ -82,13 +86,28 @@ pub(crate) struct Incoming<B> {
     /// None once it has ended.
     body: Option<Pin<Box<B>>>,
     frames: Frames,
+    introduction: Introduction,
+}
+
+/// The first message of a stream: it is long where a client comes back with thousands of versions, thousands of clients may come back at
+/// once, and each is kept until the directory has looked its client up.
+enum Introduction {
+    /// Nothing has come.
+    Awaited(Admission),
+    /// Something has; it waits for room.
+    Waiting(BoxFuture<'static, Option<Permit>>),
+    /// It is read, or looked at.
+    Admitted { _permit: Option<Permit>, is_taken: bool },
+    /// It was dealt with.
+    Over,
 }
 
 impl<B> Incoming<B> {
-    /// The messages of `body`, each of at most `limit` bytes.
-    pub(crate) fn new(body: B, limit: usize) -> Self {
+    /// The messages of `body`, each of at most `limit` bytes; the first when `introductions` has room for it.
+    pub(crate) fn new(body: B, limit: usize, introductions: Admission) -> Self {
         let frames = Frames { limit, rest: Bytes::new(), partial: Vec::new() };
-        Self { body: Some(Box::pin(body)), frames }
+        let introduction = Introduction::Awaited(introductions);
+        Self { body: Some(Box::pin(body)), introduction, frames }
     }
 }
 
@@ -98,8 +117,19 @@ where
     B::Error: Into<StdError>,
 {
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        if let Introduction::Admitted { is_taken: true, .. } = self.introduction {
+            // Asked for the next one: the first was dealt with.
+            self.introduction = Introduction::Over;
+        }
         loop {
+            if let Introduction::Waiting(room) = &mut self.introduction {
+                let _permit = ready!(room.as_mut().poll(cx));
+                self.introduction = Introduction::Admitted { _permit, is_taken: false };
+            }
             if let Some(message) = self.frames.message()? {
+                if let Introduction::Admitted { is_taken, .. } = &mut self.introduction {
+                    *is_taken = true;
+                }
                 return Poll::Ready(Some(Ok(message)));
             }
             let Some(body) = &mut self.body else { return Poll::Ready(None) };
@@ -108,6 +138,9 @@ where
                     // Trailers of a client say nothing.
                     if let Ok(mut data) = frame.into_data() {
                         self.frames.rest = data.copy_to_bytes(data.remaining());
+                        if let Introduction::Awaited(introductions) = &self.introduction {
+                            self.introduction = Introduction::Waiting(introductions.acquire(UNIT, true));
+                        }
                     }
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(Status::from_error(error.into())))),

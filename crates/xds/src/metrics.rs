@@ -153,9 +153,19 @@ pub struct Metrics {
     nacks: ByType,
     stale: ByType,
     waits_ended: ByType,
-    pub(crate) waiting_answers: Gauge,
-    pub(crate) admitted_bytes: Gauge,
-    pub(crate) slow_answers: Counter,
+    pub(crate) answers: Room,
+    pub(crate) introductions: Room,
+}
+
+/// What is told of room that is shared.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Room {
+    /// Who waits for it.
+    pub(crate) waiting: Gauge,
+    /// Bytes of it that are taken.
+    pub(crate) taken: Gauge,
+    /// Who kept it too long, and lost it.
+    pub(crate) slow: Counter,
 }
 
 impl Metrics {
@@ -201,17 +211,22 @@ impl Metrics {
         registry.register(
             "first_answers_waiting",
             "First answers that wait for room (unstable)",
-            self.waiting_answers.clone(),
+            self.answers.waiting.clone(),
         );
         registry.register(
             "first_answers_bytes",
             "Bytes of first answers in flight (unstable)",
-            self.admitted_bytes.clone(),
+            self.answers.taken.clone(),
         );
         registry.register(
             "first_answers_slow",
             "First answers that a client did not take in time, whose room went to others (unstable)",
-            self.slow_answers.clone(),
+            self.answers.slow.clone(),
+        );
+        registry.register(
+            "introductions_waiting",
+            "New streams whose first request waits to be read (unstable)",
+            self.introductions.waiting.clone(),
         );
     }
 

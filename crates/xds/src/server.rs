@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tonic::server::NamedService;
 use tonic::{Status, body::Body};
 
-use crate::admission::Admission;
+use crate::admission::{Admission, UNIT};
 use crate::body::{Requests, Shared, StreamBody};
 use crate::incoming::Incoming;
 use crate::limits::Limits;
@@ -31,6 +31,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Bytes of first answers in flight, over all streams.
     pub first_answer_bytes: usize,
+    /// New streams whose first request is read and looked at, at one time.
+    pub introductions: usize,
 }
 
 impl Default for Settings {
@@ -39,6 +41,9 @@ impl Default for Settings {
             limits: Limits::default(),
             // Keeps a socket of 10 Gbit/s busy for 50 ms, and a hundred proxies of a small mesh at once.
             first_answer_bytes: 64 << 20,
+            // A sidecar of 1,000 services that comes back says 300 kB in its first request. Enough to hide a look at a token's
+            // review, and 40 MB however many come at once.
+            introductions: 128,
         }
     }
 }
@@ -68,8 +73,10 @@ impl DiscoveryServer {
         drain: watch::Receiver<bool>,
         salt: u64,
     ) -> Self {
-        let admission = Admission::new(settings.first_answer_bytes, metrics.clone());
-        let shared = Shared { directory, limits: Arc::new(settings.limits), admission, metrics, drain };
+        let admission = Admission::new(settings.first_answer_bytes, metrics.answers.clone());
+        let introductions = Admission::new(settings.introductions * UNIT, metrics.introductions.clone());
+        let shared =
+            Shared { directory, limits: Arc::new(settings.limits), admission, introductions, metrics, drain };
         Self { shared: Arc::new(shared), streams: Arc::new(AtomicU64::new(0)), salt }
     }
 
@@ -81,7 +88,7 @@ impl DiscoveryServer {
         let (parts, body) = request.into_parts();
         let limit = self.shared.limits.request_bytes;
         let limits = Arc::clone(&self.shared.limits);
-        let requests: Requests = Incoming::new(body, limit)
+        let requests: Requests = Incoming::new(body, limit, self.shared.introductions.clone())
             .map(move |message| {
                 message.and_then(|message| Request::read(form, &message, &limits).map_err(refuse))
             })

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use http_body::Frame;
 use meltemi_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use prost::Message;
@@ -26,10 +26,14 @@ impl http_body::Body for Pieces {
     }
 }
 
+fn room(streams: usize) -> Admission {
+    Admission::new(streams * UNIT, crate::metrics::Room::default())
+}
+
 /// What becomes of a body in these pieces: the nonces read, and the code of the error that ended it.
 async fn read(pieces: &[&[u8]], limit: usize) -> (Vec<String>, Option<Code>) {
     let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece)).collect();
-    let mut incoming = Incoming::new(Pieces(pieces), limit);
+    let mut incoming = Incoming::new(Pieces(pieces), limit, room(1));
     let mut nonces = Vec::new();
     while let Some(next) = incoming.next().await {
         match next {
@@ -77,7 +81,7 @@ async fn nothing_is_kept_between_requests() {
     let body = framed(&["a long one, in two pieces", "short"]);
     let (front, back) = body.split_at(10);
     let pieces = [front, back].map(Bytes::copy_from_slice).into();
-    let mut incoming = Incoming::new(Pieces(pieces), 1 << 20);
+    let mut incoming = Incoming::new(Pieces(pieces), 1 << 20, room(1));
     for _ in 0..2 {
         incoming.next().await.unwrap().unwrap();
         assert_eq!(incoming.frames.partial.capacity(), 0);
@@ -99,4 +103,18 @@ async fn what_is_no_request_ends_the_stream_and_says_why() {
     assert_eq!(read(&[&good, &good[..3]], 99).await, (ok, Some(Code::Internal)));
     // Announced and never sent: nothing was set aside for it.
     assert_eq!(read(&[&[0, 0, 0xff, 0xff, 0xff, 1]], 1 << 30).await, (vec![], Some(Code::Internal)));
+}
+
+#[tokio::test]
+async fn a_first_request_waits_for_room_and_gives_it_back_when_it_was_dealt_with() {
+    let room = room(1);
+    let body = framed(&["first", "second"]);
+    let stream = || Incoming::new(Pieces([Bytes::from(body.clone())].into()), 1 << 20, room.clone());
+    let (mut one, mut other) = (stream(), stream());
+    assert!(one.next().await.is_some());
+    assert!(other.next().now_or_never().is_none(), "one at a time");
+    assert!(one.next().await.is_some(), "the second request: the first was dealt with");
+    assert!(other.next().now_or_never().flatten().is_some());
+    drop(other);
+    assert!(stream().next().now_or_never().flatten().is_some(), "who goes away gives his room back");
 }
