@@ -102,6 +102,11 @@ impl View {
             .flat_map(move |(layer, &(_, generation))| layer.changes_since(type_url, generation))
     }
 
+    /// The generation of the last change to that name, its removal too; none if there never was one, or it is forgotten.
+    pub fn touched(&self, type_url: TypeUrl, name: &str) -> Option<Generation> {
+        self.layers.iter().filter_map(|layer| layer.touched(type_url, name)).max()
+    }
+
     /// Whether that name changed after `position`, as far as can be told: yes if this view does not
     /// [continue](View::continues) it.
     pub fn touched_since(&self, position: &Position, type_url: TypeUrl, name: &str) -> bool {

@@ -298,7 +298,7 @@ impl Machine {
     }
 
     /// The generation that a name marked now lacks at the earliest.
-    fn since(&self) -> Generation {
+    pub(crate) fn since(&self) -> Generation {
         Generation(self.covered_generation.0 + 1)
     }
 

@@ -93,7 +93,9 @@ impl Machine {
     ) -> Hold {
         match (watch.type_url, resource) {
             (TypeUrl::Cluster, None) if !due.asked => {
-                let used = standing.users_since.is_some_and(|since| since <= due.since);
+                // It may be due for an older change, too, that was never sent.
+                let removed = view.touched(TypeUrl::Cluster, name.as_str()).unwrap_or(self.since());
+                let used = standing.users_since.is_some_and(|since| since <= removed.max(due.since));
                 if used || standing.early { Hold::Keep } else { Hold::Ready }
             }
             (TypeUrl::Endpoint, None) if !due.asked => {

@@ -3,6 +3,7 @@
 //! Invariant: after this the stream stands at the given view; what the client lacks of it is in its watches.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use meltemi_catalog::{Change, Form, Generation, Position, ResourceName, View};
 use meltemi_names::{TypeUrl, Version};
@@ -106,7 +107,10 @@ impl Machine {
         let forgotten = self.form == Form::Delta
             && left.is_none()
             && self.watches.iter().flatten().any(|watch| {
-                watch.subscription.wildcard && !watch.start && (watch.answered || self.returning)
+                let is_told = watch.subscription.wildcard && !watch.start;
+                // Names that were asked for, and of which nothing is known but that the old view had them.
+                let is_asked = watch.start && watch.subscription.is_all();
+                (is_told && (watch.answered || self.returning)) || is_asked
             });
         if forgotten {
             return Err(Close::new(
@@ -117,7 +121,13 @@ impl Machine {
             ));
         }
         for type_url in TypeUrl::ALL {
-            let Some(watch) = self.watch(type_url).filter(|watch| !watch.start) else { continue };
+            if let Some(watch) = self.watch_mut(type_url).filter(|watch| watch.start) {
+                if let Some(left) = left {
+                    moved_early(watch, covered, left, view, since);
+                }
+                continue;
+            }
+            let Some(watch) = self.watch(type_url) else { continue };
             let lacks: BTreeSet<&ResourceName> = left
                 .iter()
                 .flat_map(|left| left.changes_since(type_url, covered))
@@ -198,6 +208,23 @@ impl Machine {
         // What a returning client said counts for the routes that it asks for at once; later it may have dropped them.
         watch.known.clear();
     }
+}
+
+/// Other layers before the first answer: what the old ones had and these do not is gone.
+fn moved_early(watch: &mut Watch, covered: &Position, left: &View, view: &View, since: Generation) {
+    if !watch.subscription.is_all() {
+        return;
+    }
+    let type_url = watch.type_url;
+    for (_, change) in left.changes_since(type_url, covered) {
+        note_early(watch, change, since);
+    }
+    for live in left.all(type_url) {
+        if view.find(type_url, live.resource.name().as_str()).is_none() {
+            note_early(watch, &Change::Removed(Arc::clone(&live.resource)), since);
+        }
+    }
+    watch.subscription.moved(type_url, view);
 }
 
 /// A change before the first answer, which will list all there is then. What was asked for by its name is answered, also if it is

@@ -11,6 +11,7 @@ use meltemi_catalog::{Generation, ResourceName, View};
 use meltemi_names::TypeUrl;
 
 use super::Machine;
+use crate::watch::Watch;
 
 /// A resource whose present state is not in force at a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,10 +64,12 @@ impl Machine {
 
     fn has_begun(&self, view: &View, now: Instant) -> bool {
         let mut watches = self.watches.iter().flatten();
+        // What a state-of-the-world client held before goes with the first list that it accepts.
+        let has_list = |watch: &Watch| !watch.complete || watch.acked.is_some();
         self.begun
             || (self.rested
                 && self.start_wait(view, now).is_none()
-                && watches.all(|watch| !watch.start && watch.flights.is_empty()))
+                && watches.all(|watch| !watch.start && watch.flights.is_empty() && has_list(watch)))
     }
 
     /// Whether the client may hold something that the view does not have and that it has not been told of.

@@ -164,6 +164,22 @@ fn a_cluster_is_removed_after_the_route_that_dropped_it_was_accepted() {
 }
 
 #[test]
+fn a_cluster_that_changed_before_it_was_removed_waits_for_its_route_all_the_same() {
+    let mut b = settled();
+    b.put(&[(CDS, "z", "z1")]);
+    let other = b.expect(CDS);
+    // Due for this change, which cannot go yet, and then for the removal.
+    b.change(&[(CDS, "a", "a2", &[(EDS, "a")])], &[]);
+    b.silent();
+    b.change(&[(RDS, "r", "r2", &[])], &[(CDS, "a"), (EDS, "a")]);
+    let route = b.expect(RDS);
+    b.ack(&other);
+    b.silent();
+    b.ack(&route);
+    assert_eq!(b.expect(CDS).removed, ["a"]);
+}
+
+#[test]
 fn a_refused_route_keeps_the_clusters_that_its_last_good_may_use() {
     let mut b = settled();
     b.change(&[(RDS, "r", "bad", &[])], &[(CDS, "a")]);

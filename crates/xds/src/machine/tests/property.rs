@@ -211,10 +211,18 @@ impl Rig {
             let expected = expected(&self.mesh, self.spelling, type_url);
             let held = self.client.in_force(url);
             for name in expected.keys().chain(held.keys()) {
-                // An assignment that goes with its cluster, which has the same name here, is gone when that is.
-                let goes = type_url == TypeUrl::Endpoint && !expected.contains_key(name);
-                let of = if goes { TypeUrl::Cluster } else { type_url };
-                let lacks = self.machine.lacks(of, &name.as_str().into(), &view, self.now);
+                // An assignment that goes with its cluster, which has the same name here, is gone when that is; and a route
+                // configuration with its listener, and its virtual hosts with it.
+                let goes = !expected.contains_key(name);
+                let (of, owner) = match type_url {
+                    TypeUrl::Endpoint if goes => (TypeUrl::Cluster, name.clone()),
+                    TypeUrl::Route | TypeUrl::VirtualHost if goes => {
+                        let route = name.split('/').next().unwrap_or_default();
+                        (TypeUrl::Listener, route.replacen('r', "l", 1))
+                    }
+                    _ => (type_url, name.clone()),
+                };
+                let lacks = self.machine.lacks(of, &owner.as_str().into(), &view, self.now);
                 let is_stale = held.get(name).is_some_and(|body| expected.get(name) != Some(body));
                 assert!(!is_stale || lacks.is_some(), "{type_url} {name} of {:?} is another", self.spelling);
                 assert!(!settled || lacks.is_none(), "{type_url} {name} of {:?}: {lacks:?}", self.spelling);

@@ -157,3 +157,23 @@ fn an_assignment_that_goes_before_the_first_answer_is_answered_all_the_same() {
     answered.sort_unstable();
     assert_eq!(answered, names);
 }
+
+#[test]
+fn an_assignment_that_other_layers_do_not_have_is_answered_all_the_same() {
+    let mut b = many(40);
+    let names = names(40);
+    b.subscribe(EDS, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    let left = b.view();
+    let mut edit = meltemi_catalog::Layer::empty().edit(meltemi_catalog::Generation(9));
+    for live in left.all(EDS).filter(|live| live.resource.name().as_str() != "c007") {
+        edit.put(Arc::clone(&live.resource));
+    }
+    b.layer = edit.finish().expect("a layer");
+    let view = b.view().coming_from(left);
+    let mut answered = Vec::new();
+    while let Next::Send(response) = b.machine.next(&view, b.now).expect("open") {
+        answered.extend(b.decode(&response).names().into_iter().map(str::to_owned));
+    }
+    answered.sort_unstable();
+    assert_eq!(answered, names);
+}
