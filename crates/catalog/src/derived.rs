@@ -46,7 +46,7 @@ impl Summary {
         self.names = self.names.wrapping_add(xxh3_64(name.as_bytes()));
     }
 
-    /// Adds what [`Version::mark`] says of a name and its version.
+    /// Adds what [`Version::mark`](meltemi_names::Version::mark) says of a name and its version.
     pub fn add_mark(&mut self, mark: u64) {
         let part = &mut self.marks[part(mark)];
         *part = part.wrapping_add(mark);
@@ -88,7 +88,7 @@ impl Parts {
         self.0 == 0
     }
 
-    /// Whether a name and version with this [mark](Version::mark) is in one of them.
+    /// Whether a name and version with this [mark](meltemi_names::Version::mark) is in one of them.
     pub fn contain(self, mark: u64) -> bool {
         self.0 & 1 << part(mark) != 0
     }

@@ -11,7 +11,7 @@ pub struct Source(From);
 
 #[derive(Debug)]
 enum From {
-    Folder(Folder),
+    Folder(Box<Folder>),
     Cluster(Box<KubeSource>),
     Both(Box<Both>),
     Nothing,
@@ -35,7 +35,7 @@ impl Source {
     pub fn new(folder: Option<(Batch, FolderSource)>, cluster: Option<KubeSource>) -> Self {
         let folder = folder.map(|(first, source)| Folder { first: Some(first), source });
         Self(match (folder, cluster) {
-            (Some(folder), None) => From::Folder(folder),
+            (Some(folder), None) => From::Folder(Box::new(folder)),
             (None, Some(cluster)) => From::Cluster(Box::new(cluster)),
             (None, None) => From::Nothing,
             (folder, cluster) => From::Both(Box::new(Both { folder, cluster, join: Join::default() })),
