@@ -18,6 +18,11 @@ impl ResourceName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// About how many bytes a response has for it, with a body of so many: a version and tags come with each.
+    pub fn wire_len(&self, body: usize) -> usize {
+        self.0.len() + 160 + body
+    }
 }
 
 impl From<&str> for ResourceName {
@@ -148,9 +153,9 @@ impl Resource {
         self.mark
     }
 
-    /// About how many bytes it has in a response: a version and tags come with each body.
+    /// About how many bytes it has in a response.
     pub fn wire_len(&self) -> usize {
-        self.name.as_str().len() + 160 + self.body.len()
+        self.name.wire_len(self.body.len())
     }
 
     /// The encoded message.

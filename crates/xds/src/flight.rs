@@ -32,16 +32,11 @@ pub(crate) enum Sent {
     Listed(Vec<Entry>),
 }
 
-/// What is owed to a client that has nothing, from the first generation on.
-fn first() -> Due {
-    Due { fresh: true, ..Due::changed(Generation(0)) }
-}
-
 impl Sent {
     /// Since when the client lacks that name's state, if it was sent.
     pub(crate) fn since(&self, name: &str) -> Option<Generation> {
         match self {
-            Self::Whole(type_url, view) => view.find(*type_url, name).map(|_| first().since),
+            Self::Whole(type_url, view) => view.find(*type_url, name).map(|_| Due::first().since),
             Self::Listed(entries) => {
                 let entry = entries.binary_search_by(|entry| entry.name.as_str().cmp(name)).ok()?;
                 Some(entries[entry].due.since)
@@ -69,7 +64,7 @@ impl Sent {
     pub(crate) fn resources(&self) -> Box<dyn Iterator<Item = (&ResourceName, Generation)> + '_> {
         match self {
             Self::Whole(type_url, view) => {
-                Box::new(view.all(*type_url).map(|live| (live.resource.name(), first().since)))
+                Box::new(view.all(*type_url).map(|live| (live.resource.name(), Due::first().since)))
             }
             Self::Listed(entries) => {
                 let put = entries.iter().filter(|entry| entry.version.is_some());
@@ -93,7 +88,7 @@ impl Sent {
                 let entry = |resource: &Arc<Resource>| Entry {
                     name: resource.name().clone(),
                     version: Some(resource.version()),
-                    due: first(),
+                    due: Due::first(),
                     listed: None,
                 };
                 let mut entries: Vec<Entry> = view.all(type_url).map(|live| entry(&live.resource)).collect();

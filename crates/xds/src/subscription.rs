@@ -94,10 +94,10 @@ impl Subscription {
         }
     }
 
-    /// Keeps "all of the view" instead of its names, if that is what they are.
+    /// Keeps "all of the view" instead of its names, if that is what they are; of assignments alone.
     pub(crate) fn compact(&mut self, type_url: TypeUrl, view: &View) {
         let count = view.count(type_url);
-        if self.all || count < COMPACT_FROM || self.names.len() < count {
+        if type_url != TypeUrl::Endpoint || self.all || count < COMPACT_FROM || self.names.len() < count {
             return;
         }
         if view.all(type_url).all(|live| self.names.contains(live.resource.name().as_str())) {

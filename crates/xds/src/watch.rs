@@ -51,6 +51,11 @@ impl Due {
         }
     }
 
+    /// Owed to a client that has nothing, from the first generation on.
+    pub(crate) fn first() -> Self {
+        Self { fresh: true, ..Self::changed(Generation(0)) }
+    }
+
     /// Asked for by name; the client may have dropped what it had.
     pub(crate) fn asked(since: Generation) -> Self {
         Self {

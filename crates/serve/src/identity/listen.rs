@@ -76,13 +76,12 @@ impl Door {
                 place = Arc::clone(&places).acquire_owned() => place,
             };
             let Ok(place) = place else { return };
-            let taken = tokio::select! {
+            let (stream, address) = tokio::select! {
                 _ = &mut stop => return,
                 taken = accept(&socket) => taken,
                 // So that what has ended is not kept.
                 Some(_) = handshakes.join_next() => continue,
             };
-            let (stream, address) = taken;
             let door = self.clone();
             handshakes.spawn(async move {
                 // Held by the handshake alone, not by the connection that comes of it.

@@ -27,7 +27,7 @@ struct Item {
 
 impl Item {
     fn bytes(&self) -> usize {
-        self.resource.as_ref().map_or_else(|| self.name.as_str().len(), |resource| resource.wire_len())
+        self.name.wire_len(self.resource.as_ref().map_or(0, |resource| resource.body().len()))
     }
 
     /// What must not be split: the virtual hosts of one route configuration.
@@ -125,14 +125,12 @@ impl Machine {
             .collect();
         let Some(watch) = self.watch_mut(type_url) else { return };
         watch.start = false;
-        let since = Generation(0);
         if watch.due.is_empty() {
             // Sorted within a layer: built in one go.
-            watch.due =
-                all.into_iter().map(|name| (name, Due { fresh: true, ..Due::changed(since) })).collect();
+            watch.due = all.into_iter().map(|name| (name, Due::first())).collect();
         } else {
             for name in all {
-                watch.mark(name, Due { fresh: true, ..Due::changed(since) });
+                watch.mark(name, Due::first());
             }
         }
     }

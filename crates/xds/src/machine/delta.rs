@@ -63,9 +63,7 @@ impl Machine {
             {
                 named.push(watch.subscription.add(type_url, name, view));
             }
-            if type_url == TypeUrl::Endpoint {
-                watch.subscription.compact(type_url, view);
-            }
+            watch.subscription.compact(type_url, view);
         }
         // Envoy was cut between CDS and EDS if it asks for EDS first: its clusters warm until each assignment is sent
         // again, even an equal one. And those that this stream's CDS sent anew warm as well.
@@ -196,9 +194,7 @@ impl Machine {
                 parents.push(name);
             }
         }
-        if type_url == TypeUrl::Endpoint {
-            watch.subscription.compact(type_url, view);
-        }
+        watch.subscription.compact(type_url, view);
         self.new_parents.extend(parents);
     }
 

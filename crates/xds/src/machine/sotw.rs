@@ -62,9 +62,7 @@ impl Machine {
             for name in names.iter().filter(|name| *name != "*") {
                 watch.subscription.add(type_url, name, view);
             }
-            if type_url == TypeUrl::Endpoint {
-                watch.subscription.compact(type_url, view);
-            }
+            watch.subscription.compact(type_url, view);
         }
         watch.start = watch.subscription.wildcard || watch.subscription.is_all();
         let named: Vec<ResourceName> = watch.subscription.names().cloned().collect();
@@ -126,9 +124,7 @@ impl Machine {
                 watch.have.remove(&name);
             }
         }
-        if type_url == TypeUrl::Endpoint {
-            watch.subscription.compact(type_url, view);
-        }
+        watch.subscription.compact(type_url, view);
         if watch.subscription.is_empty() {
             self.watches[type_url as usize] = None;
         }

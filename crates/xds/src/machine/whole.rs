@@ -11,7 +11,6 @@ use meltemi_names::TypeUrl;
 use super::{Machine, Next, compose};
 use crate::flight::Sent;
 use crate::response::Assembly;
-use crate::watch::Watch;
 
 impl Machine {
     /// The answer, if it may be one.
@@ -68,12 +67,11 @@ impl Machine {
         }
         let mut last = None;
         view.all(TypeUrl::VirtualHost).all(|live| {
-            let parent = live.resource.parent();
-            let is_covered =
-                |routes: &Watch| parent.is_some_and(|parent| routes.subscription.covers(parent.as_str()));
-            let fine = last == parent || is_covered(routes);
-            last = parent;
-            fine && parent.is_some()
+            let Some(parent) = live.resource.parent() else { return false };
+            // They come one route configuration after the other.
+            let is_covered = last == Some(parent) || routes.subscription.covers(parent.as_str());
+            last = Some(parent);
+            is_covered
         })
     }
 }

@@ -3,12 +3,14 @@
 //! Knows: Protobuf's wire format, the numbers of two fields. Must not know: what the lists mean.
 //! Invariant: what is not plainly an entry of one of the lists is left to prost, which decides whether it is right.
 
+use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
+
 use super::names::{Held, NameList};
 
 /// `resource_names_subscribe` of a `DeltaDiscoveryRequest`, `resource_names` of a `DiscoveryRequest`.
-const NAMES: u64 = 3;
+const NAMES: u32 = 3;
 /// `initial_resource_versions` of a `DeltaDiscoveryRequest`.
-const VERSIONS: u64 = 5;
+const VERSIONS: u32 = 5;
 
 /// What [`take_lists`] found.
 #[derive(Debug, Default)]
@@ -24,12 +26,11 @@ pub(super) fn take_lists(message: &[u8], has_versions: bool) -> Lists {
     let mut lists = Lists::default();
     let mut left = message;
     while !left.is_empty() {
-        let Some(Field { tag, content, after }) = field(left) else {
-            // A group, or no Protobuf at all.
+        let Some(Field { number, content, after }) = field(left) else {
             lists.rest.extend_from_slice(left);
             break;
         };
-        let is_taken = match (tag >> 3, content) {
+        let is_taken = match (number, content) {
             (NAMES, Some(name)) => take_name(name, &mut lists.names),
             (VERSIONS, Some(entry)) if has_versions => take_entry(entry, &mut lists.held),
             _ => false,
@@ -48,8 +49,8 @@ fn take_name(name: &[u8], names: &mut NameList) -> bool {
 
 /// An entry of a map is a message of a key and a value, here both of text.
 fn take_entry(entry: &[u8], held: &mut Held) -> bool {
-    let Some(Field { tag: KEY, content: Some(name), after }) = field(entry) else { return false };
-    let Some(Field { tag: VALUE, content: Some(version), after: [] }) = field(after) else { return false };
+    let Some(Field { number: KEY, content: Some(name), after }) = field(entry) else { return false };
+    let Some(Field { number: VALUE, content: Some(version), after: [] }) = field(after) else { return false };
     match (std::str::from_utf8(name), std::str::from_utf8(version)) {
         (Ok(name), Ok(version)) => {
             held.push(name, version);
@@ -59,44 +60,28 @@ fn take_entry(entry: &[u8], held: &mut Held) -> bool {
     }
 }
 
-/// The tags of a map entry's fields: their numbers, and that they are of a length.
-const KEY: u64 = 1 << 3 | 2;
-const VALUE: u64 = 2 << 3 | 2;
+/// The fields of a map's entry.
+const KEY: u32 = 1;
+const VALUE: u32 = 2;
 
 /// A field, and what comes after it.
 struct Field<'a> {
-    tag: u64,
+    number: u32,
     /// If it is of a length.
     content: Option<&'a [u8]>,
     after: &'a [u8],
 }
 
-/// The first field; none if it is none that this file knows to step over.
-fn field(bytes: &[u8]) -> Option<Field<'_>> {
-    let (tag, bytes) = varint(bytes)?;
-    let (content, after) = match tag & 7 {
-        0 => (None, varint(bytes)?.1),
-        1 => (None, bytes.get(8..)?),
-        2 => {
-            let (len, bytes) = varint(bytes)?;
-            let (content, after) = bytes.split_at_checked(usize::try_from(len).ok()?)?;
-            (Some(content), after)
-        }
-        5 => (None, bytes.get(4..)?),
-        _ => return None,
-    };
-    Some(Field { tag, content, after })
-}
-
-fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut value = 0;
-    for (position, byte) in bytes.iter().enumerate().take(9) {
-        value |= u64::from(byte & 0x7f) << (7 * position);
-        if byte & 0x80 == 0 {
-            return Some((value, &bytes[position + 1..]));
-        }
+/// The first field; none if prost cannot step over it.
+fn field(mut bytes: &[u8]) -> Option<Field<'_>> {
+    let (number, wire_type) = decode_key(&mut bytes).ok()?;
+    if wire_type != WireType::LengthDelimited {
+        skip_field(wire_type, number, &mut bytes, DecodeContext::default()).ok()?;
+        return Some(Field { number, content: None, after: bytes });
     }
-    None
+    let len = prost::decode_length_delimiter(&mut bytes).ok()?;
+    let (content, after) = bytes.split_at_checked(len)?;
+    Some(Field { number, content: Some(content), after })
 }
 
 #[cfg(test)]
