@@ -17,6 +17,7 @@ mod scene;
 mod scoped;
 mod secure;
 mod traffic;
+mod unread;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -42,6 +43,11 @@ const SCENARIOS: &[Scenario] = &[
         name: "crowd",
         about: "1,000 sidecars: connect, rest, a weight, an endpoint, what nobody reads, slow readers",
         run: |scene, outcome| Box::pin(crowd::run(scene, outcome)),
+    },
+    Scenario {
+        name: "unread",
+        about: "what nobody reads, beside 1,000 sidecars",
+        run: |scene, outcome| Box::pin(unread::run(scene, outcome)),
     },
     Scenario {
         name: "secure",
@@ -103,7 +109,7 @@ const SCENARIOS: &[Scenario] = &[
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct GoalArgs {
-    /// Only these: crowd, secure, growth, scoped, policies, rollout, traffic, burst, old, churn, fair, many
+    /// Only these: crowd, unread, secure, growth, scoped, policies, rollout, traffic, burst, old, churn, fair, many
     #[arg(value_name = "SCENARIO")]
     pub only: Vec<String>,
     /// Divide the number of sidecars, services and seconds by this: to try the bench, not to measure

@@ -23,8 +23,8 @@ use crate::server::{FloorProcess, Options, Server};
 use measure::{Measured, mb, median, micros};
 
 /// Answers of translation, entries read, and the time for it, as `meltemi serve` counts them.
-const ANSWERS_MADE: &str = "meltemi_serve_answers_made_total";
-const ENTRIES_READ: &str = "meltemi_serve_entries_read_total";
+pub(crate) const ANSWERS_MADE: &str = "meltemi_serve_answers_made_total";
+pub(crate) const ENTRIES_READ: &str = "meltemi_serve_entries_read_total";
 pub(crate) const PUBLISH_SUM: &str = "meltemi_serve_publish_duration_seconds_sum";
 pub(crate) const PUBLISH_COUNT: &str = "meltemi_serve_publish_duration_seconds_count";
 

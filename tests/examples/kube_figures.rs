@@ -31,6 +31,8 @@ const NAMESPACES: usize = 10;
 const PORT: u16 = 9080;
 const WRITES: usize = 50;
 const SIDECARS: usize = 100;
+/// Changes that nobody reads, in 30 s.
+const UNREAD: u32 = 300;
 const CHURN: u64 = 50;
 const CHURN_SECONDS: u64 = 20;
 
@@ -43,7 +45,9 @@ async fn main() -> Result<()> {
     let mesh = Mesh::make(home.cluster(), services, pods).await?;
     let server = start(&home).await?;
     idle_write(&home, &mesh, &server).await?;
-    churn(&home, &mesh, &server).await?;
+    let sidecars = churn(&home, &mesh, &server).await?;
+    unread(&home, &mesh, &server).await?;
+    drop(sidecars);
     server.terminate().await
 }
 
@@ -241,7 +245,7 @@ async fn idle_write(home: &Home, mesh: &Mesh, server: &Server) -> Result<()> {
 }
 
 /// Endpoints that come and go all the time, and many sidecars.
-async fn churn(home: &Home, mesh: &Mesh, server: &Server) -> Result<()> {
+async fn churn(home: &Home, mesh: &Mesh, server: &Server) -> Result<JoinSet<()>> {
     let bytes = Arc::new(AtomicUsize::new(0));
     let answers = Arc::new(AtomicUsize::new(0));
     let mut sidecars = JoinSet::new();
@@ -298,7 +302,58 @@ async fn churn(home: &Home, mesh: &Mesh, server: &Server) -> Result<()> {
         per(answers) / SIDECARS as f64
     );
     println!("  {:.0} MB resident", resident(server)?);
+    Ok(sidecars)
+}
+
+/// What the control plane reads of the cluster and does nothing about: beyond what it uses at rest in the same time.
+async fn unread(home: &Home, mesh: &Mesh, server: &Server) -> Result<()> {
+    let client = home.cluster().admin().await?;
+    let rest = used_in(server, |_| std::future::ready(Ok(()))).await?;
+    println!("{SIDECARS} sidecars at rest: {:.2} ms of CPU a second", rest.as_secs_f64() * 1e3 / 30.0);
+    for (what, is_status) in [
+        ("a pod's status that says nothing new to the mesh", true),
+        ("a pod's label that no rule reads", false),
+    ] {
+        let used = used_in(server, |number| {
+            let index = number % mesh.services;
+            let api: Api<Pod> = Api::namespaced(client.clone(), mesh.namespace(index));
+            async move {
+                let name = format!("s{index}-0");
+                let patch = if is_status {
+                    let containers = json!([{"name": "app", "image": "example/app:1", "imageID": "", "ready": true, "restartCount": number}]);
+                    json!({"status": {"containerStatuses": containers}})
+                } else {
+                    json!({"metadata": {"labels": {"build": number.to_string()}}})
+                };
+                let parameters = PatchParams::default();
+                if is_status {
+                    api.patch_status(&name, &parameters, &Patch::Merge(patch)).await?;
+                } else {
+                    api.patch(&name, &parameters, &Patch::Merge(patch)).await?;
+                }
+                Ok(())
+            }
+        })
+        .await?;
+        let each = used.saturating_sub(rest) / UNREAD;
+        println!("{UNREAD} times {what}: {:.0} µs of CPU each", each.as_secs_f64() * 1e6);
+    }
     Ok(())
+}
+
+/// CPU of the control plane while that is done at fixed times for one turn of HTTP/2's keepalive, which costs what it costs.
+async fn used_in<Done: Future<Output = Result<()>>>(
+    server: &Server,
+    mut change: impl FnMut(usize) -> Done,
+) -> Result<Duration> {
+    let mut ticks = interval(Duration::from_secs(30) / UNREAD);
+    ticks.tick().await;
+    let before = cpu(server)?;
+    for number in 0..UNREAD as usize {
+        change(number).await?;
+        ticks.tick().await;
+    }
+    Ok(cpu(server)?.saturating_sub(before))
 }
 
 fn api_of(client: &kube::Client, namespace: &str) -> Api<kube::api::DynamicObject> {

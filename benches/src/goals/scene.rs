@@ -68,6 +68,11 @@ impl Scene {
         (self.say)(line);
     }
 
+    /// By how much everything is scaled down.
+    pub(super) fn scale(&self) -> u32 {
+        u32::try_from(self.scale).unwrap_or(u32::MAX)
+    }
+
     /// So many, scaled down where that is asked for.
     pub(super) fn count(&self, count: usize) -> usize {
         (count / self.scale).max(2)

@@ -80,7 +80,7 @@ impl Filters {
 }
 
 /// Whether a key is of a ConfigMap with the mesh's settings.
-pub(crate) fn is_settings(key: &ObjectKey) -> bool {
+pub fn is_settings(key: &ObjectKey) -> bool {
     key.kind == Kind::ConfigMap && key.name.as_str() == "istio"
 }
 

@@ -30,6 +30,7 @@ pub mod telemetry;
 pub mod virtual_service;
 pub mod workload;
 
+pub use discovery::is_settings;
 pub use entry::{Entry, IndexKey};
 pub use mesh::Mesh;
 pub use store::{ChangeSet, Event, Store};

@@ -41,7 +41,8 @@ impl Findings {
 
     /// The source's findings are now these.
     pub(crate) fn replace(&mut self, findings: Arc<[Finding]>, places: PlaceIndex) {
-        self.differs |= !Arc::ptr_eq(&self.source, &findings);
+        // What was found across objects stands where they stand now.
+        self.differs |= !Arc::ptr_eq(&self.source, &findings) || !self.semantic.is_empty();
         self.source = findings;
         self.places = places;
     }

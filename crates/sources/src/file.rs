@@ -7,6 +7,7 @@
 //! unreadable file leaves in force what was.
 
 mod disk;
+mod ears;
 mod folder;
 mod gather;
 mod merge;
@@ -51,7 +52,7 @@ pub enum Error {
     #[error(
         "files cannot be watched: {0}; raise fs.inotify.max_user_instances or fs.inotify.max_user_watches"
     )]
-    Watch(#[source] notify::Error),
+    Watch(#[source] io::Error),
 }
 
 fn reason(kind: io::ErrorKind) -> String {

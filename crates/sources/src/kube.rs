@@ -16,6 +16,7 @@ mod named;
 mod read;
 mod secrets;
 mod slim;
+mod substance;
 mod trouble;
 mod watch;
 

@@ -16,6 +16,7 @@ use meltemi_translate::layer::LayersOf;
 use crate::group::{Group, Held, LastGood, Role, Step, Subscriptions};
 use crate::intern::Interner;
 use crate::quarantine::{ENOUGH, Quarantine, Refused};
+use crate::trial::Trial;
 use crate::withheld::{Withheld, WithheldByLayer};
 
 /// How the engine works; see `meltemi serve --help`.
@@ -197,7 +198,7 @@ impl Engine {
         self.store.mesh()
     }
 
-    /// The store, to try a batch on a copy of it.
+    /// What is in force and what is set aside.
     pub fn store(&self) -> &Store {
         &self.store
     }
@@ -210,6 +211,24 @@ impl Engine {
     /// Applies a batch and brings every layer up to date.
     pub fn apply(&mut self, batch: impl IntoIterator<Item = Event>) -> Applied {
         let changes = self.store.apply(batch);
+        self.follow(changes)
+    }
+
+    /// Begins to try changes of the mesh in force.
+    pub fn attempt(&self) -> Trial {
+        Trial::of(&self.store)
+    }
+
+    /// Puts into force what was tried, and brings every layer up to date. To be given what [`Engine::attempt`] began after the last
+    /// batch: what went into force since then would be undone.
+    pub fn adopt(&mut self, trial: Trial) -> Applied {
+        let Trial { store, changes } = trial;
+        self.store = store;
+        self.follow(changes)
+    }
+
+    /// Brings every layer up to date with the store, in which these entries changed.
+    fn follow(&mut self, changes: ChangeSet) -> Applied {
         if changes.is_empty() {
             return Applied { generation: self.generation, changes, ..Applied::default() };
         }
@@ -240,7 +259,7 @@ impl Engine {
             let before = Arc::clone(&group.layer);
             if group.refresh(&roles, &mut step) {
                 changed.insert(Arc::clone(&key));
-                if group.proxies > 0 {
+                if !group.proxies.is_empty() {
                     steps.push(LayerStep { before, after: Arc::clone(&group.layer) });
                 }
             }
@@ -250,15 +269,15 @@ impl Engine {
         for proxy in &moved {
             self.relocate(*proxy);
         }
+        // Those who do not see what changed are not even looked at.
+        let mut proxies = moved;
+        for group in changed.iter().filter_map(|key| self.groups.get(key)) {
+            proxies.extend(&group.proxies);
+        }
+        let proxies = proxies.into_iter().collect();
         findings |= self.follow_findings(&changes);
         self.memo.sweep();
         self.interner.sweep();
-        let proxies = self
-            .proxies
-            .iter()
-            .filter(|(id, proxy)| moved.contains(id) || proxy.layers.iter().any(|key| changed.contains(key)))
-            .map(|(id, _)| *id)
-            .collect();
         Applied { generation: self.generation, changes, proxies, findings, layers: steps, youngest }
     }
 
@@ -270,7 +289,7 @@ impl Engine {
         let (node, layers) = self.memo.observe(question, self.store.mesh());
         self.subscribers.entry(node).or_default().push(Subscriber::Proxy(id));
         let layers = self.groups_for(&proxy, &layers);
-        self.enter(&layers);
+        self.enter(id, &layers);
         self.proxies.insert(id, Connected { proxy, node, layers });
         id
     }
@@ -280,7 +299,7 @@ impl Engine {
         let Some(proxy) = self.proxies.remove(&id) else { return };
         unsubscribe(&mut self.subscribers, proxy.node, |found| *found == Subscriber::Proxy(id));
         self.memo.release(proxy.node);
-        self.leave(&proxy.layers);
+        self.leave(id, &proxy.layers);
         self.memo.sweep();
     }
 
@@ -413,10 +432,11 @@ impl Engine {
         let Some(connected) = self.proxies.get(&id) else { return };
         let Some(layers) = self.memo.answer::<LayersOf>(connected.node) else { return };
         let layers = self.groups_for(&connected.proxy, &layers);
-        self.enter(&layers);
-        let before =
-            self.proxies.get_mut(&id).map(|connected| std::mem::replace(&mut connected.layers, layers));
-        self.leave(&before.unwrap_or_default());
+        self.enter(id, &layers);
+        let Some(connected) = self.proxies.get_mut(&id) else { return };
+        let mut before = std::mem::replace(&mut connected.layers, layers);
+        before.retain(|key| !connected.layers.contains(key));
+        self.leave(id, &before);
     }
 
     fn groups_for(&self, proxy: &Proxy, layers: &[LayerKey]) -> Vec<Arc<GroupKey>> {
@@ -430,7 +450,7 @@ impl Engine {
         layers.iter().map(key).collect()
     }
 
-    fn enter(&mut self, layers: &[Arc<GroupKey>]) {
+    fn enter(&mut self, id: ProxyId, layers: &[Arc<GroupKey>]) {
         for key in layers {
             if !self.groups.contains_key(key) {
                 // What was in force before is known to those who are served the same layer now; the latest knows most.
@@ -448,15 +468,15 @@ impl Engine {
                 self.groups.insert(Arc::clone(key), group);
             }
             if let Some(group) = self.groups.get_mut(key) {
-                group.proxies += 1;
+                group.proxies.insert(id);
             }
         }
     }
 
-    fn leave(&mut self, layers: &[Arc<GroupKey>]) {
+    fn leave(&mut self, id: ProxyId, layers: &[Arc<GroupKey>]) {
         for key in layers {
             let Some(group) = self.groups.get_mut(key) else { continue };
-            group.proxies -= 1;
+            group.proxies.remove(&id);
             self.forget_unused(key);
         }
     }
@@ -465,7 +485,7 @@ impl Engine {
     fn forget_unused(&mut self, key: &Arc<GroupKey>) {
         let latest =
             key.refusing.as_ref().is_some_and(|(build, refused)| self.quarantine.of(build).len() == *refused);
-        let unused = |group: &Group| group.proxies == 0 && !latest && !group.holds.is_holding();
+        let unused = |group: &Group| group.proxies.is_empty() && !latest && !group.holds.is_holding();
         if self.groups.get(key).is_some_and(unused)
             && let Some(mut group) = self.groups.remove(key)
         {

@@ -10,6 +10,7 @@ use meltemi_names::TypeUrl;
 use meltemi_translate::key::{LayerKey, Made, Members, PartKey, ResourceKey};
 
 use crate::assemble::{Assembly, Quarantined};
+use crate::engine::ProxyId;
 use crate::hold::{Holds, clusters};
 use crate::intern::Interner;
 use crate::quarantine::{RefusedSet, is_refused};
@@ -88,8 +89,8 @@ pub(crate) struct Group {
     aside: Aside,
     assembly: Option<Assembly>,
     pub(crate) layer: Arc<Layer>,
-    /// How many proxies are served from it.
-    pub(crate) proxies: u32,
+    /// The proxies that are served from it.
+    pub(crate) proxies: BTreeSet<ProxyId>,
 }
 
 /// Subscriptions of groups to nodes, kept by the engine.
@@ -124,7 +125,7 @@ impl Group {
             aside: Aside::new(),
             assembly: inline.then(Assembly::default),
             layer: Arc::new(Layer::empty()),
-            proxies: 0,
+            proxies: BTreeSet::new(),
         };
         let mut targets = Targets::new();
         for part in parts.iter() {

@@ -13,10 +13,12 @@ mod hold;
 mod intern;
 pub mod origin;
 mod quarantine;
+mod trial;
 mod withheld;
 
 pub use engine::{Applied, Engine, LayerStep, Options, ProxyId};
 pub use glimpse::Glimpse;
 pub use group::Held;
 pub use quarantine::Refused;
+pub use trial::Trial;
 pub use withheld::{Withheld, WithheldByLayer, Withholding};

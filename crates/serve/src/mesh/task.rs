@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use meltemi_catalog::{Generation, View};
 use meltemi_model::debounce::{Debounce, Patience, Verdict};
-use meltemi_model::{Event, Mesh as Published, reference};
+use meltemi_model::{Entry, Mesh as Published, is_settings, reference};
 use meltemi_names::{Kind, Namespace, ObjectKey};
 use meltemi_sources::kube::Written;
 use meltemi_sources::{Batch, Source};
-use meltemi_views::{Applied, Engine, Options, ProxyId};
+use meltemi_views::{Applied, Engine, Options, ProxyId, Trial};
 use tokio::sync::{mpsc, watch};
 
 use crate::findings::Findings;
@@ -79,7 +79,7 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
         let mut writer = Writer {
             engine: Engine::of_revision(options, &revision),
             debounce: Debounce::new(patience),
-            pending: Vec::new(),
+            pending: None,
             views: HashMap::new(),
             streams,
             generation,
@@ -101,29 +101,30 @@ pub(crate) fn spawn(mesh: Mesh) -> tokio::task::JoinHandle<()> {
             writer.note(first.written);
             writer.findings.replace(first.findings, first.places);
             writer.book.read(&first.events);
-            writer.publish(first.events);
+            let started = Instant::now();
+            let mut trial = writer.engine.attempt();
+            trial.take(first.events);
+            writer.publish(trial, started);
         }
         ready.send_replace(true);
         writer.run(source, connects, reports, revisions, &departures).await;
     })
 }
 
-/// Whether other namespaces may be there, or count, after it.
-fn is_of_namespaces(event: &Event) -> bool {
-    let key = match event {
-        Event::Upsert(object) => &object.meta.key,
-        Event::Delete(key) => key,
-        Event::Reject { .. } => return false,
-        Event::Defaults(_) => return true,
-    };
-    matches!(key.kind, Kind::Namespace | Kind::ConfigMap)
+/// Whether other namespaces may be there, or count, after these changes.
+fn is_of_namespaces(entry: &Entry) -> bool {
+    match entry {
+        Entry::Object(key) => key.kind == Kind::Namespace || is_settings(key),
+        Entry::Index(_) => false,
+        Entry::Defaults => true,
+    }
 }
 
 struct Writer {
     engine: Engine,
     debounce: Debounce,
-    /// Events that wait for what they refer to.
-    pending: Vec<Event>,
+    /// What waits for what it refers to, and how many events that is.
+    pending: Option<(Trial, usize)>,
     views: HashMap<ProxyId, watch::Sender<View>>,
     streams: Weak<Streams>,
     generation: watch::Sender<Generation>,
@@ -181,9 +182,10 @@ impl Writer {
                     self.metrics.layers(self.engine.layer_count());
                 }
                 () = until(deadline), if deadline.is_some() => {
-                    if self.debounce.on_tick(Instant::now()) {
-                        let pending = std::mem::take(&mut self.pending);
-                        self.publish(pending);
+                    if self.debounce.on_tick(Instant::now())
+                        && let Some((pending, _)) = self.pending.take()
+                    {
+                        self.publish(pending, Instant::now());
                     }
                 }
             }
@@ -205,28 +207,28 @@ impl Writer {
             self.findings.say(self.ledger.as_deref());
             return;
         }
+        let started = Instant::now();
         self.book.read(&batch.events);
-        self.pending.extend(batch.events);
-        // On a copy, which shares all but the change.
-        let mut tried = self.engine.store().clone();
-        let changes = tried.apply(self.pending.iter().cloned());
-        let verdict = reference::judge(self.engine.mesh(), tried.mesh(), &changes);
+        let (mut trial, waiting) = self.pending.take().unwrap_or_else(|| (self.engine.attempt(), 0));
+        let waiting = waiting + batch.events.len();
+        trial.take(batch.events);
+        let verdict = reference::judge(self.engine.mesh(), trial.mesh(), trial.changes());
         if verdict == Verdict::Dangling {
             tracing::debug!("a change refers to what is not there yet; it waits");
         }
-        if self.debounce.on_change(verdict, Instant::now()) {
-            let pending = std::mem::take(&mut self.pending);
-            self.publish(pending);
+        if self.debounce.on_change(verdict, started) {
+            self.publish(trial, started);
         } else {
-            self.waiting.send_replace(self.pending.len());
+            self.pending = Some((trial, waiting));
+            self.waiting.send_replace(waiting);
             self.book.waits();
         }
     }
 
-    fn publish(&mut self, events: Vec<Event>) {
-        let started = Instant::now();
-        let of_namespaces = events.iter().any(is_of_namespaces);
-        let applied = self.engine.apply(events);
+    /// Puts what was tried into force; `started`: when the work on it began.
+    fn publish(&mut self, trial: Trial, started: Instant) {
+        let of_namespaces = trial.changes().entries().any(is_of_namespaces);
+        let applied = self.engine.adopt(trial);
         if of_namespaces {
             let now: BTreeSet<Namespace> = self.engine.store().selected_namespaces().collect();
             self.namespaces.send_if_modified(|before| {
@@ -243,7 +245,7 @@ impl Writer {
         self.send_views(&applied.proxies);
         self.book.published(&applied, &self.engine);
         let Applied { generation, changes, proxies, findings, .. } = applied;
-        self.waiting.send_replace(self.pending.len());
+        self.waiting.send_replace(0);
         self.generation.send_replace(generation);
         let cost = self.engine.take_cost();
         self.metrics.published(started.elapsed(), generation, &cost);

@@ -216,12 +216,14 @@ impl Merge {
             events.extend(self.compare(&key));
         }
         let findings = self.all_findings(others);
-        let is_changed =
-            std::mem::take(&mut self.is_changed) || !events.is_empty() || *findings != *self.last;
-        if !is_changed {
+        let differ = *findings != *self.last;
+        if !std::mem::take(&mut self.is_changed) && events.is_empty() && !differ {
             return None;
         }
-        self.last = findings.into();
+        // The same pointer as long as they are the same: nobody need compare them again.
+        if differ {
+            self.last = findings.into();
+        }
         Some(Batch { events, ..self.nothing(at) })
     }
 

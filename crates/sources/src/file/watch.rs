@@ -4,22 +4,20 @@
 //! Invariants: a folder is watched before it is looked at; a receiver that is slow gets fewer and larger batches, never stale ones,
 //! since nothing is read before there is room for the batch; notices that do not fit are made up for by looking at everything.
 
-use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Instant;
 
 use meltemi_api::{Finding, Place};
-use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::{mpsc, oneshot};
 
 use super::disk::HostDisk;
+use super::ears::{Ears, Woken};
 use super::folder::{Folder, GRACE, Look};
-use super::gather::{Gather, NOTICES, Notice, Work};
+use super::gather::{Gather, NOTICES, Work};
 use super::{Error, first_look, named, now};
 use crate::batch::Batch;
 
@@ -30,7 +28,8 @@ use crate::batch::Batch;
 #[derive(Debug)]
 pub struct FolderSource {
     batches: mpsc::Receiver<Batch>,
-    _stop: Stop,
+    /// The thread ends when this is closed.
+    _end: UnixStream,
     #[cfg(test)]
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -49,35 +48,34 @@ impl FolderSource {
         mesh_config: Option<&Path>,
     ) -> Result<(Batch, Self), Error> {
         let folder = Folder::new(HostDisk, named(roots, mesh_config)?, namespace);
-        let (notices, heard) = std::sync::mpsc::sync_channel(NOTICES);
-        let lost = Arc::new(AtomicBool::new(false));
-        let stop = Arc::new(AtomicBool::new(false));
-        let watcher = watcher(notices.clone(), Arc::clone(&lost)).map_err(Error::Watch)?;
+        let (end, ended) = UnixStream::pair().map_err(Error::Watch)?;
         let follower = Follower {
             folder,
             gather: Gather::default(),
-            ears: Ears { watcher, watched: BTreeSet::new(), deaf: Vec::new() },
+            ears: Ears::new().map_err(Error::Watch)?,
+            deaf: Vec::new(),
         };
         let (started, first) = oneshot::channel();
         // One: the receiver works on a batch while the next one waits; more would be stale.
         let (sender, batches) = mpsc::channel(1);
-        let follow = Follow { heard, lost, stop: Arc::clone(&stop), sender, runtime: Runtime::current() };
+        let follow = Follow { ended, sender, runtime: Runtime::current() };
         let thread = std::thread::Builder::new().name("folders".to_owned()).spawn(move || {
             let _last_words = LastWords;
             let (first, follower) = follower.first();
             // Who is not waited for any more has nothing to follow.
             if started.send(first).is_ok()
                 && let Some(follower) = follower
+                && let Err(error) = follow.run(follower)
             {
-                follow.run(follower);
+                tracing::error!(%error, "folders are followed no longer; what was read stays in force; start again");
             }
         });
-        let failed = |reason: String| Error::Watch(notify::Error::generic(&reason));
-        let _thread = thread.map_err(|error| failed(error.to_string()))?;
-        let first = first.await.map_err(|_| failed("the folders could not be read".to_owned()))??;
+        let _thread = thread.map_err(Error::Watch)?;
+        let unread = || Error::Watch(io::Error::other("the folders could not be read"));
+        let first = first.await.map_err(|_| unread())??;
         let source = Self {
             batches,
-            _stop: Stop { flag: stop, notices },
+            _end: end,
             #[cfg(test)]
             thread: Some(_thread),
         };
@@ -100,21 +98,6 @@ impl FolderSource {
     }
 }
 
-/// Ends the thread when it is dropped.
-#[derive(Debug)]
-struct Stop {
-    flag: Arc<AtomicBool>,
-    notices: SyncSender<Notice>,
-}
-
-impl Drop for Stop {
-    fn drop(&mut self) {
-        self.flag.store(true, Ordering::Release);
-        // Where there is no room it has enough to hear.
-        let _ = self.notices.try_send(Notice::Lost);
-    }
-}
-
 /// Says so when the thread ends by a fault of ours.
 struct LastWords;
 
@@ -126,45 +109,33 @@ impl Drop for LastWords {
     }
 }
 
-/// What the thread hears, and to whom it tells.
+/// How long the thread follows, and to whom it tells.
 struct Follow {
-    heard: Receiver<Notice>,
-    lost: Arc<AtomicBool>,
-    stop: Arc<AtomicBool>,
+    ended: UnixStream,
     sender: mpsc::Sender<Batch>,
     runtime: Runtime,
 }
 
 impl Follow {
-    fn run(self, mut follower: Follower) {
-        while let Some(notice) = self.listen(&follower.gather) {
-            if let Some(notice) = notice {
-                follower.on(notice);
+    /// Until nobody listens any more.
+    fn run(self, mut follower: Follower) -> io::Result<()> {
+        loop {
+            let deadline = follower.gather.deadline();
+            let limit = deadline.map(|deadline| deadline.saturating_duration_since(now().0));
+            if follower.ears.wait(self.ended.as_fd(), limit)? == Woken::ToEnd {
+                return Ok(());
             }
-            follower.drain(&self.heard, &self.lost);
+            follower.hear()?;
             if follower.gather.deadline().is_none_or(|deadline| deadline > now().0) {
                 continue;
             }
-            let Ok(room) = self.runtime.block_on(self.sender.reserve()) else { return };
+            let Ok(room) = self.runtime.block_on(self.sender.reserve()) else { return Ok(()) };
             // Of a file that was opened meanwhile it must be known before it is read.
-            follower.drain(&self.heard, &self.lost);
+            follower.hear()?;
             if let Some(batch) = follower.act() {
                 room.send(batch);
             }
         }
-    }
-
-    /// The next notice, or none when it is time to act; none at all when it is to end.
-    fn listen(&self, gather: &Gather) -> Option<Option<Notice>> {
-        let notice = match gather.deadline() {
-            None => Some(self.heard.recv().ok()?),
-            Some(deadline) => match self.heard.recv_timeout(deadline.saturating_duration_since(now().0)) {
-                Ok(notice) => Some(notice),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return None,
-            },
-        };
-        (!self.stop.load(Ordering::Acquire)).then_some(notice)
     }
 }
 
@@ -174,50 +145,42 @@ struct Follower {
     folder: Folder<HostDisk>,
     gather: Gather,
     ears: Ears,
+    /// The folders that are not watched, and why.
+    deaf: Vec<(PathBuf, io::Error)>,
 }
 
 impl Follower {
     /// All there is; with what is to be followed, if there is something.
     fn first(mut self) -> (Result<Batch, Error>, Option<Self>) {
-        let looked = first_look(&mut self.folder, &mut |folder| self.ears.listen(folder));
+        let (ears, deaf) = (&mut self.ears, &mut self.deaf);
+        let looked = first_look(&mut self.folder, &mut |folder| listen(ears, deaf, folder));
         let (torn, entered) = match looked {
             Ok(looked) => looked,
             Err(error) => return (Err(error), None),
         };
-        self.ears.only(entered);
+        self.ears.only(|folder| entered.contains(folder));
         let (now, wall) = now();
         self.again(torn, now);
         let batch = self.folder.complete(self.deaf(), wall);
         (Ok(batch), Some(self))
     }
 
-    fn on(&mut self, notice: Notice) {
-        self.gather.on(notice, |path| self.folder.meaning(path), now().0);
-    }
-
-    /// Takes what is there, but no longer than until it is to be acted on.
-    fn drain(&mut self, heard: &Receiver<Notice>, lost: &AtomicBool) {
-        for _ in 0..NOTICES {
-            match heard.try_recv() {
-                Ok(notice) => self.on(notice),
-                Err(_) => break,
-            }
-        }
-        if lost.swap(false, Ordering::AcqRel) {
-            self.on(Notice::Lost);
-        }
+    /// Takes what there is to hear, but no longer than until it is to be acted on.
+    fn hear(&mut self) -> io::Result<()> {
+        let Self { folder, gather, ears, .. } = self;
+        ears.hear(NOTICES, |notice| gather.on(notice, |path| folder.meaning(path), now().0))
     }
 
     /// Acts on what was heard, if it is time.
     fn act(&mut self) -> Option<Batch> {
         let (now, wall) = now();
         let work = self.gather.take(now)?;
-        let ears = &mut self.ears;
+        let (ears, deaf) = (&mut self.ears, &mut self.deaf);
         if work.tree.is_some() {
-            ears.deaf.clear();
+            deaf.clear();
         }
-        let look =
-            self.folder.look(&work, self.gather.writing(), now, wall, &mut |folder| ears.listen(folder));
+        let mut enter = |folder: &Path| listen(ears, deaf, folder);
+        let look = self.folder.look(&work, self.gather.writing(), now, wall, &mut enter);
         match look {
             Look::Wait(until) => {
                 self.gather.put_back(work, until, now);
@@ -225,7 +188,7 @@ impl Follower {
             }
             Look::Done { torn, whole, entered } => {
                 if let Some(entered) = entered {
-                    self.ears.only(entered);
+                    self.ears.only(|folder| entered.contains(folder));
                 }
                 self.gather.whole(&whole);
                 self.gather.done();
@@ -243,7 +206,7 @@ impl Follower {
     }
 
     fn deaf(&self) -> Vec<Finding> {
-        let told = self.ears.deaf.iter().map(|(folder, error)| {
+        let told = self.deaf.iter().map(|(folder, error)| {
             let place = Place { file: folder.display().to_string().into(), line: 1, column: 1 };
             Finding::warning("not-watched", format!("changes in this folder are not noticed: {error}"))
                 .in_force("what was read of it")
@@ -254,71 +217,12 @@ impl Follower {
     }
 }
 
-/// The folders that are watched, each by itself: `notify`'s own recursion begins to watch a new folder only after it told of it.
-#[derive(Debug)]
-struct Ears {
-    watcher: RecommendedWatcher,
-    watched: BTreeSet<PathBuf>,
-    deaf: Vec<(PathBuf, notify::Error)>,
-}
-
-impl Ears {
-    /// Also if it is watched already: the folder of that path may be another one now.
-    fn listen(&mut self, folder: &Path) {
-        match self.watcher.watch(folder, RecursiveMode::NonRecursive) {
-            Ok(()) => {
-                self.watched.insert(folder.to_path_buf());
-            }
-            // It went away meanwhile; the folder around it tells.
-            Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
-            Err(error) => self.deaf.push((folder.to_path_buf(), error)),
-        }
-    }
-
-    /// Stops watching all others.
-    fn only(&mut self, wanted: BTreeSet<PathBuf>) {
-        for folder in self.watched.difference(&wanted) {
-            // A folder that was deleted is unwatched already.
-            let _ = self.watcher.unwatch(folder);
-        }
-        self.watched.retain(|folder| wanted.contains(folder));
-    }
-}
-
-fn watcher(notices: SyncSender<Notice>, lost: Arc<AtomicBool>) -> notify::Result<RecommendedWatcher> {
-    notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let notice = match event {
-            Ok(event) => notice(event),
-            Err(_) => Some(Notice::Lost),
-        };
-        if let Some(notice) = notice
-            && notices.try_send(notice).is_err()
-        {
-            // There are notices to take, so the flag will be looked at.
-            lost.store(true, Ordering::Release);
-        }
-    })
-}
-
-/// What an event of inotify says; reads are dropped here, among them our own.
-fn notice(event: notify::Event) -> Option<Notice> {
-    if event.need_rescan() {
-        return Some(Notice::Lost);
-    }
-    let mut paths = event.paths.into_iter();
-    let path = paths.next()?;
-    match event.kind {
-        EventKind::Create(_) => Some(Notice::Created(path)),
-        EventKind::Modify(ModifyKind::Data(_)) => Some(Notice::Written(path)),
-        EventKind::Modify(ModifyKind::Metadata(_)) => Some(Notice::Touched(path)),
-        EventKind::Modify(ModifyKind::Name(RenameMode::From)) | EventKind::Remove(_) => {
-            Some(Notice::Gone(path))
-        }
-        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Some(Notice::Arrived(path)),
-        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => {
-            paths.next().map(|to| Notice::Renamed(path, to))
-        }
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Notice::Closed(path)),
-        _ => None,
+/// Watches a folder that is entered.
+fn listen(ears: &mut Ears, deaf: &mut Vec<(PathBuf, io::Error)>, folder: &Path) {
+    match ears.listen(folder) {
+        Ok(()) => {}
+        // It went away meanwhile; the folder around it tells.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => deaf.push((folder.to_path_buf(), error)),
     }
 }

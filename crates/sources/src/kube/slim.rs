@@ -99,7 +99,8 @@ shapes! {
             ("phase", Keep::All),
             ("podIP", Keep::All),
             ("podIPs", Keep::All),
-            ("conditions", Keep::All),
+            // Not when it was last looked at.
+            ("conditions", Keep::Each(&Keep::Only(&[("type", Keep::All), ("status", Keep::All)]))),
         ])),
     ],
 }

@@ -21,6 +21,7 @@ use super::follow::{Change, Follow, Listed, Name, Next, Page, Revision};
 use super::kinds::{Part, Watched};
 use super::metrics::Metrics;
 use super::slim::{Shape, Slim};
+use super::substance::Substances;
 use super::trouble::{self, Meaning, Trouble};
 
 /// Objects in a page of a list: some MB of JSON at most, so that neither side holds much at once. As kubectl's.
@@ -107,6 +108,7 @@ pub(super) async fn follow<S: Shape, T: Send + 'static>(
 ) {
     let mut follower = Follower {
         follow: Follow::new(),
+        substances: Substances::default(),
         version: 0,
         backoff: backoff(),
         failures: 0,
@@ -148,6 +150,7 @@ struct Follower<T> {
     definitions: Option<watch::Receiver<Definitions>>,
     metrics: Metrics,
     follow: Follow,
+    substances: Substances,
     /// Which of the kind's versions is asked for.
     version: usize,
     backoff: backon::ExponentialBackoff,
@@ -454,10 +457,14 @@ impl<T> Follower<T> {
         Ok(())
     }
 
-    async fn tell(&mut self, changes: Vec<Change<Value>>) -> Result<(), Closed> {
+    async fn tell(&mut self, mut changes: Vec<Change<Value>>) -> Result<(), Closed> {
         let version = self.version();
         let (watched, read) = (self.watched(), self.target.read);
         self.metrics.changed(watched.plural, changes.len());
+        // Who writes a status must know each version.
+        if watched.part != Part::SpecAndStatus {
+            changes.retain(|change| self.substances.differ(version, change));
+        }
         let read: Vec<(Name, Option<T>)> = changes
             .into_iter()
             .filter_map(|Change { name, now }| match now {

@@ -1,0 +1,78 @@
+//! What nobody reads: an application's own objects, and a label that no rule asks for, beside 1,000 sidecars that hold everything.
+//!
+//! Knows: its goal. Must not know: how a server finds out that nobody reads something.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::time::interval;
+
+use super::Outcome;
+use super::scene::{Scene, Stage};
+use crate::fleet::Target;
+use crate::mesh::Unrelated;
+use crate::report::Check;
+use crate::run::{ANSWERS_MADE, ENTRIES_READ, PUBLISH_COUNT, PUBLISH_SUM, measure};
+
+/// Sidecars, and services.
+const SIDECARS: usize = 1000;
+const SERVICES: usize = 1000;
+
+/// Changes of each kind: at fixed times, so many in [`TIME`].
+const CHANGES: u32 = 300;
+
+/// One turn of the server's HTTP/2 keepalive, which costs what it costs with a change and without: every connection is asked once.
+const TIME: Duration = Duration::from_secs(30);
+
+pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
+    let sidecars = scene.count(SIDECARS);
+    let stage = scene.stage(scene.count(SERVICES), false).await?;
+    let (fleet, _) = stage.connect(Target::plain(stage.server.address), sidecars).await?;
+    let mut number = 0;
+    let before = fleet.meter().counts();
+    for (kind, name) in [
+        (Unrelated::Application, "a ConfigMap and a Deployment"),
+        (Unrelated::PodLabel, "a pod's label that no rule reads"),
+    ] {
+        scene.say(name);
+        let rest = cpu_of(&stage, scene, || Ok(())).await?;
+        let numbers = stage.server.numbers().await?.context("a Meltemi")?;
+        let used = cpu_of(&stage, scene, || {
+            number += 1;
+            stage.mesh.disturb(kind, number)
+        })
+        .await?;
+        let after = stage.server.numbers().await?.context("a Meltemi")?;
+        let grown = |name| after.grown(name, &numbers).unwrap_or_default();
+        let count = grown(PUBLISH_COUNT);
+        outcome.told(format!("{name}: CPU of the server, at rest for as long"), "µs", rest);
+        outcome.goal("  with the change, beyond that", "µs", 100.0, used - rest);
+        outcome.told("  batches published", "", count);
+        outcome.told("  from a batch to views, each", "µs", grown(PUBLISH_SUM) / count * 1e6);
+        outcome.told("  answers made, each", "", grown(ANSWERS_MADE) / count);
+        outcome.told("  entries read, each", "", grown(ENTRIES_READ) / count);
+    }
+    let answers = measure::answers_since(&fleet, &before);
+    outcome.check(Check {
+        what: format!("{number} changes that nobody reads, {sidecars} sidecars: answers sent"),
+        promised: "0".to_owned(),
+        counted: answers.to_string(),
+        fine: answers == 0,
+    });
+    fleet.stop().await?;
+    stage.server.stop().await
+}
+
+/// CPU of the server in µs while that is done at fixed times, for each.
+async fn cpu_of(stage: &Stage, scene: &Scene, mut change: impl FnMut() -> Result<()>) -> Result<f64> {
+    let cpu = || stage.server.cpu()?.context("a server of this machine");
+    let changes = CHANGES / scene.scale();
+    let mut ticks = interval(TIME / CHANGES);
+    ticks.tick().await;
+    let before = cpu()?;
+    for _ in 0..changes {
+        change()?;
+        ticks.tick().await;
+    }
+    Ok(measure::micros(cpu()?.saturating_sub(before)) / f64::from(changes))
+}
