@@ -8,7 +8,7 @@ use crate::field::{FieldPath, Segment};
 use crate::finding::{Finding, Place};
 
 /// The places of all fields of a document, or of one object of a list in it: some 20 bytes a field.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
     file: Arc<str>,
     nodes: Arc<Nodes>,
@@ -19,14 +19,14 @@ pub struct Places {
 }
 
 /// Nodes in the order of the text; a parent stands before its children.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Nodes {
     nodes: Box<[Node]>,
     /// The keys that occur, each once.
     keys: Box<[Box<str>]>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Node {
     parent: u32,
     step: Step,

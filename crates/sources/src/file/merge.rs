@@ -74,8 +74,8 @@ pub(super) struct Merge {
     settings: Settings,
     /// Objects whose claims changed since the last batch.
     stirred: BTreeSet<ObjectKey>,
-    /// A text changed since the last batch.
-    is_changed: bool,
+    /// An object stands elsewhere than at the last batch.
+    moved: bool,
     last: Arc<[Finding]>,
 }
 
@@ -103,7 +103,7 @@ impl Merge {
             findings: BTreeMap::new(),
             settings: Settings::default(),
             stirred: BTreeSet::new(),
-            is_changed: false,
+            moved: false,
             last: Arc::from([]),
         }
     }
@@ -149,12 +149,11 @@ impl Merge {
             *self.status.skipped.entry(kind.clone()).or_default() += count;
         }
         self.files.insert(id.clone(), content);
-        self.is_changed = true;
     }
 
     /// The file is gone.
     pub(super) fn remove(&mut self, id: &FileId) {
-        self.is_changed |= self.withdraw(id).is_some();
+        self.withdraw(id);
     }
 
     fn withdraw(&mut self, id: &FileId) -> Option<Content> {
@@ -202,7 +201,6 @@ impl Merge {
             self.settings.in_force = Some(Arc::new(read));
             self.settings.is_told = false;
         }
-        self.is_changed = true;
     }
 
     /// What changed since the last batch; none if nothing did. `others` are findings about files and folders.
@@ -217,7 +215,8 @@ impl Merge {
         }
         let findings = self.all_findings(others);
         let differ = *findings != *self.last;
-        if !std::mem::take(&mut self.is_changed) && events.is_empty() && !differ {
+        // Files change in what is none of the mesh's, and nobody is told.
+        if !std::mem::take(&mut self.moved) && events.is_empty() && !differ {
             return None;
         }
         // The same pointer as long as they are the same: nobody need compare them again.
@@ -254,7 +253,10 @@ impl Merge {
         findings.extend(findings::of_winner(winner, before.in_force.is_some()));
         findings.extend(claims.map(|loser| findings::of_loser(winner, loser)));
         let object = winner.object.clone();
-        self.places.0.insert(key.clone(), winner.places.clone());
+        if self.places.0.get(key) != Some(&winner.places) {
+            self.places.0.insert(key.clone(), winner.places.clone());
+            self.moved = true;
+        }
         self.say(key, findings);
         let now = match object {
             Some(object) => Told { in_force: Some(object), refused: None },
@@ -275,7 +277,7 @@ impl Merge {
             return self.tell(key, &before.clone(), Told { refused, ..before });
         }
         self.say(key, Vec::new());
-        self.places.0.remove(key);
+        self.moved |= self.places.0.remove(key).is_some();
         self.told.remove(key)?;
         self.count(&before, &Told::default());
         Some(Event::Delete(key.clone()))

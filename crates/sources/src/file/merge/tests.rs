@@ -148,12 +148,39 @@ fn what_may_be_in_a_part_that_cannot_be_read_is_kept() {
 }
 
 #[test]
+fn what_holds_nothing_of_the_mesh_s_wakes_nobody() {
+    let mut merge = Merge::new("default");
+    let deployment = |replicas: u32| {
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: a}}\nspec: {{replicas: {replicas}}}\n"
+        )
+    };
+    put(&mut merge, "a.yaml", &deployment(1));
+    assert_eq!(findings(&batch(&mut merge).unwrap()).len(), 1, "that it is skipped is told once");
+    put(&mut merge, "a.yaml", &deployment(2));
+    assert!(batch(&mut merge).is_none());
+    merge.remove(&id("a.yaml"));
+    assert!(batch(&mut merge).unwrap().findings.is_empty());
+}
+
+#[test]
+fn the_findings_are_the_same_pointer_as_long_as_they_are_the_same() {
+    let mut merge = Merge::new("default");
+    put(&mut merge, "a.yaml", &refused("a"));
+    let before = batch(&mut merge).unwrap().findings;
+    put(&mut merge, "b.yaml", &service("b", 1));
+    assert!(std::sync::Arc::ptr_eq(&before, &batch(&mut merge).unwrap().findings));
+    put(&mut merge, "c.yaml", &refused("c"));
+    assert!(!std::sync::Arc::ptr_eq(&before, &batch(&mut merge).unwrap().findings));
+}
+
+#[test]
 fn broken_settings_leave_the_last_good_ones() {
     let mut merge = Merge::new("default");
     merge.put_settings("m.yaml", b"accessLogFile: /a\n");
     assert_eq!(told(&batch(&mut merge).unwrap().events), ["defaults"]);
     merge.put_settings("m.yaml", b"accessLogFile: /a # the same\n");
-    assert!(batch(&mut merge).unwrap().events.is_empty());
+    assert!(batch(&mut merge).is_none(), "nothing differs");
     merge.put_settings("m.yaml", b"accessLogFile: [\n");
     let broken = batch(&mut merge).unwrap();
     assert!(broken.events.is_empty());
