@@ -47,6 +47,11 @@ pub enum Command {
         #[arg(long, default_value_t = FLOOR_BYTES)]
         bytes: usize,
     },
+    /// Hear of each file that is renamed into a folder, and read it
+    Hear {
+        /// The folder
+        folder: PathBuf,
+    },
 }
 
 /// What the goal allows one step to send to one sidecar.

@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod floor;
 pub mod frames;
 pub mod goals;
+pub mod hear;
 mod learn;
 pub mod mesh;
 pub mod meter;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use meltemi_benches::args::{Arguments, Command, Output};
 use meltemi_benches::mesh::{Mesh, Shape};
-use meltemi_benches::{floor, goals, run};
+use meltemi_benches::{floor, goals, hear, run};
 
 fn main() -> ExitCode {
     match start(Arguments::parse()) {
@@ -29,6 +29,7 @@ fn start(arguments: Arguments) -> Result<ExitCode> {
             std::fs::remove_dir_all(&staging).with_context(|| format!("removing {}", staging.display()))?;
         }
         Some(Command::Floor { address, bytes }) => runtime.block_on(floor::serve(address, bytes))?,
+        Some(Command::Hear { folder }) => hear::run(&folder)?,
         Some(Command::Goals(goals)) => {
             let outcome = runtime.block_on(goals::run(&goals, |line| eprintln!("{line}")))?;
             match goals.output {

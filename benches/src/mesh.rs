@@ -230,6 +230,11 @@ impl Mesh {
         format!("{}.{}.svc.cluster.local", name(service), self.namespace(service))
     }
 
+    /// The folder in which [`Unrelated::Application`] is.
+    pub fn applications(&self) -> PathBuf {
+        self.folder.join("services")
+    }
+
     /// Changes what nobody reads; `number` makes it another change each time.
     ///
     /// # Errors
@@ -237,7 +242,7 @@ impl Mesh {
     pub fn disturb(&self, what: Unrelated, number: usize) -> Result<()> {
         match what {
             Unrelated::Application => {
-                self.put(&self.folder.join("services/application.yaml"), &yaml::application(number))
+                self.put(&self.applications().join("application.yaml"), &yaml::application(number))
             }
             Unrelated::PodLabel => self.put(&self.file("services", 0), &yaml::service(self, 0, number)),
         }

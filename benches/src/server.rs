@@ -298,3 +298,48 @@ impl FloorProcess {
         Ok(())
     }
 }
+
+/// The floor of a change in a folder as a process: this binary again.
+#[derive(Debug)]
+pub struct HearProcess {
+    child: Child,
+    input: ChildStdin,
+}
+
+impl HearProcess {
+    /// Starts it; it listens when this returns.
+    ///
+    /// # Errors
+    /// When this binary cannot be started again.
+    pub async fn start(folder: &Path) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("hear").arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().context("starting what hears")?;
+        let input = child.stdin.take().context("what hears has no input")?;
+        let stdout = child.stdout.take().context("what hears has no output")?;
+        BufReader::new(stdout).lines().next_line().await?.context("what hears did not start")?;
+        Ok(Self { child, input })
+    }
+
+    /// CPU time it has used.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn cpu(&self) -> Result<Duration> {
+        process::cpu(self.child.id().context("what hears has ended")?)
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// When it does not end well.
+    pub async fn stop(self) -> Result<()> {
+        let Self { mut child, input } = self;
+        drop(input);
+        let status = timeout(PATIENCE, child.wait()).await.context("what hears does not end")??;
+        if !status.success() {
+            bail!("what hears ended with {status}");
+        }
+        Ok(())
+    }
+}

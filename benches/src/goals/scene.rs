@@ -145,6 +145,13 @@ pub(super) fn nodes(mesh: &Mesh, first: usize, count: usize) -> Vec<Node> {
 }
 
 impl Stage {
+    /// The mesh of a server that has ended.
+    pub(super) async fn end(self) -> Result<(Mesh, TempDir)> {
+        let Self { mesh, server, folder, .. } = self;
+        server.stop().await?;
+        Ok((mesh, folder))
+    }
+
     /// Where its state is, if it has one.
     pub(super) fn state(&self) -> PathBuf {
         self.folder.path().join("state")

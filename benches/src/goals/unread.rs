@@ -8,11 +8,12 @@ use anyhow::{Context as _, Result};
 use tokio::time::interval;
 
 use super::Outcome;
-use super::scene::{Scene, Stage};
+use super::scene::Scene;
 use crate::fleet::Target;
 use crate::mesh::Unrelated;
 use crate::report::Check;
 use crate::run::{ANSWERS_MADE, ENTRIES_READ, PUBLISH_COUNT, PUBLISH_SUM, measure};
+use crate::server::HearProcess;
 
 /// Sidecars, and services.
 const SIDECARS: usize = 1000;
@@ -28,6 +29,7 @@ pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
     let sidecars = scene.count(SIDECARS);
     let stage = scene.stage(scene.count(SERVICES), false).await?;
     let (fleet, _) = stage.connect(Target::plain(stage.server.address), sidecars).await?;
+    let cpu = || stage.server.cpu()?.context("a server of this machine");
     let mut number = 0;
     let before = fleet.meter().counts();
     for (kind, name) in [
@@ -35,9 +37,9 @@ pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
         (Unrelated::PodLabel, "a pod's label that no rule reads"),
     ] {
         scene.say(name);
-        let rest = cpu_of(&stage, scene, || Ok(())).await?;
+        let rest = cpu_of(scene, &cpu, || Ok(())).await?;
         let numbers = stage.server.numbers().await?.context("a Meltemi")?;
-        let used = cpu_of(&stage, scene, || {
+        let used = cpu_of(scene, &cpu, || {
             number += 1;
             stage.mesh.disturb(kind, number)
         })
@@ -60,12 +62,25 @@ pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
         fine: answers == 0,
     });
     fleet.stop().await?;
-    stage.server.stop().await
+    let (mesh, _folder) = stage.end().await?;
+    scene.say("the floor of a folder");
+    let floor = HearProcess::start(&mesh.applications()).await?;
+    let heard = cpu_of(scene, &|| floor.cpu(), || {
+        number += 1;
+        mesh.disturb(Unrelated::Application, number)
+    })
+    .await?;
+    floor.stop().await?;
+    outcome.told("the floor: a process that hears of the file and reads it", "µs", heard);
+    Ok(())
 }
 
-/// CPU of the server in µs while that is done at fixed times, for each.
-async fn cpu_of(stage: &Stage, scene: &Scene, mut change: impl FnMut() -> Result<()>) -> Result<f64> {
-    let cpu = || stage.server.cpu()?.context("a server of this machine");
+/// CPU of a process in µs while that is done at fixed times, for each.
+async fn cpu_of(
+    scene: &Scene,
+    cpu: &impl Fn() -> Result<Duration>,
+    mut change: impl FnMut() -> Result<()>,
+) -> Result<f64> {
     let changes = CHANGES / scene.scale();
     let mut ticks = interval(TIME / CHANGES);
     ticks.tick().await;
