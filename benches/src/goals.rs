@@ -41,7 +41,7 @@ struct Scenario {
 const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "crowd",
-        about: "1,000 sidecars: connect, rest, a weight, an endpoint, what nobody reads, slow readers",
+        about: "1,000 sidecars: connect, rest, a weight, an endpoint, slow readers",
         run: |scene, outcome| Box::pin(crowd::run(scene, outcome)),
     },
     Scenario {

@@ -7,9 +7,7 @@ use anyhow::Result;
 use super::Outcome;
 use super::scene::{Kind, Scene, percentile};
 use crate::fleet::Target;
-use crate::mesh::Unrelated;
-use crate::report::Check;
-use crate::run::{LIMITS, measure};
+use crate::run::LIMITS;
 
 /// Sidecars, and services.
 const SIDECARS: usize = 1000;
@@ -20,9 +18,6 @@ const FEW: usize = 20;
 
 /// One of so many sidecars stops reading.
 const STALLED: usize = 100;
-
-/// Changes that nobody reads.
-const DISTURBANCES: usize = 10;
 
 /// Endpoint changes bring the service's assignment and those of its two subsets, of which one is unchanged.
 pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
@@ -65,24 +60,6 @@ pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
     let (rested, _) = stage.memory()?;
     outcome.told("memory of the server after these changes", "MB", rested);
     outcome.goal("memory per resting sidecar", "kB", 80.0, (rested - before) * 1e3 / sidecars as f64);
-    scene.say("what nobody reads");
-    let before = fleet.meter().counts();
-    let cpu = stage.server.cpu()?;
-    for number in 0..DISTURBANCES {
-        let kind = if number % 2 == 0 { Unrelated::Application } else { Unrelated::PodLabel };
-        stage.mesh.disturb(kind, number + 1)?;
-        fleet.meter().until_quiet(LIMITS.quiet).await;
-    }
-    let used = stage.server.cpu()?.zip(cpu).map(|(now, before)| now.saturating_sub(before));
-    let answers = measure::answers_since(&fleet, &before);
-    let used = measure::micros(used.unwrap_or_default()) / DISTURBANCES as f64;
-    outcome.goal("an unrelated change: CPU, its file's reading included", "µs", 100.0, used);
-    outcome.check(Check {
-        what: format!("{DISTURBANCES} changes that nobody reads, {sidecars} sidecars: answers sent"),
-        promised: "0".to_owned(),
-        counted: answers.to_string(),
-        fine: answers == 0,
-    });
     scene.say("an open loop, then with sidecars that do not read");
     let time = scene.seconds(30);
     let quiet = stage.open_loop(&fleet, time).await?;
