@@ -83,8 +83,12 @@ impl KubeSource {
         let mut followers = JoinSet::new();
         let (definition_sender, definition_heard) = mpsc::channel(WAITING);
         let (known, definitions) = value::channel(Definitions::default());
-        let target =
-            Target { followed: (&DEFINITIONS).into(), fields: String::new(), read: |_, _, _, _| Some(()) };
+        let target = Target {
+            followed: (&DEFINITIONS).into(),
+            fields: String::new(),
+            read: |_, _, _, _| Some(()),
+            each_version: false,
+        };
         spawn(&mut followers, target, cluster, definition_sender, None, metrics);
         followers.spawn(definitions::keep(definition_heard, known));
         let mut all = Vec::new();
@@ -100,7 +104,9 @@ impl KubeSource {
         );
         let gather = Gather::new(all.iter().map(|(followed, _)| followed));
         for (followed, fields) in all {
-            let target = Target { followed, fields, read: read::read };
+            // Who writes a status must know what it would be written over.
+            let each_version = followed.watched.part == Part::SpecAndStatus;
+            let target = Target { followed, fields, read: read::read, each_version };
             spawn(&mut followers, target, cluster, sender.clone(), Some(definitions.clone()), metrics);
         }
         let waiting = value::Sender::new(Waiting::default());

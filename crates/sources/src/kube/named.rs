@@ -69,7 +69,7 @@ impl Named<String> {
         let read = |_: &'static Watched, _: &'static str, _: &Name, value: Value| {
             value["metadata"]["resourceVersion"].as_str().map(str::to_owned)
         };
-        let target = Target { followed, fields: named(name), read };
+        let target = Target { followed, fields: named(name), read, each_version: true };
         Self::start(|heard| {
             follow::<MetadataOnly, String>(target, cluster.client(), heard, None, metrics.clone())
         })
@@ -83,7 +83,8 @@ impl Named<ConfigMap> {
     pub fn config_maps(cluster: &Cluster, name: &str, metrics: &Metrics) -> Self {
         let read =
             |_: &'static Watched, _: &'static str, _: &Name, value: Value| Some(ConfigMap::read(&value));
-        let target = Target { followed: (&CONFIG_MAPS).into(), fields: named(name), read };
+        let target =
+            Target { followed: (&CONFIG_MAPS).into(), fields: named(name), read, each_version: false };
         Self::start(|heard| follow::<Data, ConfigMap>(target, cluster.client(), heard, None, metrics.clone()))
     }
 }

@@ -86,6 +86,8 @@ pub(super) struct Target<T> {
     pub(super) fields: String,
     /// None: what has no meaning here.
     pub(super) read: fn(&'static Watched, &'static str, &Name, Value) -> Option<T>,
+    /// Each version counts, also one of which nothing that is kept differs.
+    pub(super) each_version: bool,
 }
 
 /// The field selector of objects of one name. A role may allow just these, by `resourceNames`: the API server reads the name from the
@@ -461,8 +463,7 @@ impl<T> Follower<T> {
         let version = self.version();
         let (watched, read) = (self.watched(), self.target.read);
         self.metrics.changed(watched.plural, changes.len());
-        // Who writes a status must know each version.
-        if watched.part != Part::SpecAndStatus {
+        if !self.target.each_version {
             changes.retain(|change| self.substances.differ(version, change));
         }
         let read: Vec<(Name, Option<T>)> = changes
