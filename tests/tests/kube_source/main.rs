@@ -13,6 +13,7 @@ fn main() {
         ("services_slices_and_pods_become_clusters_and_endpoints", Needs::Kubernetes, || {
             run(objects::endpoints())
         }),
+        ("what_says_nothing_new_is_not_published", Needs::Kubernetes, || run(objects::nothing_new())),
         ("a_canary_steps_at_every_served_version", Needs::Kubernetes, || run(objects::canary())),
         ("settings_change_while_it_runs", Needs::Kubernetes, || run(objects::settings_change())),
         ("a_folder_beside_the_cluster_counts_more", Needs::Kubernetes, || run(objects::folder_and_cluster())),

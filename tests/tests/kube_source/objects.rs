@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
 use meltemi_names::TypeUrl;
 use meltemi_testkit::kube::{Cluster, Pod};
 use meltemi_testkit::xds::{Form, Held, Node};
@@ -10,6 +12,7 @@ use meltemi_tests::control_plane::{split as weights, virtual_host};
 use meltemi_tests::kubernetes::{
     Client, Home, endpoints as addresses, rule, same_as_from_scratch, service, slice, split,
 };
+use serde_json::json;
 
 /// Services of this port.
 pub(crate) const PORT: u16 = 9080;
@@ -69,6 +72,37 @@ pub(crate) async fn endpoints() -> Result<()> {
         })
         .await?;
     same_as_from_scratch(&home, &mut client, &node, &format!("client.{shop}")).await
+}
+
+/// A pod's restart counts, of which the API server tells as of anything.
+pub(crate) async fn nothing_new() -> Result<()> {
+    const TOLD: &str = "meltemi_sources_kube_changes_total{kind=\"pods\"}";
+    const PUBLISHED: &str = "meltemi_serve_publish_duration_seconds_count";
+    const RESTARTS: u64 = 20;
+    let home = Home::shared().await?;
+    let kube = home.cluster();
+    let shop = kube.namespace("shop").await?;
+    kube.run_pod(&Pod::new(&shop, "reviews-1", Ipv4Addr::new(10, 8, 9, 1)).label("app", "reviews")).await?;
+    kube.apply(&service(&shop, "reviews", PORT, 8080)).await?;
+    let server = home.replica().await?;
+    let mut client = Client::start(server.addresses().xds, Node::sidecar("client", &shop), Form::Delta);
+    client.until("the pod", |held| has(held, &shop, "reviews", "", &["10.8.9.1"])).await?;
+    let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(kube.admin().await?, &shop);
+    let published = server.metric(PUBLISHED).await?;
+    for restarts in 1..=RESTARTS {
+        let told = server.metric(TOLD).await?;
+        let container =
+            json!({"name": "app", "image": "a", "imageID": "", "ready": true, "restartCount": restarts});
+        let status = json!({"status": {"containerStatuses": [container]}});
+        pods.patch_status("reviews-1", &PatchParams::default(), &Patch::Merge(status)).await?;
+        server.until_metric(TOLD, |now| now > told).await?;
+    }
+    kube.set_ready(&shop, "reviews-1", false).await?;
+    client.until("the pod is not ready", |held| has(held, &shop, "reviews", "", &[])).await?;
+    let published = server.metric(PUBLISHED).await? - published;
+    // What is not ready, and its slice; and what else happens in the cluster meanwhile.
+    ensure!((1..RESTARTS / 2).contains(&published), "{RESTARTS} restarts were published {published} times");
+    Ok(())
 }
 
 /// Whether requests to the service go to v1 by that percentage, and to v2 by the rest; 0: to neither, there is no route of its own.
