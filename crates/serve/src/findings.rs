@@ -42,7 +42,8 @@ impl Findings {
     /// The source's findings are now these.
     pub(crate) fn replace(&mut self, findings: Arc<[Finding]>, places: PlaceIndex) {
         // What was found across objects stands where they stand now.
-        self.differs |= !Arc::ptr_eq(&self.source, &findings) || !self.semantic.is_empty();
+        let moved = !self.semantic.is_empty() && !self.places.is_same(&places);
+        self.differs |= moved || !Arc::ptr_eq(&self.source, &findings);
         self.source = findings;
         self.places = places;
     }
@@ -104,8 +105,26 @@ fn now() -> Instant {
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
 mod tests {
-    use super::{Allowance, BURST, RATE};
+    use std::sync::Arc;
     use std::time::{Duration, Instant};
+
+    use meltemi_api::Finding;
+    use meltemi_sources::PlaceIndex;
+
+    use super::{Allowance, BURST, Findings, RATE};
+
+    #[test]
+    fn a_batch_that_moves_nothing_gathers_no_findings_again() {
+        let mut findings = Findings::new(false);
+        let (source, places) = (Arc::from([]), PlaceIndex::default());
+        findings.semantic(vec![Finding::info("a-code", "across objects")]);
+        findings.replace(Arc::clone(&source), places.clone());
+        findings.say(None);
+        findings.replace(Arc::clone(&source), places.clone());
+        assert!(!findings.differs);
+        findings.replace(Arc::from([Finding::info("another", "of the source")]), places);
+        assert!(findings.differs);
+    }
 
     #[test]
     fn many_findings_are_told_and_not_without_end() {

@@ -48,6 +48,11 @@ pub struct Status {
 pub struct PlaceIndex(pub(crate) OrdMap<ObjectKey, Places>);
 
 impl PlaceIndex {
+    /// Whether both are one index, by pointer.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+
     /// The places of an object's fields; none for an object that comes from no file.
     pub fn of(&self, key: &ObjectKey) -> Option<&Places> {
         self.0.get(key)
