@@ -224,9 +224,9 @@ impl Bench {
 
     /// The same sidecars against the floor.
     async fn floor(&mut self, clients: usize) -> Result<(report::Step, f64)> {
-        let mut floor = FloorProcess::start().await?;
+        let (mut floor, address) = FloorProcess::sending().await?;
         let empty = floor.memory()?;
-        let fleet = Fleet::start(self.target(floor.address), self.nodes(clients));
+        let fleet = Fleet::start(self.target(address), self.nodes(clients));
         fleet.settle(LIMITS.quiet, LIMITS.connect).await?;
         let per_client = (floor.memory()?.saturating_sub(empty)) as f64 / 1e3 / clients as f64;
         for _ in 0..WARM_UP {

@@ -4,6 +4,7 @@
 //! Invariant: a process that was started here ends with the run, however that ends.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -235,28 +236,40 @@ fn tail(log: &Log) -> String {
     log.iter().map(|line| format!("  {line}\n")).collect()
 }
 
-/// The floor as a process: this binary again.
+/// A floor as a process: this binary again.
 #[derive(Debug)]
 pub struct FloorProcess {
-    /// Where sidecars connect.
-    pub address: SocketAddr,
     child: Child,
-    steps: ChildStdin,
+    input: ChildStdin,
 }
 
 impl FloorProcess {
-    /// Starts it.
+    /// What sends ready bytes, and where sidecars connect.
     ///
     /// # Errors
     /// When this binary cannot be started again.
-    pub async fn start() -> Result<Self> {
+    pub async fn sending() -> Result<(Self, SocketAddr)> {
+        let (floor, address) = Self::start(&["floor".as_ref()]).await?;
+        Ok((floor, address.parse()?))
+    }
+
+    /// What hears of each file that is renamed into a folder, and reads it; it listens when this returns.
+    ///
+    /// # Errors
+    /// When this binary cannot be started again, or there is no such folder.
+    pub async fn hearing(folder: &Path) -> Result<Self> {
+        Ok(Self::start(&["hear".as_ref(), folder.as_os_str()]).await?.0)
+    }
+
+    /// It, and the first line that it says.
+    async fn start(arguments: &[&OsStr]) -> Result<(Self, String)> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("floor").stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().context("starting the floor")?;
-        let steps = child.stdin.take().context("the floor has no input")?;
+        let input = child.stdin.take().context("the floor has no input")?;
         let stdout = child.stdout.take().context("the floor has no output")?;
-        let address = BufReader::new(stdout).lines().next_line().await?.context("the floor did not start")?;
-        Ok(Self { address: address.parse()?, child, steps })
+        let line = BufReader::new(stdout).lines().next_line().await?.context("the floor did not start")?;
+        Ok((Self { child, input }, line))
     }
 
     /// Makes it send to every stream.
@@ -264,8 +277,8 @@ impl FloorProcess {
     /// # Errors
     /// When it has ended.
     pub async fn step(&mut self) -> Result<()> {
-        self.steps.write_all(b"step\n").await?;
-        Ok(self.steps.flush().await?)
+        self.input.write_all(b"step\n").await?;
+        Ok(self.input.flush().await?)
     }
 
     /// CPU time it has used.
@@ -289,56 +302,11 @@ impl FloorProcess {
     /// # Errors
     /// When it does not end well.
     pub async fn stop(self) -> Result<()> {
-        let Self { mut child, steps, .. } = self;
-        drop(steps);
+        let Self { mut child, input } = self;
+        drop(input);
         let status = timeout(PATIENCE, child.wait()).await.context("the floor does not end")??;
         if !status.success() {
             bail!("the floor ended with {status}");
-        }
-        Ok(())
-    }
-}
-
-/// The floor of a change in a folder as a process: this binary again.
-#[derive(Debug)]
-pub struct HearProcess {
-    child: Child,
-    input: ChildStdin,
-}
-
-impl HearProcess {
-    /// Starts it; it listens when this returns.
-    ///
-    /// # Errors
-    /// When this binary cannot be started again.
-    pub async fn start(folder: &Path) -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("hear").arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().context("starting what hears")?;
-        let input = child.stdin.take().context("what hears has no input")?;
-        let stdout = child.stdout.take().context("what hears has no output")?;
-        BufReader::new(stdout).lines().next_line().await?.context("what hears did not start")?;
-        Ok(Self { child, input })
-    }
-
-    /// CPU time it has used.
-    ///
-    /// # Errors
-    /// When it has ended.
-    pub fn cpu(&self) -> Result<Duration> {
-        process::cpu(self.child.id().context("what hears has ended")?)
-    }
-
-    /// Ends it.
-    ///
-    /// # Errors
-    /// When it does not end well.
-    pub async fn stop(self) -> Result<()> {
-        let Self { mut child, input } = self;
-        drop(input);
-        let status = timeout(PATIENCE, child.wait()).await.context("what hears does not end")??;
-        if !status.success() {
-            bail!("what hears ended with {status}");
         }
         Ok(())
     }

@@ -319,17 +319,14 @@ async fn unread(home: &Home, mesh: &Mesh, server: &Server) -> Result<()> {
             let api: Api<Pod> = Api::namespaced(client.clone(), mesh.namespace(index));
             async move {
                 let name = format!("s{index}-0");
-                let patch = if is_status {
-                    let containers = json!([{"name": "app", "image": "example/app:1", "imageID": "", "ready": true, "restartCount": number}]);
-                    json!({"status": {"containerStatuses": containers}})
-                } else {
-                    json!({"metadata": {"labels": {"build": number.to_string()}}})
-                };
                 let parameters = PatchParams::default();
                 if is_status {
-                    api.patch_status(&name, &parameters, &Patch::Merge(patch)).await?;
+                    let containers = json!([{"name": "app", "image": "example/app:1", "imageID": "", "ready": true, "restartCount": number}]);
+                    let patch = Patch::Merge(json!({"status": {"containerStatuses": containers}}));
+                    api.patch_status(&name, &parameters, &patch).await?;
                 } else {
-                    api.patch(&name, &parameters, &Patch::Merge(patch)).await?;
+                    let patch = Patch::Merge(json!({"metadata": {"labels": {"build": number.to_string()}}}));
+                    api.patch(&name, &parameters, &patch).await?;
                 }
                 Ok(())
             }

@@ -68,11 +68,6 @@ impl Scene {
         (self.say)(line);
     }
 
-    /// By how much everything is scaled down.
-    pub(super) fn scale(&self) -> u32 {
-        u32::try_from(self.scale).unwrap_or(u32::MAX)
-    }
-
     /// So many, scaled down where that is asked for.
     pub(super) fn count(&self, count: usize) -> usize {
         (count / self.scale).max(2)
@@ -121,9 +116,9 @@ impl Scene {
     /// What one change to so many sidecars costs when nothing is to be decided.
     pub(super) async fn floor(&self, sidecars: usize) -> Result<Step> {
         self.say(&format!("floor, {sidecars} sidecars"));
-        let mut floor = FloorProcess::start().await?;
+        let (mut floor, address) = FloorProcess::sending().await?;
         let shape = Shape { services: 1, namespaces: 1, ..Shape::default() };
-        let fleet = Fleet::start(Target::plain(floor.address), nodes(&Mesh::named(shape), 0, sidecars));
+        let fleet = Fleet::start(Target::plain(address), nodes(&Mesh::named(shape), 0, sidecars));
         fleet.settle(LIMITS.quiet, LIMITS.connect).await?;
         for _ in 0..WARM_UP {
             measure::step(&fleet, LIMITS, floor.step()).await?;

@@ -13,17 +13,16 @@ use crate::fleet::Target;
 use crate::mesh::Unrelated;
 use crate::report::Check;
 use crate::run::{ANSWERS_MADE, ENTRIES_READ, PUBLISH_COUNT, PUBLISH_SUM, measure};
-use crate::server::HearProcess;
+use crate::server::FloorProcess;
 
 /// Sidecars, and services.
 const SIDECARS: usize = 1000;
 const SERVICES: usize = 1000;
 
-/// Changes of each kind: at fixed times, so many in [`TIME`].
-const CHANGES: u32 = 300;
-
-/// One turn of the server's HTTP/2 keepalive, which costs what it costs with a change and without: every connection is asked once.
-const TIME: Duration = Duration::from_secs(30);
+/// Changes of each kind, at fixed times: one turn of the server's HTTP/2 keepalive, in which every connection is asked once, with a change
+/// and without.
+const CHANGES: usize = 300;
+const APART: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
     let sidecars = scene.count(SIDECARS);
@@ -67,7 +66,7 @@ pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
     fleet.stop().await?;
     let (mesh, _folder) = stage.end().await?;
     scene.say("the floor of a folder");
-    let floor = HearProcess::start(&mesh.applications()).await?;
+    let floor = FloorProcess::hearing(&mesh.applications()).await?;
     let heard = cpu_of(scene, &|| floor.cpu(), || {
         number += 1;
         mesh.disturb(Unrelated::Application, number)
@@ -84,13 +83,13 @@ async fn cpu_of(
     cpu: &impl Fn() -> Result<Duration>,
     mut change: impl FnMut() -> Result<()>,
 ) -> Result<f64> {
-    let changes = (CHANGES / scene.scale()).max(1);
-    let mut ticks = interval(TIME / CHANGES);
+    let changes = scene.count(CHANGES);
+    let mut ticks = interval(APART);
     ticks.tick().await;
     let before = cpu()?;
     for _ in 0..changes {
         change()?;
         ticks.tick().await;
     }
-    Ok(measure::micros(cpu()?.saturating_sub(before)) / f64::from(changes))
+    Ok(measure::micros(cpu()?.saturating_sub(before)) / changes as f64)
 }

@@ -336,21 +336,6 @@ impl Server {
         }
     }
 
-    /// Waits until that metric is such.
-    ///
-    /// # Errors
-    /// When that takes too long.
-    pub async fn until_metric(&self, name: &str, is_such: impl Fn(u64) -> bool) -> Result<()> {
-        let mut ticks = ticks();
-        let asking = async {
-            while !is_such(self.metric(name).await?) {
-                ticks.tick().await;
-            }
-            Ok(())
-        };
-        timeout(LIMIT, asking).await.map_err(|_| anyhow!("{name} is not such after {LIMIT:?}"))?
-    }
-
     /// The sum of a metric over all its labels; 0 where there is none.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use meltemi_names::TypeUrl;
 use meltemi_testkit::kube::{Cluster, Pod};
 use meltemi_testkit::xds::{Form, Held, Node};
 use meltemi_tests::control_plane::{split as weights, virtual_host};
+use meltemi_tests::identity::until;
 use meltemi_tests::kubernetes::{
     Client, Home, endpoints as addresses, rule, same_as_from_scratch, service, slice, split,
 };
@@ -95,7 +96,7 @@ pub(crate) async fn nothing_new() -> Result<()> {
             json!({"name": "app", "image": "a", "imageID": "", "ready": true, "restartCount": restarts});
         let status = json!({"status": {"containerStatuses": [container]}});
         pods.patch_status("reviews-1", &PatchParams::default(), &Patch::Merge(status)).await?;
-        server.until_metric(TOLD, |now| now > told).await?;
+        until("the restart was told", async || Ok(server.metric(TOLD).await? > told)).await?;
     }
     kube.set_ready(&shop, "reviews-1", false).await?;
     client.until("the pod is not ready", |held| has(held, &shop, "reviews", "", &[])).await?;
