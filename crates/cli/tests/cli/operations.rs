@@ -181,7 +181,8 @@ fn collect(folder: &Path, found: &mut Vec<(String, String)>) -> Result<()> {
             }
         } else if name.ends_with(".rs") && name != "tests.rs" {
             let text = std::fs::read_to_string(&path)?;
-            let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            // Its attributes may stand between `cfg(test)` and the module.
+            let product = text.split("\nmod tests {").next().unwrap_or_default();
             // A comment may hold a lone quote.
             let lines = product.lines().filter(|line| !line.trim_start().starts_with("//"));
             let place = path.strip_prefix(checkout().join("crates"))?.display().to_string();
