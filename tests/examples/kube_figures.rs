@@ -7,15 +7,19 @@
 #![allow(clippy::print_stdout, reason = "an example prints what it is for")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use futures::io::AsyncBufReadExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
 use meltemi_names::TypeUrl;
 use meltemi_testkit::kube::Cluster;
 use meltemi_testkit::xds::{Form, Held, Node, Sidecar};
@@ -23,6 +27,9 @@ use meltemi_tests::control_plane::virtual_host;
 use meltemi_tests::kubernetes::Home;
 use meltemi_tests::live::Server;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -33,11 +40,21 @@ const WRITES: usize = 50;
 const SIDECARS: usize = 100;
 /// Changes that nobody reads, in 30 s.
 const UNREAD: u32 = 300;
+/// The word that makes of this program the floor of [`unread`].
+const HEAR: &str = "hear";
 const CHURN: u64 = 50;
 const CHURN_SECONDS: u64 = 20;
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|word| word == HEAR) {
+        let kubeconfig = arguments.next().context("whose events?")?;
+        return Builder::new_current_thread().enable_all().build()?.block_on(hear(Path::new(&kubeconfig)));
+    }
+    Builder::new_multi_thread().enable_all().build()?.block_on(figures())
+}
+
+async fn figures() -> Result<()> {
     let mut numbers = std::env::args().skip(1).map(|number| number.parse());
     let services = numbers.next().transpose()?.unwrap_or(1_000);
     let pods = numbers.next().transpose()?.unwrap_or(10_000);
@@ -266,7 +283,7 @@ async fn churn(home: &Home, mesh: &Mesh, server: &Server) -> Result<JoinSet<()>>
     bytes.store(0, Ordering::Relaxed);
     answers.store(0, Ordering::Relaxed);
     let api_client = home.cluster().admin().await?;
-    let (before, began) = (cpu(server)?, Instant::now());
+    let (before, began) = (cpu(pid(server)?)?, Instant::now());
     let mut ticks = interval(Duration::from_millis(1_000 / CHURN));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ready = BTreeMap::new();
@@ -289,7 +306,7 @@ async fn churn(home: &Home, mesh: &Mesh, server: &Server) -> Result<JoinSet<()>>
         written??;
     }
     let seconds = began.elapsed().as_secs_f64();
-    let used = (cpu(server)? - before).as_secs_f64();
+    let used = (cpu(pid(server)?)? - before).as_secs_f64();
     let (bytes, answers) = (bytes.load(Ordering::Relaxed), answers.load(Ordering::Relaxed));
     let per = |total: f64| total / f64::from(u32::try_from(changes).unwrap_or(1));
     println!("{changes} endpoint changes in {seconds:.1} s, {SIDECARS} sidecars:");
@@ -306,15 +323,38 @@ async fn churn(home: &Home, mesh: &Mesh, server: &Server) -> Result<JoinSet<()>>
 }
 
 /// What the control plane reads of the cluster and does nothing about: beyond what it uses at rest in the same time.
+/// The floor: a process of one thread that asks for the events of all pods and reads their bytes, whatever they say.
+async fn hear(kubeconfig: &Path) -> Result<()> {
+    let read = Kubeconfig::read_from(kubeconfig)?;
+    let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
+    let client = Client::try_from(config)?;
+    let list: Value = client.request(http::Request::get("/api/v1/pods?limit=1").body(Vec::new())?).await?;
+    let version = list.pointer("/metadata/resourceVersion").and_then(Value::as_str).context("no version")?;
+    let path = format!("/api/v1/pods?watch=1&resourceVersion={version}");
+    let mut events = client.request_stream(http::Request::get(path).body(Vec::new())?).await?;
+    println!("listening");
+    let mut line = Vec::new();
+    while events.read_until(b'\n', &mut line).await? > 0 {
+        line.clear();
+    }
+    bail!("the API server has ended the events")
+}
+
 async fn unread(home: &Home, mesh: &Mesh, server: &Server) -> Result<()> {
     let client = home.cluster().admin().await?;
-    let rest = used_in(server, |_| std::future::ready(Ok(()))).await?;
+    let mut floor = Command::new(std::env::current_exe()?);
+    floor.arg(HEAR).arg(home.kubeconfig()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut floor = floor.spawn()?;
+    let said = floor.stdout.take().context("the floor has no output")?;
+    BufReader::new(said).lines().next_line().await?.context("the floor did not start")?;
+    let pids = [pid(server)?, floor.id().context("the floor has ended")?];
+    let [rest, floor_rest] = used_in(pids, |_| std::future::ready(Ok(()))).await?;
     println!("{SIDECARS} sidecars at rest: {:.2} ms of CPU a second", rest.as_secs_f64() * 1e3 / 30.0);
     for (what, is_status) in [
         ("a pod's status that says nothing new to the mesh", true),
         ("a pod's label that no rule reads", false),
     ] {
-        let used = used_in(server, |number| {
+        let [used, floor_used] = used_in(pids, |number| {
             let index = number % mesh.services;
             let api: Api<Pod> = Api::namespaced(client.clone(), mesh.namespace(index));
             async move {
@@ -332,45 +372,54 @@ async fn unread(home: &Home, mesh: &Mesh, server: &Server) -> Result<()> {
             }
         })
         .await?;
-        let each = used.saturating_sub(rest) / UNREAD;
-        println!("{UNREAD} times {what}: {:.0} µs of CPU each", each.as_secs_f64() * 1e6);
+        let each = |used: Duration, rest| (used.saturating_sub(rest) / UNREAD).as_secs_f64() * 1e6;
+        println!(
+            "{UNREAD} times {what}: {:.0} µs of CPU each; {:.0} µs in a process that only reads the event's bytes",
+            each(used, rest),
+            each(floor_used, floor_rest)
+        );
     }
     Ok(())
 }
 
-/// CPU of the control plane while that is done at fixed times for one turn of HTTP/2's keepalive, which costs what it costs.
+/// CPU of the processes while that is done at fixed times for one turn of HTTP/2's keepalive, which costs what it costs.
 async fn used_in<Done: Future<Output = Result<()>>>(
-    server: &Server,
+    pids: [u32; 2],
     mut change: impl FnMut(usize) -> Done,
-) -> Result<Duration> {
+) -> Result<[Duration; 2]> {
     let mut ticks = interval(Duration::from_secs(30) / UNREAD);
     ticks.tick().await;
-    let before = cpu(server)?;
+    let [server, floor] = pids;
+    let before = [cpu(server)?, cpu(floor)?];
     for number in 0..UNREAD as usize {
         change(number).await?;
         ticks.tick().await;
     }
-    Ok(cpu(server)?.saturating_sub(before))
+    Ok([cpu(server)?.saturating_sub(before[0]), cpu(floor)?.saturating_sub(before[1])])
 }
 
-fn api_of(client: &kube::Client, namespace: &str) -> Api<kube::api::DynamicObject> {
+fn api_of(client: &Client, namespace: &str) -> Api<kube::api::DynamicObject> {
     let gvk = kube::core::GroupVersionKind::gvk("networking.istio.io", "v1", "VirtualService");
     Api::namespaced_with(client.clone(), namespace, &kube::api::ApiResource::from_gvk(&gvk))
 }
 
 /// Resident memory of the control plane, in MB.
 fn resident(server: &Server) -> Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid().context("it has ended")?))?;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid(server)?))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kilobytes / 1024.0)
 }
 
-/// What the control plane has used of processors.
-fn cpu(server: &Server) -> Result<Duration> {
+fn pid(server: &Server) -> Result<u32> {
+    server.pid().context("it has ended")
+}
+
+/// What a process has used of processors.
+fn cpu(pid: u32) -> Result<Duration> {
     // Each thread has a file of its own.
     let mut nanos = 0;
-    for task in std::fs::read_dir(format!("/proc/{}/task", server.pid().context("it has ended")?))? {
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
         let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
         nanos += text.split_whitespace().next().context("an empty schedstat")?.parse::<u64>()?;
     }
