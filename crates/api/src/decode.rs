@@ -73,6 +73,13 @@ pub fn decode(value: &Value, namespace: &str) -> Decoded {
         Reading::Read(Kind::Secret) if !is_credential(value) => {
             Decoded { skipped: Some(kind.to_owned()), ..Decoded::default() }
         }
+        // Folders are full of ConfigMaps; only one holds the mesh's settings.
+        Reading::Read(Kind::ConfigMap)
+            if key(value, Kind::ConfigMap, namespace)
+                .is_some_and(|key| key.name.as_str() != MESH_CONFIG_MAP) =>
+        {
+            Decoded { skipped: Some(kind.to_owned()), ..Decoded::default() }
+        }
         Reading::Read(kind) => read(value, kind, namespace),
         Reading::NotYet(kind, instead) => {
             let mut finding = Finding::warning("not-supported-yet", format!("{kind} is not supported yet"))
@@ -101,6 +108,16 @@ pub fn decode(value: &Value, namespace: &str) -> Decoded {
             finding.hint = nearest.map(|nearest| format!("did you mean `{nearest}`?"));
             Decoded::of(finding)
         }
+    }
+}
+
+/// Whether a document of that kind is none of the mesh's, as far as that can be told without reading it: as [`decode`] would say.
+pub(crate) fn is_skipped(api_version: &str, kind: &str, text: &str) -> bool {
+    match kinds::reading(api_version, kind) {
+        Reading::Skip => !kind.ends_with("List"),
+        // A name is written as it is, but for the escapes of a quoted text.
+        Reading::Read(Kind::ConfigMap) => !text.contains(MESH_CONFIG_MAP) && !text.contains('\\'),
+        _ => false,
     }
 }
 
@@ -295,7 +312,7 @@ fn read_spec(
         }
         Kind::ConfigMap => {
             let read: RootOfConfigMap = reader::read(value, &root, notices)?;
-            Ok((read.metadata, Spec::ConfigMap(config_map(key, &read.data, findings))))
+            Ok((read.metadata, Spec::ConfigMap(config_map(&read.data, findings))))
         }
         Kind::Secret => {
             let read: MetadataOnly = reader::read(value, &root, &mut Vec::new())?;
@@ -317,14 +334,7 @@ fn read_spec(
 }
 
 /// The mesh's settings, from the only ConfigMap that is read.
-fn config_map(
-    key: &ObjectKey,
-    data: &std::collections::BTreeMap<String, String>,
-    findings: &mut Vec<Finding>,
-) -> ConfigMap {
-    if key.name.as_str() != MESH_CONFIG_MAP {
-        return ConfigMap::default();
-    }
+fn config_map(data: &std::collections::BTreeMap<String, String>, findings: &mut Vec<Finding>) -> ConfigMap {
     if data.contains_key("meshNetworks") {
         findings.push(
             Finding::warning("not-supported-yet", "this setting is not supported yet")

@@ -24,7 +24,7 @@ use crate::field::FieldPath;
 use crate::finding::{Finding, Place, Severity};
 use crate::mesh_config::{MeshConfig, read_mesh_config};
 use crate::parallel;
-use split::Chunk;
+pub use split::Chunk;
 use yaml::{Loaded, Origin};
 
 /// The largest text that is read, in bytes: a dump of some 20,000 objects. More is a mistake, such as a log in the folder.
@@ -84,21 +84,13 @@ pub fn skipped_finding(skipped: &BTreeMap<String, usize>) -> Option<Finding> {
 
 /// Reads the text of a file. `file` is what findings call it; objects without a namespace are of `namespace`.
 pub fn parse(text: &str, file: &str, namespace: &str) -> File {
-    let file: Arc<str> = file.into();
     let mut found = File::default();
     if text.len() > MAX_FILE {
-        found.documents.push(too_large(&file));
+        found.documents.push(too_large(&file.into()));
         found.incomplete = true;
         return found;
     }
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let size = |block: &Vec<Chunk<'_>>| block.iter().map(|chunk| chunk.text.len()).sum();
-    let parts = parallel::map(split::blocks(text, parallel::BLOCK), size, |block| {
-        let mut part = File::default();
-        block.into_iter().for_each(|chunk| one(&chunk, &file, namespace, &mut part));
-        part
-    });
-    for part in parts {
+    for part in parse_chunks(chunks(text).collect(), file, namespace) {
         found.documents.extend(part.documents);
         for (kind, count) in part.skipped {
             *found.skipped.entry(kind).or_default() += count;
@@ -108,8 +100,55 @@ pub fn parse(text: &str, file: &str, namespace: &str) -> File {
     found
 }
 
-/// Reads one document.
+/// The texts of the documents of a file.
+pub fn chunks(text: &str) -> impl Iterator<Item = Chunk<'_>> {
+    split::split(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+/// Reads documents of one file, each by itself, for who has read the others of the file before: as [`parse`], in the same order.
+pub fn parse_chunks(chunks: Vec<Chunk<'_>>, file: &str, namespace: &str) -> Vec<File> {
+    let file: Arc<str> = file.into();
+    let size = |block: &Vec<Chunk<'_>>| block.iter().map(|chunk| chunk.text.len()).sum();
+    let parts = parallel::map(blocks(chunks), size, |block| {
+        let read = |chunk: &Chunk<'_>| {
+            let mut part = File::default();
+            one(chunk, &file, namespace, &mut part);
+            part
+        };
+        block.iter().map(read).collect::<Vec<File>>()
+    });
+    parts.into_iter().flatten().collect()
+}
+
+/// Neighbours together, so that each block is worth a thread.
+fn blocks(chunks: Vec<Chunk<'_>>) -> Vec<Vec<Chunk<'_>>> {
+    let (mut blocks, mut block, mut size) = (Vec::new(), Vec::new(), 0);
+    for chunk in chunks {
+        size += chunk.text.len();
+        block.push(chunk);
+        if size >= parallel::BLOCK {
+            size = 0;
+            blocks.push(std::mem::take(&mut block));
+        }
+    }
+    if !block.is_empty() {
+        blocks.push(block);
+    }
+    blocks
+}
+
+/// The kind of a document that is none of the mesh's, when that can be told without reading it.
+pub fn skipped_kind<'a>(chunk: &Chunk<'a>) -> Option<&'a str> {
+    let (api_version, kind) = split::header(chunk.text)?;
+    decode::is_skipped(api_version, kind, chunk.text).then_some(kind)
+}
+
+/// Reads one document. What is none of the mesh's by its first lines is not read further, as the API server is not asked for it.
 fn one(chunk: &Chunk<'_>, file: &Arc<str>, namespace: &str, found: &mut File) {
+    if let Some(kind) = skipped_kind(chunk) {
+        *found.skipped.entry(kind.to_owned()).or_default() += 1;
+        return;
+    }
     let mut loaded = yaml::load(chunk.text, Origin { line: chunk.line, indent: 0 }, file);
     // Escapes of JSON that YAML does not have (surrogate pairs): then without places.
     if loaded.iter().any(|document| !document.faults.is_empty())

@@ -36,7 +36,8 @@ pub mod workload_group;
 pub use decode::{Decoded, decode};
 pub use destination_rule::DestinationRule;
 pub use document::{
-    File, MAX_FILE, Parsed, Places, parse, parse_all, parse_mesh_config, skipped_finding, values,
+    Chunk, File, MAX_FILE, Parsed, Places, chunks, parse, parse_all, parse_chunks, parse_mesh_config,
+    skipped_finding, skipped_kind, values,
 };
 pub use endpoint_slice::EndpointSlice;
 pub use envoy_filter::EnvoyFilter;

@@ -8,7 +8,6 @@ use meltemi_names::{Kind, ObjectKey};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
-use super::MESH_CONFIG_MAP;
 use crate::object::Text;
 
 /// What is left out of `metadata`: what servers note about an object, and the copy of it that `kubectl apply` makes.
@@ -24,8 +23,8 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The text of a decoded value.
 pub(super) fn text(value: &Value, key: &ObjectKey) -> Text {
-    // A Secret is handed on to nobody, nor is a ConfigMap of which nothing is read.
-    if key.kind == Kind::Secret || (key.kind == Kind::ConfigMap && key.name.as_str() != MESH_CONFIG_MAP) {
+    // A Secret is handed on to nobody.
+    if key.kind == Kind::Secret {
         return Text::default();
     }
     serde_json::to_string(&Written { value, key }).map(Text::new).unwrap_or_default()
@@ -141,10 +140,11 @@ mod tests {
     }
 
     #[test]
-    fn a_config_map_is_handed_on_if_it_is_the_meshs_settings() {
+    fn a_config_map_is_read_if_it_is_the_meshs_settings() {
         for (name, is_kept) in [("istio", true), ("passwords", false)] {
             let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"mesh": ""}});
-            assert_eq!(decode(&value, "").object.unwrap().text.json().is_some(), is_kept, "{name}");
+            let object = decode(&value, "").object;
+            assert_eq!(object.is_some_and(|object| object.text.json().is_some()), is_kept, "{name}");
         }
     }
 }

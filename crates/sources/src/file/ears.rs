@@ -17,13 +17,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::gather::Notice;
 
-/// Room for some 60 events with the longest names.
+/// Room for [`SURE`] events with the longest names, and for more with shorter ones.
 const BUFFER: usize = 16 << 10;
+
+/// Events of any length that fit: where fewer came, there was no other.
+const SURE: usize = BUFFER / (16 + 256);
 
 /// The folders that are watched, each by itself.
 #[derive(Debug)]
 pub(super) struct Ears {
     inotify: Inotify,
+    buffer: Box<[u8]>,
     watched: BTreeMap<PathBuf, WatchDescriptor>,
     paths: HashMap<WatchDescriptor, PathBuf>,
     /// What went away by a rename and has not come to be elsewhere yet; a rename's two events are told together.
@@ -33,8 +37,10 @@ pub(super) struct Ears {
 /// Why a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Woken {
-    /// There may be something to hear, or it is time.
+    /// There may be something to hear.
     ToHear,
+    /// It is time, and there is nothing to hear.
+    Time,
     /// Whoever holds the other end of `ended` is gone.
     ToEnd,
 }
@@ -43,7 +49,13 @@ impl Ears {
     /// # Errors
     /// When the user has as many inotify instances as are allowed.
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { inotify: Inotify::init()?, watched: BTreeMap::new(), paths: HashMap::new(), moving: None })
+        Ok(Self {
+            inotify: Inotify::init()?,
+            buffer: vec![0; BUFFER].into(),
+            watched: BTreeMap::new(),
+            paths: HashMap::new(),
+            moving: None,
+        })
     }
 
     /// Watches a folder, also if it is watched already: the folder of that path may be another one now.
@@ -108,7 +120,9 @@ impl Ears {
         let mut waited =
             [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN), PollFd::new(ended, PollFlags::POLLIN)];
         match poll(&mut waited, limit) {
-            Ok(_) | Err(Errno::EINTR) => {}
+            Ok(0) => return Ok(Woken::Time),
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(Woken::ToHear),
             Err(error) => return Err(error.into()),
         }
         let [_, ended] = waited;
@@ -120,10 +134,10 @@ impl Ears {
     /// # Errors
     /// When the kernel tells no longer.
     pub(super) fn hear(&mut self, most: usize, mut tell: impl FnMut(Notice)) -> io::Result<()> {
-        let mut buffer = [0; BUFFER];
-        let mut heard = 0;
+        let Self { inotify, buffer, watched, paths, moving } = self;
+        let (mut heard, mut before) = (0, 0);
         while heard < most {
-            let events = match self.inotify.read_events(&mut buffer) {
+            let events = match inotify.read_events(buffer) {
                 Ok(events) => events,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -137,16 +151,20 @@ impl Ears {
                 }
                 if event.mask.contains(EventMask::IGNORED) {
                     // It is gone, and so is its watch.
-                    if let Some(folder) = self.paths.remove(&event.wd) {
-                        self.watched.remove(&folder);
+                    if let Some(folder) = paths.remove(&event.wd) {
+                        watched.remove(&folder);
                     }
                     continue;
                 }
                 // One that is unwatched meanwhile.
-                let Some(folder) = self.paths.get(&event.wd) else { continue };
+                let Some(folder) = paths.get(&event.wd) else { continue };
                 let path = event.name.map_or_else(|| folder.clone(), |name| folder.join(name));
-                notices(&mut self.moving, event.mask, event.cookie, path, &mut tell);
+                notices(moving, event.mask, event.cookie, path, &mut tell);
             }
+            if heard - before < SURE {
+                return Ok(());
+            }
+            before = heard;
         }
         Ok(())
     }

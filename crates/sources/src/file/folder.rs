@@ -4,7 +4,7 @@
 //! Invariants: a file that somebody writes to, or that changed while it was read, is not used; what is not there is believed to be
 //! gone only [`GRACE`] after it was heard of, since a save may delete before it writes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -49,9 +49,10 @@ pub(super) struct Folder<D> {
     disk: D,
     roots: Vec<Root>,
     listing: Listing,
-    by_real: BTreeMap<PathBuf, FileId>,
+    /// Found by their hash, as what was read: paths that begin alike are slow to order.
+    by_real: HashMap<PathBuf, FileId>,
     /// The files that were read, each as it was then.
-    read: BTreeMap<FileId, Found>,
+    read: HashMap<FileId, Found>,
     /// The files that could not be read, and why.
     trouble: BTreeMap<FileId, Finding>,
     merge: Merge,
@@ -64,8 +65,8 @@ impl<D: Disk> Folder<D> {
             disk,
             roots,
             listing: Listing::default(),
-            by_real: BTreeMap::new(),
-            read: BTreeMap::new(),
+            by_real: HashMap::new(),
+            read: HashMap::new(),
             trouble: BTreeMap::new(),
             merge: Merge::new(namespace),
         }
@@ -90,6 +91,25 @@ impl<D: Disk> Folder<D> {
             }
             _ => Meaning::Nothing,
         }
+    }
+
+    /// Whether nothing follows from a file that was written whole: it held nothing of the mesh's, and holds nothing of it now. Most files
+    /// of a folder that holds whole applications are so, and need not wait for what else may be written.
+    ///
+    /// If somebody writes to it while it is read, what is read may be half of it; it will be heard of again.
+    pub(super) fn passes_over(&mut self, path: &Path) -> bool {
+        let Some(id) = self.by_real.get(path).filter(|id| self.merge.is_foreign(id)) else { return false };
+        let Some(found) = self.read.get_mut(id) else { return false };
+        // A link in its place leads elsewhere.
+        if !matches!(self.disk.node(path), Ok(Node::File(_))) {
+            return false;
+        }
+        let Ok((bytes, stamp)) = self.disk.read(path, MAX_FILE) else { return false };
+        let is_nothing = self.merge.is_as_foreign_as(id, &bytes);
+        if is_nothing {
+            found.stamp = stamp;
+        }
+        is_nothing
     }
 
     /// What changed since it was last asked; `findings` are those about how the folders are watched.

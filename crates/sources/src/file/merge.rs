@@ -4,40 +4,20 @@
 //! Invariants: only what changed is parsed, and only the objects of changed files are compared; what was told is what
 //! [`meltemi_model::Store`] has in force; but for what a part that cannot be read leaves in force, the state is a function of the contents.
 
+mod content;
 mod findings;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use meltemi_api::{Finding, MeshConfig, Object, Places, Severity, parallel};
+use meltemi_api::{Finding, MeshConfig, Object, Severity, parallel};
 use meltemi_model::Event;
 use meltemi_names::{Namespace, ObjectKey, Version};
 
 use super::scan::FileId;
 use crate::batch::{Batch, PlaceIndex, Status, reason};
-
-/// One document with a key, as its file says it.
-#[derive(Clone, Debug)]
-struct Claim {
-    key: ObjectKey,
-    /// None if it is refused.
-    object: Option<Arc<Object>>,
-    findings: Vec<Finding>,
-    places: Places,
-}
-
-/// What a file holds.
-#[derive(Clone, Debug)]
-struct Content {
-    version: Version,
-    claims: Vec<Claim>,
-    /// Of documents without a key.
-    findings: Vec<Finding>,
-    skipped: BTreeMap<String, usize>,
-    /// Objects that the file held, that are not in it now, and that may be its part that cannot be read.
-    kept: BTreeSet<ObjectKey>,
-}
+use content::{Content, Position};
 
 /// What was read of a file.
 #[derive(Debug)]
@@ -59,9 +39,10 @@ struct Told {
 #[derive(Clone, Debug)]
 pub(super) struct Merge {
     namespace: Namespace,
-    files: BTreeMap<FileId, Content>,
+    /// Found by their hash: paths that begin alike are slow to order.
+    files: HashMap<FileId, Content>,
     /// Who says something of an object, in order of precedence; never empty.
-    claims: BTreeMap<ObjectKey, BTreeSet<(FileId, usize)>>,
+    claims: BTreeMap<ObjectKey, BTreeSet<(FileId, Position)>>,
     /// Which files may still hold an object in a part that cannot be read; never empty.
     keepers: BTreeMap<ObjectKey, BTreeSet<FileId>>,
     told: BTreeMap<ObjectKey, Told>,
@@ -76,6 +57,10 @@ pub(super) struct Merge {
     stirred: BTreeSet<ObjectKey>,
     /// An object stands elsewhere than at the last batch.
     moved: bool,
+    /// What is found may differ from what was found at the last batch.
+    spoke: bool,
+    /// The findings that were given with the last batch.
+    others: Vec<Finding>,
     last: Arc<[Finding]>,
 }
 
@@ -93,7 +78,7 @@ impl Merge {
     pub(super) fn new(namespace: &str) -> Self {
         Self {
             namespace: namespace.into(),
-            files: BTreeMap::new(),
+            files: HashMap::new(),
             claims: BTreeMap::new(),
             keepers: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -104,6 +89,8 @@ impl Merge {
             settings: Settings::default(),
             stirred: BTreeSet::new(),
             moved: false,
+            spoke: false,
+            others: Vec::new(),
             last: Arc::from([]),
         }
     }
@@ -116,39 +103,63 @@ impl Merge {
             |text| text.bytes.len(),
             |Text { id, shown, bytes }| {
                 let version = Version::of(&bytes);
-                let is_known = self.files.get(&id).is_some_and(|content| content.version == version);
-                (!is_known).then(|| (id, findings::read(&bytes, version, &shown, namespace.as_str())))
+                let before = self.files.get(&id);
+                let is_known = before.is_some_and(|content| content.version == version);
+                (!is_known).then(|| {
+                    let content = Content::read(&bytes, version, &shown, namespace.as_str(), before);
+                    (id, content)
+                })
             },
         );
-        for (id, reading) in read.into_iter().flatten() {
-            self.take(&id, reading);
+        for (id, content) in read.into_iter().flatten() {
+            self.take(&id, content);
         }
     }
 
-    fn take(&mut self, id: &FileId, reading: findings::Reading) {
+    fn take(&mut self, id: &FileId, mut content: Content) {
+        // Mostly one document of a file says something else of the same object.
+        if let Some(before) = self.files.get_mut(id)
+            && let Some(differing) = content.differing(before)
+        {
+            let keys = differing.iter().flat_map(|document| &document.claims).map(|claim| &claim.key);
+            self.stirred.extend(keys.cloned());
+            *before = content;
+            return;
+        }
         let before = self.withdraw(id);
-        let findings::Reading { mut content, is_incomplete } = reading;
-        if let Some(before) = before.filter(|_| is_incomplete) {
-            let has: BTreeSet<&ObjectKey> = content.claims.iter().map(|claim| &claim.key).collect();
-            let had = before.claims.iter().map(|claim| &claim.key).chain(&before.kept);
+        if let Some(before) = before.filter(|_| content.is_incomplete()) {
+            let has: BTreeSet<&ObjectKey> = content.claims().map(|(_, claim)| &claim.key).collect();
+            let had = before.claims().map(|(_, claim)| &claim.key).chain(&before.kept);
             content.kept = had.filter(|key| !has.contains(key)).cloned().collect();
         }
-        for (index, claim) in content.claims.iter().enumerate() {
-            self.claims.entry(claim.key.clone()).or_default().insert((id.clone(), index));
+        for (position, claim) in content.claims() {
+            self.claims.entry(claim.key.clone()).or_default().insert((id.clone(), position));
             self.stirred.insert(claim.key.clone());
         }
         for key in &content.kept {
             self.keepers.entry(key.clone()).or_default().insert(id.clone());
             self.stirred.insert(key.clone());
         }
-        if !content.findings.is_empty() {
+        if content.findings().next().is_some() {
             self.speaking.insert(id.clone());
         }
-        self.status.documents += content.claims.len();
-        for (kind, count) in &content.skipped {
+        self.spoke = true;
+        self.status.documents += content.claims().count();
+        for (kind, count) in content.skipped() {
             *self.status.skipped.entry(kind.clone()).or_default() += count;
         }
         self.files.insert(id.clone(), content);
+    }
+
+    /// Whether a file holds nothing of the mesh's.
+    pub(super) fn is_foreign(&self, id: &FileId) -> bool {
+        self.files.get(id).is_some_and(Content::is_foreign)
+    }
+
+    /// Whether a file that holds nothing of the mesh's would be no other to anybody with those bytes in it.
+    pub(super) fn is_as_foreign_as(&self, id: &FileId, bytes: &[u8]) -> bool {
+        let Some(content) = self.files.get(id).filter(|content| content.is_foreign()) else { return false };
+        std::str::from_utf8(bytes).is_ok_and(|text| content.is_as_foreign_as(text))
     }
 
     /// The file is gone.
@@ -159,16 +170,17 @@ impl Merge {
     fn withdraw(&mut self, id: &FileId) -> Option<Content> {
         let content = self.files.remove(id)?;
         self.speaking.remove(id);
-        self.status.documents -= content.claims.len();
-        for (kind, count) in &content.skipped {
+        self.spoke = true;
+        self.status.documents -= content.claims().count();
+        for (kind, count) in content.skipped() {
             if let Some(all) = self.status.skipped.get_mut(kind) {
                 *all -= count;
             }
         }
         self.status.skipped.retain(|_, count| *count > 0);
-        for (index, claim) in content.claims.iter().enumerate() {
+        for (position, claim) in content.claims() {
             if let Some(claims) = self.claims.get_mut(&claim.key) {
-                claims.remove(&(id.clone(), index));
+                claims.remove(&(id.clone(), position));
                 if claims.is_empty() {
                     self.claims.remove(&claim.key);
                 }
@@ -195,6 +207,7 @@ impl Merge {
         }
         let (read, found) = findings::read_settings(bytes, shown);
         self.settings.findings = found;
+        self.spoke = true;
         if let Some(read) = read
             && self.settings.in_force.as_deref() != Some(&read)
         {
@@ -213,15 +226,10 @@ impl Merge {
         for key in std::mem::take(&mut self.stirred) {
             events.extend(self.compare(&key));
         }
-        let findings = self.all_findings(others);
-        let differ = *findings != *self.last;
+        let differ = self.gather(others);
         // Files change in what is none of the mesh's, and nobody is told.
         if !std::mem::take(&mut self.moved) && events.is_empty() && !differ {
             return None;
-        }
-        // The same pointer as long as they are the same: nobody need compare them again.
-        if differ {
-            self.last = findings.into();
         }
         Some(Batch { events, ..self.nothing(at) })
     }
@@ -241,9 +249,9 @@ impl Merge {
     /// What is said of an object now, beside what was told: the change.
     fn compare(&mut self, key: &ObjectKey) -> Option<Event> {
         let before = self.told.get(key).cloned().unwrap_or_default();
-        let mut claims = self.claims.get(key).into_iter().flatten().filter_map(|(id, index)| {
+        let mut claims = self.claims.get(key).into_iter().flatten().filter_map(|(id, position)| {
             let content = self.files.get(id)?;
-            content.claims.get(*index)
+            content.claim(*position)
         });
         let mut findings = Vec::new();
         let Some(winner) = claims.next() else {
@@ -268,9 +276,10 @@ impl Merge {
     fn unclaimed(&mut self, key: &ObjectKey, before: Told) -> Option<Event> {
         // What was refused before it was ever good has nothing that could be kept.
         if let Some(keepers) = self.keepers.get(key).filter(|_| before.in_force.is_some()) {
-            let cause = keepers.iter().filter_map(|id| self.files.get(id)).find_map(|content| {
-                content.findings.iter().find(|finding| finding.severity != Severity::Info)
-            });
+            let cause = keepers
+                .iter()
+                .filter_map(|id| self.files.get(id))
+                .find_map(|content| content.findings().find(|finding| finding.severity != Severity::Info));
             let findings = vec![findings::of_kept(key, cause)];
             self.say(key, findings);
             let refused = Some("a part of its file cannot be read, which may be this object".into());
@@ -305,16 +314,32 @@ impl Merge {
 
     fn say(&mut self, key: &ObjectKey, findings: Vec<Finding>) {
         if findings.is_empty() {
-            self.findings.remove(key);
-        } else {
+            self.spoke |= self.findings.remove(key).is_some();
+        } else if self.findings.get(key) != Some(&findings) {
             self.findings.insert(key.clone(), findings);
+            self.spoke = true;
         }
+    }
+
+    /// Gathers the findings, if they may differ; whether they do.
+    fn gather(&mut self, others: Vec<Finding>) -> bool {
+        if !std::mem::take(&mut self.spoke) && self.others == others {
+            return false;
+        }
+        self.others.clone_from(&others);
+        let findings = self.all_findings(others);
+        let differ = *findings != *self.last;
+        // The same pointer as long as they are the same: nobody need compare them again.
+        if differ {
+            self.last = findings.into();
+        }
+        differ
     }
 
     fn all_findings(&self, mut all: Vec<Finding>) -> Vec<Finding> {
         all.extend(self.settings.findings.iter().cloned());
         let speaking = self.speaking.iter().filter_map(|id| self.files.get(id));
-        all.extend(speaking.flat_map(|content| content.findings.iter().cloned()));
+        all.extend(speaking.flat_map(|content| content.findings().cloned()));
         all.extend(self.findings.values().flatten().cloned());
         all.extend(findings::of_skipped(&self.status.skipped));
         all.sort();

@@ -24,7 +24,7 @@ pub(super) const FILES: usize = 100_000;
 const LINKS: usize = 40;
 
 /// Which file: the order is the order in which objects take precedence.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct FileId {
     /// The root that it was found under.
     pub(super) root: usize,

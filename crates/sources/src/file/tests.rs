@@ -24,6 +24,14 @@ fn service(name: &str, v: u32) -> String {
     )
 }
 
+/// Objects that are none of the mesh's.
+fn application(count: usize, replicas: u32) -> String {
+    let one = format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: a}}\nspec: {{replicas: {replicas}}}\n"
+    );
+    vec![one; count].join("---\n")
+}
+
 fn key(name: &str) -> ObjectKey {
     ObjectKey::new(Kind::Service, "default", name)
 }
@@ -489,7 +497,10 @@ async fn whatever_happens_to_a_folder_the_end_is_what_a_load_finds() {
                     (["a", "b", "a/c"][dice.roll(3) as usize], ["a", "b", "d"][dice.roll(3) as usize]);
                 let file = mesh.path(folder).join(format!("{}.yaml", dice.roll(3)));
                 let next = mesh.path(other).join(format!("{}.yaml", dice.roll(3)));
-                let text = service(&format!("s{}", dice.roll(5)), round);
+                let text = match dice.roll(4) {
+                    0 => application(1 + dice.roll(2) as usize, round),
+                    _ => service(&format!("s{}", dice.roll(5)), round),
+                };
                 // What cannot be done (no such folder, not empty) is not done.
                 let _ = match dice.roll(9) {
                     0 => fs::create_dir_all(mesh.path(folder)),
@@ -516,8 +527,13 @@ async fn whatever_happens_to_a_folder_the_end_is_what_a_load_finds() {
             let whole = load(&[root], "default", None).unwrap();
             let mut store = Store::new();
             store.apply(whole.events);
-            let wanted = (state(&store), codes(&whole.findings));
-            while (state(&mesh.store), codes(&mesh.last.findings)) != wanted {
+            let told = |findings: &[Finding]| -> Vec<String> {
+                let message = |finding: &Finding| format!("{} {}", finding.code, finding.message);
+                findings.iter().map(message).collect()
+            };
+            // Of the same folder by another name.
+            let wanted = (state(&store), told(&whole.findings));
+            while (state(&mesh.store), told(&mesh.last.findings)) != wanted {
                 let next = tokio::time::timeout(PATIENCE, mesh.next()).await;
                 assert!(next.is_ok(), "seed {seed}, round {round}: {wanted:?}");
             }

@@ -12,12 +12,13 @@ use std::time::Instant;
 
 use meltemi_api::{Finding, Place};
 use tokio::runtime::Handle as Runtime;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::disk::HostDisk;
 use super::ears::{Ears, Woken};
 use super::folder::{Folder, GRACE, Look};
-use super::gather::{Gather, NOTICES, Work};
+use super::gather::{Gather, Meaning, NOTICES, Notice, Work};
 use super::{Error, first_look, named, now};
 use crate::batch::Batch;
 
@@ -122,16 +123,24 @@ impl Follow {
         loop {
             let deadline = follower.gather.deadline();
             let limit = deadline.map(|deadline| deadline.saturating_duration_since(now().0));
-            if follower.ears.wait(self.ended.as_fd(), limit)? == Woken::ToEnd {
-                return Ok(());
+            match follower.ears.wait(self.ended.as_fd(), limit)? {
+                Woken::ToEnd => return Ok(()),
+                Woken::ToHear => follower.hear()?,
+                Woken::Time => {}
             }
-            follower.hear()?;
             if follower.gather.deadline().is_none_or(|deadline| deadline > now().0) {
                 continue;
             }
-            let Ok(room) = self.runtime.block_on(self.sender.reserve()) else { return Ok(()) };
-            // Of a file that was opened meanwhile it must be known before it is read.
-            follower.hear()?;
+            let room = match self.sender.try_reserve() {
+                Ok(room) => room,
+                Err(TrySendError::Closed(())) => return Ok(()),
+                Err(TrySendError::Full(())) => {
+                    let Ok(room) = self.runtime.block_on(self.sender.reserve()) else { return Ok(()) };
+                    // Of a file that was opened meanwhile it must be known before it is read.
+                    follower.hear()?;
+                    room
+                }
+            };
             if let Some(batch) = follower.act() {
                 room.send(batch);
             }
@@ -168,7 +177,14 @@ impl Follower {
     /// Takes what there is to hear, but no longer than until it is to be acted on.
     fn hear(&mut self) -> io::Result<()> {
         let Self { folder, gather, ears, .. } = self;
-        ears.hear(NOTICES, |notice| gather.on(notice, |path| folder.meaning(path), now().0))
+        ears.hear(NOTICES, |notice| {
+            let passed_over = match &notice {
+                Notice::Arrived(path) | Notice::Closed(path) => folder.passes_over(path),
+                _ => false,
+            };
+            let meaning = |path: &Path| if passed_over { Meaning::Nothing } else { folder.meaning(path) };
+            gather.on(notice, meaning, now().0);
+        })
     }
 
     /// Acts on what was heard, if it is time.

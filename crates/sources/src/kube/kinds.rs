@@ -142,7 +142,8 @@ mod tests {
                 let value = json!({
                     "apiVersion": watched.api_version(version),
                     "kind": watched.kind.unwrap().as_str(),
-                    "metadata": {"name": "a", "namespace": "b"},
+                    // Of ConfigMaps only that one is read.
+                    "metadata": {"name": "istio", "namespace": "b"},
                     "spec": {},
                     // Of a Secret only what may be a certificate is read.
                     "data": {"ca.crt": ""},

@@ -128,7 +128,7 @@ fn a_wait_ends_with_what_is_heard_with_its_limit_and_with_who_waits_for_it() {
     let mut ears = ears_on(dir.path());
     let (mine, theirs) = UnixStream::pair().unwrap();
     let limit = Some(Duration::from_micros(1_500));
-    assert_eq!(ears.wait(mine.as_fd(), limit).unwrap(), Woken::ToHear, "the limit");
+    assert_eq!(ears.wait(mine.as_fd(), limit).unwrap(), Woken::Time, "the limit");
     fs::write(dir.path().join("a"), "").unwrap();
     assert_eq!(ears.wait(mine.as_fd(), None).unwrap(), Woken::ToHear, "the file");
     heard(&mut ears);

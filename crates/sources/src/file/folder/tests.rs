@@ -216,3 +216,53 @@ fn a_walk_reads_only_what_changed() {
     assert!(done(&world.look(&work)));
     assert_eq!(world.events(), Some(vec!["b=2".to_owned()]));
 }
+
+#[test]
+fn a_file_of_others_objects_is_passed_over_while_it_is_nothing_else() {
+    let deployment = |replicas: u32| {
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: a}}\nspec: {{replicas: {replicas}}}\n"
+        )
+    };
+    let both = |v: u32| format!("{}---\n{}", deployment(v), service("a", v));
+    let mut world = World::of(&[
+        ("/c/app.yaml", deployment(1)),
+        ("/c/both.yaml", both(1)),
+        ("/c/s.yaml", service("s", 1)),
+    ]);
+    world.events();
+    let mut passes = |path: &str, text: &str| {
+        world.write(path, text);
+        world.folder.passes_over(path.as_ref())
+    };
+    assert!(passes("/c/app.yaml", &deployment(2)));
+    assert!(passes("/c/app.yaml", &format!("# three\n{}", deployment(3))));
+    let others = [
+        format!("{}---\n{}", deployment(3), deployment(4)),
+        deployment(3).replace("Deployment", "StatefulSet"),
+        both(2),
+        service("b", 1),
+        "kind: [".to_owned(),
+        String::new(),
+    ];
+    for text in &others {
+        assert!(!passes("/c/app.yaml", text), "{text}");
+    }
+    assert!(!passes("/c/both.yaml", &deployment(2)), "it held a Service");
+    assert!(!passes("/c/s.yaml", &service("s", 1)), "it is the mesh's");
+    assert!(!passes("/c/new.yaml", &deployment(1)), "it counts from now on");
+    assert!(passes("/c/app.yaml", &deployment(5)), "what was not looked at is not what it held");
+    // What was passed over is not read again when everything is looked at.
+    world.write("/c/both.yaml", &both(3));
+    world.write("/c/new.yaml", "");
+    // Would be found out if it were read.
+    world.folder.disk.tear("/c/app.yaml", true);
+    let work = world.everything();
+    world.pass(YOUNG);
+    assert!(done(&world.look(&work)));
+    assert_eq!(world.events(), Some(vec!["a=3".to_owned()]));
+    // A link in its place leads elsewhere.
+    world.folder.disk.remove("/c/app.yaml");
+    world.folder.disk = world.folder.disk.clone().link("/c/app.yaml", "keep.txt");
+    assert!(!world.folder.passes_over("/c/app.yaml".as_ref()));
+}

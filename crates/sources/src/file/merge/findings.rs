@@ -1,50 +1,11 @@
-//! A file's bytes to what it claims, and the findings that only the sight of all files gives. Must not know: order, history.
+//! The findings that only the sight of all files gives, and those of a file as a whole. Must not know: order, history.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use meltemi_api::{Finding, MeshConfig, Place, Severity};
-use meltemi_names::{ObjectKey, Version};
+use meltemi_names::ObjectKey;
 
-use super::{Claim, Content};
-
-/// What a file holds, and whether all of it could be read far enough to know its objects by name.
-pub(super) struct Reading {
-    pub(super) content: Content,
-    pub(super) is_incomplete: bool,
-}
-
-/// Reads a file's bytes.
-pub(super) fn read(bytes: &[u8], version: Version, shown: &str, namespace: &str) -> Reading {
-    let mut content = Content {
-        version,
-        claims: Vec::new(),
-        findings: Vec::new(),
-        skipped: BTreeMap::new(),
-        kept: std::collections::BTreeSet::new(),
-    };
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => {
-            content.findings.push(not_utf8(bytes, error, shown));
-            return Reading { content, is_incomplete: true };
-        }
-    };
-    let file = meltemi_api::parse(text, shown, namespace);
-    content.skipped = file.skipped;
-    for document in file.documents {
-        match document.key {
-            Some(key) => content.claims.push(Claim {
-                key,
-                object: document.object.map(Arc::new),
-                findings: document.findings,
-                places: document.places,
-            }),
-            None => content.findings.extend(document.findings),
-        }
-    }
-    Reading { content, is_incomplete: file.incomplete }
-}
+use super::content::Claim;
 
 /// Reads the bytes of the file of `--mesh-config`.
 pub(super) fn read_settings(bytes: &[u8], shown: &str) -> (Option<MeshConfig>, Vec<Finding>) {
@@ -63,7 +24,8 @@ pub(super) fn read_settings(bytes: &[u8], shown: &str) -> (Option<MeshConfig>, V
     }
 }
 
-fn not_utf8(bytes: &[u8], error: std::str::Utf8Error, shown: &str) -> Finding {
+/// The finding of a file that is no text.
+pub(super) fn not_utf8(bytes: &[u8], error: std::str::Utf8Error, shown: &str) -> Finding {
     let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
     let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
     let place = Place { file: shown.into(), line: u32::try_from(line).unwrap_or(u32::MAX), column: 1 };
