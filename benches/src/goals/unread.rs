@@ -20,9 +20,9 @@ const SIDECARS: usize = 1000;
 const SERVICES: usize = 1000;
 
 /// Changes of each kind, at fixed times: one turn of the server's HTTP/2 keepalive, in which every connection is asked once, with a change
-/// and without.
-const CHANGES: usize = 300;
-const APART: Duration = Duration::from_millis(100);
+/// and without. So many that what the connections cost is little beside them, and so far apart that each is acted on by itself.
+const CHANGES: usize = 1500;
+const APART: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
     let sidecars = scene.count(SIDECARS);
@@ -31,8 +31,16 @@ pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
     let cpu = || stage.server.cpu()?.context("a server of this machine");
     let mut number = 0;
     let before = fleet.meter().counts();
+    // Each once before it counts: a file that is new is a change for everybody, and what connecting has made is counted, and given back, with
+    // the first state that is published after it.
+    scene.say("a turn that does not count");
+    for kind in [Unrelated::Application, Unrelated::PodLabel] {
+        number += 1;
+        stage.mesh.disturb(kind, number)?;
+    }
+    cpu_of(scene, &cpu, || Ok(())).await?;
     for (kind, name) in [
-        (Unrelated::Application, "a ConfigMap and a Deployment"),
+        (Unrelated::Application, "an application's ConfigMap and Deployment"),
         (Unrelated::PodLabel, "a pod's label that no rule reads"),
     ] {
         scene.say(name);
@@ -47,10 +55,14 @@ pub(super) async fn run(scene: &Scene, outcome: &mut Outcome) -> Result<()> {
         let grown = |name| after.grown(name, &numbers).unwrap_or_default();
         let count = grown(PUBLISH_COUNT);
         outcome.told(format!("{name}: CPU of the server, at rest for as long"), "µs", rest);
-        outcome.goal("  with the change, beyond that", "µs", 100.0, used - rest);
+        let beyond = "  with the change, beyond that";
+        match kind {
+            Unrelated::Application => outcome.goal(beyond, "µs", 100.0, used - rest),
+            // Pods are the mesh's own: any rule may select by any label of them.
+            Unrelated::PodLabel => outcome.told(beyond, "µs", used - rest),
+        }
         outcome.told("  states published in that time", "", count);
-        // The file itself is new at the first change; after that it may say nothing at all to the mesh.
-        if count > 1.0 {
+        if count > 0.0 {
             outcome.told("  from a batch to views, each", "µs", grown(PUBLISH_SUM) / count * 1e6);
             outcome.told("  answers made, each", "", grown(ANSWERS_MADE) / count);
             outcome.told("  entries read, each", "", grown(ENTRIES_READ) / count);
