@@ -139,8 +139,8 @@ fn blocks(chunks: Vec<Chunk<'_>>) -> Vec<Vec<Chunk<'_>>> {
 
 /// The kind of a document that is none of the mesh's, when that can be told without reading it.
 pub fn skipped_kind<'a>(chunk: &Chunk<'a>) -> Option<&'a str> {
-    let (api_version, kind) = split::header(chunk.text)?;
-    decode::is_skipped(api_version, kind, chunk.text).then_some(kind)
+    let (_, kind) = split::header(chunk.text, |version, kind| decode::is_skipped(version, kind, chunk.text))?;
+    Some(kind)
 }
 
 /// Reads one document. What is none of the mesh's by its first lines is not read further, as the API server is not asked for it.
@@ -173,8 +173,7 @@ pub fn values(text: &str, file: &str, wanted: impl Fn(&str) -> bool) -> Vec<(Val
     if text.len() > MAX_FILE {
         return Vec::new();
     }
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let loaded = split::split(text).filter(|chunk| wanted(chunk.text)).flat_map(|chunk| {
+    let loaded = chunks(text).filter(|chunk| wanted(chunk.text)).flat_map(|chunk| {
         let origin = Origin { line: chunk.line, indent: 0 };
         yaml::load(chunk.text, origin, &file)
     });

@@ -33,10 +33,11 @@ pub(super) fn split(text: &str) -> impl Iterator<Item = Chunk<'_>> {
     .filter(|chunk| !chunk.text.lines().all(|line| line.trim().is_empty() || line.starts_with(['%', '#'])))
 }
 
-/// What is at the left margin of a block, as `apiVersion` and `kind` of a document that has both of them once, each as a plain word.
+/// What is at the left margin of a block, as `apiVersion` and `kind` of a document that has both of them once, each as a plain word, if
+/// they are `wanted`.
 ///
 /// None for every other document, whatever it is: who wants to know reads it.
-pub(super) fn header(text: &str) -> Option<(&str, &str)> {
+pub(super) fn header(text: &str, wanted: impl Fn(&str, &str) -> bool) -> Option<(&str, &str)> {
     let (mut version, mut kind) = (None, None);
     for line in text.lines() {
         // What is deeper, empty, a comment or an item belongs to a line before.
@@ -52,6 +53,10 @@ pub(super) fn header(text: &str) -> Option<(&str, &str)> {
         };
         let value = value.strip_prefix(' ')?.trim();
         if !is_plain(value) || into.replace(value).is_some() {
+            return None;
+        }
+        // The rest of it is looked at for a second word alone.
+        if version.zip(kind).is_some_and(|(version, kind)| !wanted(version, kind)) {
             return None;
         }
     }
@@ -84,7 +89,8 @@ mod tests {
     #[test]
     fn a_header_is_told_where_it_can_be_nothing_else() {
         let good = "---\napiVersion: apps/v1\nkind: Deployment  \r\nmetadata:\n  name: a\n  kind: b\nspec:\n- kind: c\n# kind: d\n\n";
-        assert_eq!(header(good), Some(("apps/v1", "Deployment")));
+        assert_eq!(header(good, |_, _| true), Some(("apps/v1", "Deployment")));
+        assert_eq!(header(good, |version, kind| (version, kind) != ("apps/v1", "Deployment")), None);
         let bad = [
             "",
             "kind: Deployment\n",
@@ -100,7 +106,7 @@ mod tests {
             "apiVersion: apps/v1\nkind: Deployment\n...\n",
         ];
         for text in bad {
-            assert_eq!(header(text), None, "{text}");
+            assert_eq!(header(text, |_, _| true), None, "{text}");
         }
     }
 }
