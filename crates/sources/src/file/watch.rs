@@ -242,3 +242,37 @@ fn listen(ears: &mut Ears, deaf: &mut Vec<(PathBuf, io::Error)>, folder: &Path) 
         Err(error) => deaf.push((folder.to_path_buf(), error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{Ears, Folder, Follower, Gather, HostDisk, named};
+
+    #[test]
+    fn a_file_that_holds_nothing_of_the_meshs_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir(&root).unwrap();
+        let write = |text: &str| {
+            let next = dir.path().join("next");
+            fs::write(&next, text).unwrap();
+            fs::rename(next, root.join("a.yaml")).unwrap();
+        };
+        write("apiVersion: apps/v1\nkind: Deployment\nspec: {replicas: 1}\n");
+        let follower = Follower {
+            folder: Folder::new(HostDisk, named(std::slice::from_ref(&root), None).unwrap(), "default"),
+            gather: Gather::default(),
+            ears: Ears::new().unwrap(),
+            deaf: Vec::new(),
+        };
+        let (_, follower) = follower.first();
+        let mut follower = follower.unwrap();
+        write("apiVersion: apps/v1\nkind: Deployment\nspec: {replicas: 2}\n");
+        follower.hear().unwrap();
+        assert_eq!(follower.gather.deadline(), None);
+        write("apiVersion: v1\nkind: Service\nmetadata: {name: a}\n");
+        follower.hear().unwrap();
+        assert!(follower.gather.deadline().is_some());
+    }
+}
