@@ -52,6 +52,10 @@ impl Decoded {
     fn of(finding: Finding) -> Self {
         Self { findings: vec![finding], ..Self::default() }
     }
+
+    fn skipped(kind: &str) -> Self {
+        Self { skipped: Some(kind.to_owned()), ..Self::default() }
+    }
 }
 
 /// Reads one object. An object without a namespace is of `namespace`, unless its kind has none.
@@ -69,16 +73,14 @@ pub fn decode(value: &Value, namespace: &str) -> Decoded {
         );
     }
     match kinds::reading(api_version, kind) {
-        Reading::Skip => Decoded { skipped: Some(kind.to_owned()), ..Decoded::default() },
-        Reading::Read(Kind::Secret) if !is_credential(value) => {
-            Decoded { skipped: Some(kind.to_owned()), ..Decoded::default() }
-        }
+        Reading::Skip => Decoded::skipped(kind),
+        Reading::Read(Kind::Secret) if !is_credential(value) => Decoded::skipped(kind),
         // Folders are full of ConfigMaps; only one holds the mesh's settings.
         Reading::Read(Kind::ConfigMap)
             if key(value, Kind::ConfigMap, namespace)
                 .is_some_and(|key| key.name.as_str() != MESH_CONFIG_MAP) =>
         {
-            Decoded { skipped: Some(kind.to_owned()), ..Decoded::default() }
+            Decoded::skipped(kind)
         }
         Reading::Read(kind) => read(value, kind, namespace),
         Reading::NotYet(kind, instead) => {

@@ -98,14 +98,14 @@ impl<D: Disk> Folder<D> {
     ///
     /// If somebody writes to it while it is read, what is read may be half of it; it will be heard of again.
     pub(super) fn passes_over(&mut self, path: &Path) -> bool {
-        let Some(id) = self.by_real.get(path).filter(|id| self.merge.is_foreign(id)) else { return false };
-        let Some(found) = self.read.get_mut(id) else { return false };
+        let Some(id) = self.by_real.get(path) else { return false };
+        let (Some(held), Some(found)) = (self.merge.foreign(id), self.read.get_mut(id)) else { return false };
         // A link in its place leads elsewhere.
         if !matches!(self.disk.node(path), Ok(Node::File(_))) {
             return false;
         }
         let Ok((bytes, stamp)) = self.disk.read(path, MAX_FILE) else { return false };
-        let is_nothing = self.merge.is_as_foreign_as(id, &bytes);
+        let is_nothing = held.is_as_foreign_as(&bytes);
         if is_nothing {
             found.stamp = stamp;
         }

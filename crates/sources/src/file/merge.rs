@@ -151,15 +151,9 @@ impl Merge {
         self.files.insert(id.clone(), content);
     }
 
-    /// Whether a file holds nothing of the mesh's.
-    pub(super) fn is_foreign(&self, id: &FileId) -> bool {
-        self.files.get(id).is_some_and(Content::is_foreign)
-    }
-
-    /// Whether a file that holds nothing of the mesh's would be no other to anybody with those bytes in it.
-    pub(super) fn is_as_foreign_as(&self, id: &FileId, bytes: &[u8]) -> bool {
-        let Some(content) = self.files.get(id).filter(|content| content.is_foreign()) else { return false };
-        std::str::from_utf8(bytes).is_ok_and(|text| content.is_as_foreign_as(text))
+    /// What a file holds, if nothing of it is the mesh's.
+    pub(super) fn foreign(&self, id: &FileId) -> Option<&Content> {
+        self.files.get(id).filter(|content| content.is_foreign())
     }
 
     /// The file is gone.

@@ -35,7 +35,7 @@ pub(super) struct Document {
 
 /// What a file holds.
 #[derive(Clone, Debug)]
-pub(super) struct Content {
+pub(in crate::file) struct Content {
     pub(super) version: Version,
     pub(super) documents: Vec<Arc<Document>>,
     /// Of the file as a whole.
@@ -101,20 +101,18 @@ impl Content {
         self.kept.is_empty() && self.findings.is_empty() && self.documents.iter().all(is_foreign)
     }
 
-    /// Whether a text is nothing of the mesh's either, and as many objects of the same other kinds.
-    pub(super) fn is_as_foreign_as(&self, text: &str) -> bool {
-        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    /// Whether bytes are nothing of the mesh's either, and as many objects of the same other kinds.
+    pub(in crate::file) fn is_as_foreign_as(&self, bytes: &[u8]) -> bool {
+        let Ok(text) = std::str::from_utf8(bytes) else { return false };
+        let (mut before, mut now): (BTreeMap<&str, usize>, BTreeMap<&str, usize>) = Default::default();
+        for (kind, count) in self.skipped() {
+            *before.entry(kind).or_default() += count;
+        }
         for chunk in meltemi_api::chunks(text) {
             let Some(kind) = meltemi_api::skipped_kind(&chunk) else { return false };
-            *kinds.entry(kind).or_default() += 1;
+            *now.entry(kind).or_default() += 1;
         }
-        for (kind, count) in self.skipped() {
-            match kinds.get_mut(kind.as_str()).map(|left| (left.checked_sub(*count), left)) {
-                Some((Some(rest), left)) => *left = rest,
-                _ => return false,
-            }
-        }
-        kinds.values().all(|left| *left == 0)
+        now == before
     }
 
     /// Which documents differ, where only what some documents say of the same objects does: the same claims stand at the same
